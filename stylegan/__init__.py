@@ -1,0 +1,16 @@
+"""The frozen generator, and the spaces it speaks."""
+
+from .discriminator import Discriminator, DiscriminatorConfig
+from .generator import Generator, freeze, load, load_discriminator, save
+from .stylegan2 import Feature
+
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Feature",
+    "Generator",
+    "freeze",
+    "load",
+    "load_discriminator",
+    "save",
+]

@@ -1,0 +1,145 @@
+"""StyleGAN2's residual discriminator, plain and conditional.
+
+Legend: N images, C channels, HxW pixels, R side of the image.
+Its block features also serve as a perceptual distance that needs no download.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import GAIN, Linear, activate, downsample, filter2d, image_layout, resample_filter
+from .mapping import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig:
+    img_resolution: int
+    img_channels: int
+    channels: tuple[int, ...]
+    """Width of the blocks 4, 8, .., img_resolution."""
+    c_dim: int = 0
+    mapping_layers: int = 8
+    conv_clamp: float | None = None
+    mbstd_group: int = 4
+    """Images over which the minibatch standard deviation is taken."""
+    downsampling: Literal["fir", "mean"] = "fir"
+    """"fir" is StyleGAN2; "mean" shrinks by a 2x2 mean before conv1 and skip, which is faster."""
+
+
+class Conv(nn.Module):
+    """Convolution with an equalised learning rate; `bias` says whether bias and activation follow."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, clamp: float | None = None
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.clamp = clamp
+
+    def forward(self, x: Tensor, gain: float = 1.0, stride: int = 1, padding: int = 0) -> Tensor:
+        scale = 1 / math.sqrt(self.weight[0].numel())
+        if self.bias is None:
+            return F.conv2d(x, self.weight * (scale * gain), stride=stride, padding=padding)
+        gain = gain * GAIN
+        x = F.conv2d(x, self.weight * (scale * gain), self.bias * gain, stride, padding)
+        return activate(x, clamp=None if self.clamp is None else self.clamp * gain / GAIN)
+
+
+class Block(nn.Module):
+    """Residual block that halves the side."""
+
+    def __init__(self, config: DiscriminatorConfig, inputs: int, outputs: int, first: bool):
+        super().__init__()
+        clamp = config.conv_clamp
+        if first:
+            self.fromrgb = Conv(config.img_channels, inputs, 1, clamp=clamp)
+        self.conv0 = Conv(inputs, inputs, 3, clamp=clamp)
+        self.conv1 = Conv(inputs, outputs, 3, clamp=clamp)
+        self.skip = Conv(inputs, outputs, 1, bias=False)
+        self.register_buffer("resample_filter", resample_filter())
+        self.downsampling = config.downsampling
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H/2, W/2)."""
+        if hasattr(self, "fromrgb"):
+            x = self.fromrgb(image_layout(x))
+        half = math.sqrt(0.5)
+        if self.downsampling == "mean":
+            y = self.skip(F.avg_pool2d(x, 2), gain=half)
+            x = self.conv1(F.avg_pool2d(self.conv0(x, padding=1), 2), gain=half, padding=1)
+        else:
+            y = self.skip(downsample(x, self.resample_filter), gain=half)
+            x = filter2d(self.conv0(x, padding=1), self.resample_filter, (2, 2))
+            x = self.conv1(x, gain=half, stride=2)
+        return x + y
+
+
+class Epilogue(nn.Module):
+    """Minibatch statistics and the last layers, at 4x4."""
+
+    def __init__(self, config: DiscriminatorConfig, outputs: int):
+        super().__init__()
+        width = config.channels[0]
+        self.conv = Conv(width + 1, width, 3, clamp=config.conv_clamp)
+        self.fc = Linear(width * 4 * 4, width)
+        self.out = Linear(width, outputs)
+        self.group = config.mbstd_group
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([x, minibatch_std(x, self.group)], 1)
+        x = self.conv(x, padding=1)
+        x = activate(self.fc(x.flatten(1), gain=GAIN))
+        return self.out(x)
+
+
+def minibatch_std(x: Tensor, group: int) -> Tensor:
+    """Mean standard deviation over groups of images: (N, C, H, W) -> (N, 1, H, W)."""
+    n, _, height, width = x.shape
+    size = min(group, n)
+    if n % size:
+        raise ValueError(
+            f"got a batch of {n}; the minibatch statistics want a multiple of {size} images"
+        )
+    y = x.reshape(size, n // size, *x.shape[1:])
+    y = (y.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # (N / size,)
+    return y.repeat(size)[:, None, None, None].expand(n, 1, height, width)
+
+
+class Discriminator(nn.Module):
+    def __init__(self, config: DiscriminatorConfig):
+        super().__init__()
+        self.config = config
+        self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
+        widths = config.channels
+        self.blocks = []
+        for index in range(len(widths) - 1, 0, -1):
+            first = index == len(widths) - 1
+            name = f"b{4 * 2**index}"
+            setattr(self, name, Block(config, widths[index], widths[index - 1], first))
+            self.blocks.append(name)
+        if config.c_dim:
+            self.mapping = Mapping(0, config.c_dim, widths[0], config.mapping_layers)
+        self.b4 = Epilogue(config, widths[0] if config.c_dim else 1)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """image: (N, img_channels, H, W) -> outputs of the blocks, largest first, none batch-dependent."""
+        found, x = [], image
+        for name in self.blocks:
+            x = getattr(self, name)(x)
+            found.append(x)
+        return found
+
+    def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
+        """image: (N, img_channels, R, R) in [-1, 1]; c: (N, c_dim) -> logits (N, 1), high is real."""
+        y = self.b4(self.features(image)[-1])
+        if not self.config.c_dim:
+            return y
+        # "cGANs with Projection Discriminator", without the unconditional term, as NVIDIA trains it.
+        label = self.mapping(None, c)
+        return (y * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])

@@ -1,0 +1,260 @@
+"""`Generator`: the frozen network that draws, whatever file it came from.
+
+Legend: N images, L style inputs (num_ws), C channels, HxW pixels, R side of the image.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import files
+from .discriminator import Discriminator, DiscriminatorConfig
+from .mapping import Mapping
+from .stylegan2 import Feature, Noise, Synthesis, SynthesisConfig
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis of one StyleGAN, frozen.
+
+    `config` is what its file said; every size below is read from it and from the tensors.
+    """
+
+    def __init__(self, config: dict):
+        super().__init__()
+        self.config = config
+        self.mapping = Mapping(
+            config["z_dim"], config["c_dim"], config["w_dim"], config["mapping_layers"]
+        )
+        self.synthesis = Synthesis(
+            SynthesisConfig(
+                w_dim=config["w_dim"],
+                img_resolution=config["img_resolution"],
+                img_channels=config["img_channels"],
+                channels=tuple(config["channels"]),
+                conv_clamp=config.get("conv_clamp"),
+            )
+        )
+        self.path: Path | None = None
+        self._fingerprint: str | None = None
+
+    # What it is -----------------------------------------------------------------------------------
+
+    @property
+    def resolution(self) -> int:
+        """Side of the image in pixels."""
+        return self.config["img_resolution"]
+
+    @property
+    def img_channels(self) -> int:
+        return self.config["img_channels"]
+
+    @property
+    def z_dim(self) -> int:
+        return self.config["z_dim"]
+
+    @property
+    def w_dim(self) -> int:
+        return self.config["w_dim"]
+
+    @property
+    def c_dim(self) -> int:
+        """Length of a label, 0 where the generator takes none."""
+        return self.config["c_dim"]
+
+    @property
+    def num_ws(self) -> int:
+        """Style inputs L."""
+        return self.synthesis.num_ws
+
+    @property
+    def feature_layers(self) -> tuple[str, ...]:
+        """Names of the convolutions at which synthesis can stop and start, from coarse to fine."""
+        return tuple(layer.name for layer in self.synthesis.layers if layer.noise is not None)
+
+    @property
+    def noise_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Shape (1, r, r) of every noise map, in the order of `feature_layers`."""
+        convs = (layer for layer in self.synthesis.layers if layer.noise is not None)
+        return tuple((1, layer.side, layer.side) for layer in convs)
+
+    @property
+    def style_sizes(self) -> tuple[int, ...]:
+        """Length of the style of every modulated layer, convolutions and toRGB, in running order."""
+        return tuple(layer.module.affine.weight.shape[0] for layer in self.synthesis.layers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mapping.w_avg.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.mapping.w_avg.dtype
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of a hash over the weights: the same for every file format."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.state_dict())
+        return self._fingerprint
+
+    def first_input(self, layer: str) -> int:
+        """Index of the first style input that acts after the output of `layer` (M of the papers)."""
+        return self.synthesis.layers[self._position(layer) + 1].style
+
+    def first_style(self, layer: str) -> int:
+        """Index into `style_sizes` of the first modulated layer after `layer`."""
+        return self._position(layer) + 1
+
+    def default_feature_layer(self) -> str:
+        """16x16 as in BDInvert, but at most an eighth of the image's side.
+
+        A feature of a quarter of the side would hold more numbers than the image.
+        """
+        side = max(4, min(16, self.resolution // 8))
+        return next(name for name in self.feature_layers if name.startswith(f"b{side}."))
+
+    def _position(self, layer: str) -> int:
+        if layer not in self.feature_layers:
+            raise ValueError(
+                f'this generator has no layer "{layer}"; choose one of {", ".join(self.feature_layers)}'
+            )
+        return [entry.name for entry in self.synthesis.layers].index(layer)
+
+    # What it does ---------------------------------------------------------------------------------
+
+    def map(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
+    ) -> Tensor:
+        """z: (N, z_dim) or one per input (N, L, z_dim); c: (N, c_dim) -> ws (N, L, w_dim).
+
+        truncation: psi, the first `cutoff` inputs (None: all) move towards the average w by 1 - psi.
+        """
+        if z.shape[-1] != self.z_dim or z.ndim not in (2, 3):
+            raise ValueError(
+                f"z has the shape {tuple(z.shape)}; expected (N, {self.z_dim}) or "
+                f"(N, {self.num_ws}, {self.z_dim})"
+            )
+        if z.ndim == 3:
+            n, inputs, _ = z.shape
+            c = None if c is None else c.repeat_interleave(inputs, 0)
+            ws = self.mapping(z.flatten(0, 1), c).unflatten(0, (n, inputs))
+        else:
+            ws = self.mapping(z, c)[:, None].expand(-1, self.num_ws, -1)
+        return self.truncate(ws, truncation, cutoff)
+
+    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """ws: (N, L, w_dim) -> its first `cutoff` inputs at w_avg + psi (w - w_avg)."""
+        if psi == 1 or cutoff == 0:
+            return ws
+        near = torch.lerp(self.mapping.w_avg, ws[:, :cutoff], psi)
+        return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], 1)
+
+    def styles(self, ws: Tensor) -> tuple[Tensor, ...]:
+        """ws: (N, L, w_dim) -> the affine outputs (N, C_l) of every modulated layer (S space)."""
+        return self.synthesis.styles(ws)
+
+    def synthesize(
+        self,
+        code: Tensor | Sequence[Tensor],
+        noise: Noise = "const",
+        *,
+        start: Feature | None = None,
+        stop: str | None = None,
+        rgb_skip: str = "keep",
+        generator: torch.Generator | None = None,
+    ) -> Tensor | Feature:
+        """Image (N, img_channels, R, R), about [-1, 1]; or with `stop` the Feature of that layer.
+
+        code: ws (N, L, w_dim), or styles as `styles` gives them. noise: "const", "random", "none",
+        or a list of maps (1 or N, 1, r, r). start: a Feature to go on from; what comes before it is
+        not computed. rgb_skip: "keep" goes on from the Feature's image so far, so that stopping and
+        starting again is the whole image exactly; "zero" drops it, as BDInvert does.
+        generator: source of the random noise.
+        """
+        if isinstance(code, Tensor):
+            if code.shape[1:] != (self.num_ws, self.w_dim):
+                raise ValueError(
+                    f"ws has the shape {tuple(code.shape)}; expected (N, {self.num_ws}, {self.w_dim})"
+                )
+            code = self.styles(code)
+        if stop is not None:
+            self._position(stop)
+        if start is not None:
+            self._position(start.layer)
+            if rgb_skip not in ("keep", "zero"):
+                raise ValueError(f'rgb_skip is "{rgb_skip}"; it must be "keep" or "zero"')
+            if rgb_skip == "zero":
+                start = start._replace(rgb=None)
+        return self.synthesis(code, noise, start=start, stop=stop, generator=generator)
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    """Hash of names, shapes and float32 values; resampling filters are not counted."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name.endswith("resample_filter"):
+            continue
+        tensor = tensors[name].detach().float().cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
+    """The generator in a file, frozen, in float32.
+
+    Raises FileNotFoundError where there is none, and ValueError with what the file is where it is
+    no generator.
+    """
+    config, tensors = files.read(path, "generator")
+    generator = Generator(config)
+    generator.load_state_dict(_complete(generator, tensors, path))
+    generator.path = Path(path)
+    return freeze(generator).to(device)
+
+
+def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> Discriminator:
+    """The discriminator in a file, frozen, in float32; raises as `load` does."""
+    config, tensors = files.read(path, "discriminator")
+    known = DiscriminatorConfig.__dataclass_fields__
+    network = Discriminator(DiscriminatorConfig(**{k: v for k, v in config.items() if k in known}))
+    network.load_state_dict(_complete(network, tensors, path))
+    return freeze(network).to(device)
+
+
+def _complete(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> dict:
+    """The tensors with filters that a file may leave out; ValueError naming what does not fit."""
+    own = network.state_dict()
+    filled = {k: own[k] for k in own if k.endswith("resample_filter")} | tensors
+    # Files also carry filters of layers that do not resample.
+    filled = {k: v for k, v in filled.items() if k in own or not k.endswith("resample_filter")}
+    missing, unexpected = sorted(own.keys() - filled.keys()), sorted(filled.keys() - own.keys())
+    wrong = [k for k in own.keys() & filled.keys() if own[k].shape != filled[k].shape]
+    if missing or unexpected or wrong:
+        raise ValueError(
+            f"{path} does not fit the network that its configuration describes: "
+            f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {wrong[:3]}"
+        )
+    return {k: v.float() for k, v in filled.items()}
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """Evaluation mode, no gradient to the weights."""
+    return network.eval().requires_grad_(False)
+
+
+def save(network: Generator | Discriminator, path: str | Path, *, half: bool = False) -> None:
+    """Write a network as a self-describing .safetensors file, in float16 with `half`."""
+    if isinstance(network, Generator):
+        kind, config = "generator", network.config
+    else:
+        kind, config = "discriminator", vars(network.config)
+    files.write(path, kind, json.loads(json.dumps(config)), network.state_dict(), half=half)

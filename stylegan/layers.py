@@ -1,0 +1,164 @@
+"""Layers that StyleGAN networks are built from: equalised linear, FIR resampling, modulated convolution.
+
+Legend: N images, C channels (in: I, out: O), HxW pixels, D numbers in a latent.
+Plain PyTorch: every function follows the device and dtype of its input and can be differentiated twice.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+GAIN = math.sqrt(2)  # after a leaky ReLU; keeps the variance of activations
+
+
+def image_layout(x: Tensor) -> Tensor:
+    """The memory layout in which convolutions are fastest on x's device; the numbers are the same.
+
+    On a CPU, channels-last convolutions run 2 to 5 times faster than NCHW (benchmarks/speed.py).
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+def resample_filter(taps: tuple[float, ...] = (1, 3, 3, 1)) -> Tensor:
+    """Separable low-pass filter as a 2-D kernel (len, len) with sum 1."""
+    kernel = torch.tensor(taps, dtype=torch.float32)
+    kernel = torch.outer(kernel, kernel)
+    return kernel / kernel.sum()
+
+
+def filter2d(x: Tensor, kernel: Tensor, padding: tuple[int, int], stride: int = 1) -> Tensor:
+    """Filter every channel of x (N, C, H, W); padding (before, after) is the same on both axes."""
+    channels, (before, after) = x.shape[1], padding
+    if before != after:
+        x, before = F.pad(x, (before, after, before, after)), 0
+    # A convolution, not a correlation: custom filters need not be symmetric.
+    kernel = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, kernel, stride=stride, padding=before, groups=channels)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Twice the side, zeros inserted, filtered: (N, C, H, W) -> (N, C, 2H, 2W)."""
+    size = kernel.shape[0]
+    channels = x.shape[1]
+    # Zero insertion and the true convolution with the filter are one transposed convolution.
+    weight = (kernel * 4).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv_transpose2d(x, weight, stride=2, padding=(size - 2) // 2, groups=channels)
+
+
+def downsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Filtered, then every second pixel: (N, C, H, W) -> (N, C, H/2, W/2)."""
+    size = kernel.shape[0]
+    return filter2d(x, kernel, ((size - 1) // 2, (size - 2) // 2), stride=2)
+
+
+def activate(x: Tensor, gain: float = 1.0, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU in place, times `gain`, clipped to +-clamp; x must be a fresh tensor."""
+    x = F.leaky_relu_(x, SLOPE)
+    if gain != 1:
+        x = x * gain
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+class Linear(nn.Module):
+    """Fully connected layer with an equalised learning rate: (..., I) -> (..., O).
+
+    The stored weight is 1 / lr_multiplier times as large as the effective one, times sqrt(I).
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: float = 0.0, lr_multiplier: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((outputs,), float(bias) / lr_multiplier))
+        self.lr_multiplier = lr_multiplier
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        # The scale goes onto x, which is smaller than the weight.
+        scale = gain * self.lr_multiplier / math.sqrt(self.weight.shape[1])
+        return F.linear(x * scale, self.weight, self.bias * (gain * self.lr_multiplier))
+
+
+class ModulatedConv(nn.Module):
+    """3x3 convolution whose input channels a style scales; then noise, bias, leaky ReLU.
+
+    weight: (O, I, k, k). With `up` the output has twice the side: a transposed convolution, then the
+    FIR filter. "Analyzing and Improving the Image Quality of StyleGAN", section 2.2 and equation 3.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        w_dim: int,
+        side: int,
+        *,
+        up: bool = False,
+        kernel: int = 3,
+        clamp: float | None = None,
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.affine = Linear(w_dim, inputs, bias=1)
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(side, side))
+        self.register_buffer("resample_filter", resample_filter())
+        self.up = up
+        self.clamp = clamp
+        self._energy: tuple[object, Tensor] | None = None
+
+    def energy(self) -> Tensor:
+        """Squared weight summed over the kernel (O, I); kept while the weight is frozen."""
+        if self.weight.requires_grad:
+            return self.weight.square().sum((2, 3))
+        key = (self.weight.data_ptr(), self.weight._version, self.weight.dtype)
+        if self._energy is None or self._energy[0] != key:
+            self._energy = (key, self.weight.square().sum((2, 3)))
+        return self._energy[1]
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
+        """x: (N, I, H, W); style: (N, I); noise: (1 or N, 1, H', W') or None -> (N, O, H', W')."""
+        # Scaled activations in place of per-sample weights: one plain convolution for the batch,
+        # and no gradient of a weight is needed to differentiate with respect to the style.
+        demodulation = torch.rsqrt(F.linear(style.square(), self.energy()) + 1e-8)
+        x = x * style[:, :, None, None]
+        if self.up:
+            x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
+            x = filter2d(x, self.resample_filter * 4, (1, 1))
+        else:
+            x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+        # max(gx, .2gx) = g max(x, .2x): the gain is folded into the small tensors.
+        offset = (self.bias * GAIN)[None, :, None, None]
+        scale = (demodulation * GAIN)[:, :, None, None]
+        if noise is None:
+            x = torch.addcmul(offset, x, scale)
+        elif noise.shape[0] == 1:
+            # Shared by the batch; in x's layout, which addcmul's result would lose otherwise.
+            shared = image_layout(offset + noise * (self.noise_strength * GAIN))
+            x = torch.addcmul(shared, x, scale)
+        else:
+            x = torch.addcmul(noise * (self.noise_strength * GAIN), x, scale).add_(offset)
+        return activate(x, clamp=self.clamp)
+
+
+class ToRGB(nn.Module):
+    """1x1 convolution to the image's channels, modulated and not demodulated."""
+
+    def __init__(self, inputs: int, channels: int, w_dim: int, clamp: float | None = None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.affine = Linear(w_dim, inputs, bias=1)
+        self.clamp = clamp
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """x: (N, I, H, W); style: (N, I), unscaled -> (N, channels, H, W)."""
+        n, inputs, height, width = x.shape
+        # Per-sample weights are tiny here, and save a pass over the activations.
+        weight = self.weight[:, :, 0, 0] * (style / math.sqrt(inputs))[:, None, :]  # (N, channels, I)
+        pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, inputs)
+        y = torch.baddbmm(self.bias, pixels, weight.transpose(1, 2))
+        y = y.reshape(n, height, width, -1).permute(0, 3, 1, 2)
+        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)

@@ -1,0 +1,49 @@
+"""The mapping network: z, and a label where the generator has labels, to w."""
+
+import torch
+from torch import Tensor, nn
+
+from .layers import GAIN, Linear, activate
+
+
+def normalize_second_moment(x: Tensor) -> Tensor:
+    """x (..., D) scaled to a mean square of 1."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-8)
+
+
+class Mapping(nn.Module):
+    """f: Z -> W, fully connected layers with leaky ReLU.
+
+    c_dim: length of a label, 0 where there are none. w_dim: width of every layer and of w.
+    With z_dim 0 the label alone is mapped, as a conditional discriminator does.
+    """
+
+    def __init__(
+        self, z_dim: int, c_dim: int, w_dim: int, layers: int = 8, *, lr_multiplier: float = 0.01
+    ):
+        super().__init__()
+        self.z_dim, self.c_dim, self.w_dim, self.num_layers = z_dim, c_dim, w_dim, layers
+        width = z_dim
+        if c_dim:
+            self.embed = Linear(c_dim, w_dim)
+            width += w_dim
+        for index in range(layers):
+            layer = Linear(width if index == 0 else w_dim, w_dim, lr_multiplier=lr_multiplier)
+            setattr(self, f"fc{index}", layer)
+        if z_dim:
+            self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
+        """z: (N, z_dim); c: (N, c_dim) -> w: (N, w_dim)."""
+        parts = [] if z is None else [normalize_second_moment(z)]
+        if self.c_dim:
+            if c is None or c.shape[-1] != self.c_dim:
+                got = "none" if c is None else f"one of length {c.shape[-1]}"
+                raise ValueError(
+                    f"this network wants a label of length {self.c_dim}, got {got}; pass c=(N, {self.c_dim})"
+                )
+            parts.append(normalize_second_moment(self.embed(c.to(self.embed.weight.dtype))))
+        x = torch.cat(parts, -1)
+        for index in range(self.num_layers):
+            x = activate(getattr(self, f"fc{index}")(x, gain=GAIN))
+        return x
