@@ -2,6 +2,7 @@
 
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, freeze, load, load_discriminator, save
+from .latents import Latents, start
 from .stylegan2 import Feature
 
 __all__ = [
@@ -9,8 +10,10 @@ __all__ = [
     "DiscriminatorConfig",
     "Feature",
     "Generator",
+    "Latents",
     "freeze",
     "load",
     "load_discriminator",
     "save",
+    "start",
 ]

@@ -35,7 +35,13 @@ class Conv(nn.Module):
     """Convolution with an equalised learning rate; `bias` says whether bias and activation follow."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, clamp: float | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        bias: bool = True,
+        clamp: float | None = None,
     ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))

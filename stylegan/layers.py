@@ -157,7 +157,9 @@ class ToRGB(nn.Module):
         """x: (N, I, H, W); style: (N, I), unscaled -> (N, channels, H, W)."""
         n, inputs, height, width = x.shape
         # Per-sample weights are tiny here, and save a pass over the activations.
-        weight = self.weight[:, :, 0, 0] * (style / math.sqrt(inputs))[:, None, :]  # (N, channels, I)
+        weight = (
+            self.weight[:, :, 0, 0] * (style / math.sqrt(inputs))[:, None, :]
+        )  # (N, channels, I)
         pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, inputs)
         y = torch.baddbmm(self.bias, pixels, weight.transpose(1, 2))
         y = y.reshape(n, height, width, -1).permute(0, 3, 1, 2)

@@ -23,7 +23,9 @@ def write(
     """Write tensors with their configuration; a failed write leaves no broken file behind."""
     path = Path(path)
     dtype = torch.float16 if half else torch.float32
-    stored = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
+    stored = {
+        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()
+    }
     metadata = {"format": FORMAT, "network": network, "config": json.dumps(config)}
     temporary = path.with_name(path.name + ".part")
     try:
@@ -80,7 +82,9 @@ def _count(shapes: dict[str, tuple], prefix: str) -> int:
 def _generator_config(shapes: dict[str, tuple], stored: dict) -> dict:
     sides = _sides(shapes, "synthesis.")
     if any(".skip." in name for name in shapes):
-        raise ValueError('this generator has residual skips (architecture "resnet"); only "skip" is known')
+        raise ValueError(
+            'this generator has residual skips (architecture "resnet"); only "skip" is known'
+        )
     labels = "mapping.embed.weight" in shapes
     w_dim = shapes["mapping.w_avg"][0]
     # z enters the first layer, beside the embedded label; without layers it is w.

@@ -1,0 +1,275 @@
+"""Photo files: from whatever a person has to the one image convention of this project, and back.
+
+Legend: N images, C channels, HxW pixels.
+
+A *photo* is an upright 8-bit RGB `PIL.Image`. An *image* is float32, RGB, (N, 3, H, W), [-1, 1].
+Only this file and `align.py` know PIL; only this file knows uint8 pixels in tensors.
+"""
+
+import io
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageCms, ImageOps
+from torch import Tensor
+
+# HEIC needs a plugin, but is listed: a phone's photo that is reported beats one silently left out.
+PHOTO_NAME = re.compile(
+    r"\.(jpe?g|jpe|jfif|a?png|webp|avif|hei[cf]|gif|bmp|tiff?|jp2|p[gnp]m)$", re.IGNORECASE
+)
+MAX_PIXELS = 210_000_000
+"""Phones make photos of 200 megapixels; beyond, a small file may be meant to fill the memory."""
+MIN_SIDE = 16
+"""Pixels; below, there is no face to speak of."""
+# Pillow's list is longer; some of the rest hands the file to other programs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+# Viewers and web pages show transparent pictures on white, so this is what the person has seen.
+BACKGROUND = (255, 255, 255)
+
+_PILLOW = threading.Lock()
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be used; the message says what came, what is needed and what to do."""
+
+
+def find_photos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Files as they are, folders replaced by the photos in them, at any depth.
+
+    The order of `paths` is kept; inside a folder "2.jpg" comes before "10.jpg". A file named here
+    is taken whatever its extension; in folders the extension decides and hidden entries are left
+    out. Nothing is returned twice. A folder without photos gives nothing.
+    Raises FileNotFoundError for a path that does not exist.
+    """
+    found: dict[Path, Path] = {}  # resolved -> as given
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: no such file or folder; expected photos or folders of photos, "
+                "check the spelling"
+            )
+        for photo in _photos_below(path) if path.is_dir() else [path]:
+            found.setdefault(photo.resolve(), photo)
+    return list(found.values())
+
+
+def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The first picture of a file, upright, RGB, 8 bits, in sRGB.
+
+    Raises FileNotFoundError, or PhotoError for everything else that is wrong with the file. The
+    size is checked against `max_pixels` from the header, before anything is decoded.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; expected a photo, check the spelling")
+    try:
+        return _read(path, max_pixels)
+    except PhotoError as error:
+        raise PhotoError(f"{path}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(
+            f"{path}: {_too_large(f'more than {2 * max_pixels:,}', max_pixels)}"
+        ) from error
+    except PermissionError as error:
+        raise PhotoError(
+            f"{path}: got no permission to read, expected a readable photo; "
+            f"allow it, for example with: chmod u+r '{path}'"
+        ) from error
+    # Decoders raise nearly everything (OSError, SyntaxError, struct.error, ...) on broken files.
+    except Exception as error:
+        raise PhotoError(
+            f"{path}: got a damaged or incomplete file ({error}), expected a whole photo; "
+            "copy or download it again"
+        ) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any PIL image as a photo: EXIF rotation undone, colours in sRGB, transparency over white.
+
+    Raises PhotoError for floating point pixels whose range is unknown.
+    """
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    icc = image.info.get("icc_profile")
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bits(image)
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in ("1", "L", "La", "LA") else "RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert(image.mode.removesuffix("A"))
+    elif image.mode in ("1", "P"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    photo = _to_srgb(image, icc)
+    if alpha is not None:
+        photo = Image.composite(photo, Image.new("RGB", photo.size, BACKGROUND), alpha)
+    photo.info.clear()  # profile and EXIF described the file, not these pixels
+    return photo
+
+
+def to_tensor(photo: Image.Image) -> Tensor:
+    """photo: RGB. Returns (3, H, W), float32, [-1, 1]: x / 127.5 - 1."""
+    if photo.mode != "RGB":
+        raise ValueError(f"got an image of mode {photo.mode}, expected RGB; pass it to to_rgb")
+    pixels = torch.from_numpy(np.array(photo))  # (H, W, 3)
+    return pixels.permute(2, 0, 1).contiguous().float() / 127.5 - 1
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """image: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGBA, [-1, 1]; outside it is clipped.
+
+    The exact inverse of `to_tensor` for the 256 values a photo has.
+    """
+    if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
+        raise ValueError(
+            f"got an image of shape {tuple(image.shape)}, expected (C, H, W) with 1, 3 or 4 "
+            "channels; index the batch first"
+        )
+    pixels = (image.detach().float() * 127.5 + 128).clip(0, 255).to(torch.uint8)
+    pixels = pixels.permute(1, 2, 0).cpu().numpy()  # (H, W, C)
+    return Image.fromarray(pixels[..., 0] if image.shape[0] == 1 else pixels)
+
+
+def resize(image: Tensor, side: int) -> Tensor:
+    """The one resize of this project, antialiased and differentiable.
+
+    image: (N, C, S, S), [-1, 1]. Returns (N, C, side, side): the mean of whole pixels (area)
+    where S is a multiple of `side`, else bicubic, whose overshoot is clamped to [-1, 1].
+    """
+    height, width = image.shape[-2:]
+    if height != width or side < 1:
+        raise ValueError(
+            f"got {width}x{height} to resize to side {side}, expected a square image and a "
+            "positive side; crop it first"
+        )
+    if side == width:
+        return image
+    if width % side == 0:
+        return F.avg_pool2d(image, width // side)
+    resized = F.interpolate(
+        image, size=(side, side), mode="bicubic", align_corners=False, antialias=True
+    )
+    return resized.clamp(-1, 1)
+
+
+def fit_square(photo: Image.Image, side: int) -> Image.Image:
+    """A photo that is aligned already, at side x side: the filters of `resize`, on 8 bits.
+
+    Raises PhotoError if the photo is not square: squeezing or cropping it would move the face.
+    """
+    width, height = photo.size
+    if width != height:
+        raise PhotoError(
+            f"got {width}x{height}, expected a square photo when alignment is off; "
+            "align it, or crop it to the face first"
+        )
+    if width % side == 0:
+        return photo.reduce(width // side)
+    return photo.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _photos_below(folder: Path) -> list[Path]:
+    photos = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        photos += [
+            Path(parent, name)
+            for name in files
+            if not name.startswith(".") and PHOTO_NAME.search(name)
+        ]
+    return sorted(photos, key=lambda photo: _natural(photo.relative_to(folder)))
+
+
+def _natural(path: Path) -> tuple:
+    """Sorts runs of digits by their value; the text itself decides between "1.jpg" and "01.jpg"."""
+    parts = [re.split(r"(\d+)", part.casefold()) for part in path.parts]
+    return [[int(s) if i % 2 else s for i, s in enumerate(part)] for part in parts], str(path)
+
+
+@contextmanager
+def _own_pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow's size limit (a warning above it, an error above its double) and Python's warning
+    filters belong to the process: borrowed, one thread at a time, and put back.
+    """
+    with _PILLOW, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata in a photo is nothing its owner can repair
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _too_large(got: str, max_pixels: int) -> str:
+    return (
+        f"got {got} pixels, expected at most {max_pixels:,} in all; "
+        "make it smaller, or raise max_pixels if you trust the file"
+    )
+
+
+def _read(path: Path, max_pixels: int) -> Image.Image:
+    if not path.is_file():
+        raise PhotoError("got a folder or a device, expected a photo; name an image file")
+    if path.stat().st_size == 0:
+        raise PhotoError("got an empty file, expected a photo; copy or download it again")
+    with path.open("rb") as file, _own_pixel_limit(max_pixels):
+        Image.init()
+        known = [name for name in FORMATS if name in Image.OPEN]
+        try:
+            image = Image.open(file, formats=known)  # reads the header only
+        except Image.UnidentifiedImageError as error:
+            raise PhotoError(
+                "got something else than an image, or one that is damaged or in a format Pillow "
+                "cannot read, expected a photo; save it as JPEG or PNG"
+            ) from error
+        width, height = image.size
+        if width * height > max_pixels:
+            raise PhotoError(_too_large(f"{width}x{height}", max_pixels))
+        if min(width, height) < MIN_SIDE:
+            raise PhotoError(
+                f"got {width}x{height} pixels, expected at least {MIN_SIDE} on each side; "
+                "use a larger photo"
+            )
+        return to_rgb(image)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16, 32 or floating point bits to L, scaled by the range of the format."""
+    pixels = np.asarray(image).astype(np.float64)  # (H, W)
+    low, high = pixels.min(), pixels.max()
+    if image.mode == "F":
+        if not (low >= 0 and high <= 255):  # also true for NaN
+            raise PhotoError(
+                f"got floating point pixels from {low:g} to {high:g}, expected 0 to 1 or 0 to 255; "
+                "save the photo with 8 or 16 bits"
+            )
+        top = 1 if high <= 1 else 255
+    else:  # Pillow gives 16-bit PNG as I;16 or, in older versions, as I
+        top = 65535 if high <= 65535 else 2**31 - 1
+    return Image.fromarray((pixels.clip(0) * (255 / top) + 0.5).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """image: no alpha, no palette. Follows the embedded profile where there is a usable one."""
+    try:
+        if image.mode == "LAB":
+            profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        elif icc:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            if image.mode == "RGB" and (profile.profile.profile_description or "")[:4] == "sRGB":
+                return image  # a transform to itself would only cost time and rounding
+        else:
+            return image.convert("RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB")  # a broken or unfitting profile: colours as the numbers say

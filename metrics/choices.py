@@ -1,0 +1,94 @@
+"""From the name that a user types to a perceptual distance."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .perceptual import Perceptual
+from .trunks import (
+    IMAGE2STYLEGAN_PP,
+    Discriminator,
+    discriminator_features,
+    lpips_distance,
+    squeezenet_features,
+    vgg16_layers,
+)
+
+PERCEPTUALS = (
+    "auto",
+    "lpips-alex",
+    "lpips-vgg",
+    "lpips-squeeze",
+    "vgg16",
+    "vgg16++",
+    "squeezenet",
+    "discriminator",
+    "none",
+)
+"""Values of `--perceptual`."""
+
+
+def choose(
+    name: str, discriminator: Discriminator | None = None, weights: Path | None = None
+) -> Perceptual | None:
+    """The perceptual distance called `name`, one of PERCEPTUALS; None for "none".
+
+    "auto" is LPIPS-VGG where its weights are at hand or can be downloaded, else the discriminator's
+    features; the result's `note` says which, and why. "vgg16" and "vgg16++" are the layer lists of
+    Image2StyleGAN and Image2StyleGAN++.
+    weights: file of the network's ImageNet weights with torchvision's names; None = torchvision's
+    own, from torch's cache or the internet ("squeezenet" must be given a file).
+    Raises ValueError or FileNotFoundError with the remedy when the choice cannot be met.
+    """
+    builders: dict[str, Callable[[], Perceptual | None]] = {
+        "auto": lambda: _auto(discriminator, weights),
+        "lpips-alex": lambda: lpips_distance("alex", weights),
+        "lpips-vgg": lambda: lpips_distance("vgg", weights),
+        "lpips-squeeze": lambda: lpips_distance("squeeze", weights),
+        "vgg16": lambda: vgg16_layers(weights=weights),
+        "vgg16++": lambda: vgg16_layers(IMAGE2STYLEGAN_PP, weights, name="vgg16++"),
+        "squeezenet": lambda: _squeezenet(weights),
+        "discriminator": lambda: _discriminator(discriminator),
+        "none": lambda: None,
+    }
+    if name not in builders:
+        raise ValueError(f"got perceptual={name!r}, expected one of {', '.join(PERCEPTUALS)}")
+    return builders[name]()
+
+
+def _auto(discriminator: Discriminator | None, weights: Path | None) -> Perceptual:
+    try:
+        perceptual = lpips_distance("vgg", weights)
+    except FileNotFoundError as missing:
+        if weights is not None:
+            raise
+        if discriminator is None:
+            raise FileNotFoundError(
+                f"no perceptual distance can be had: {missing}; "
+                "or pass a discriminator; or go without with perceptual none"
+            ) from missing
+        perceptual = discriminator_features(discriminator)
+        perceptual.note = (
+            "perceptual distance: the generator's own discriminator, because LPIPS-VGG cannot be "
+            f"had: {missing}"
+        )
+    else:
+        perceptual.note = "perceptual distance: LPIPS-VGG, because its weights are at hand"
+    return perceptual
+
+
+def _squeezenet(weights: Path | None) -> Perceptual:
+    if weights is None:
+        raise ValueError(
+            "perceptual squeezenet got no weights, expected a file with torchvision's names for "
+            "SqueezeNet 1.1; pass its path as weights"
+        )
+    return squeezenet_features(weights)
+
+
+def _discriminator(discriminator: Discriminator | None) -> Perceptual:
+    if discriminator is None:
+        raise ValueError(
+            "perceptual discriminator got no discriminator, expected that of the generator; "
+            "load a file that holds one, or choose another perceptual distance"
+        )
+    return discriminator_features(discriminator)

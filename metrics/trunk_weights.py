@@ -1,0 +1,122 @@
+"""ImageNet weights of torchvision's networks: from a given file, torch's cache, or the internet."""
+
+import threading
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib import request
+
+import torch
+from torch import Tensor, nn
+
+PATIENCE = 5.0
+"""Seconds within which the download server must answer."""
+
+
+def trunk_file(network: str, weights: Path | None = None) -> Path:
+    """The file of a network's ImageNet weights: `weights` itself, or torchvision's own file.
+
+    network: torchvision's name of the weights, such as "VGG16_Weights". Its own file comes from
+    torch's cache, and is downloaded there, with its hash checked, when it is missing.
+    Raises FileNotFoundError, which names the file and the folder, when it cannot be had.
+    """
+    path, url = (Path(weights), None) if weights is not None else _own_file(network)
+    if path.is_file():
+        return path
+    if url is None:
+        raise FileNotFoundError(
+            f"got the weights file {path}, which does not exist; check the path"
+        )
+    try:
+        _knock(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"{path.name} is not in {path.parent} and cannot be downloaded from {url} ({error}); "
+            "put the file into that folder, or pass its path as weights"
+        ) from error
+    return path
+
+
+def load_trunk(trunk: nn.Sequential, path: Path) -> None:
+    """Fill `trunk`, the first layers of a torchvision network's `features`, from a state dict.
+
+    path: .pth or .safetensors with torchvision's names; tensors beyond the trunk are left out.
+    Raises ValueError when the file holds something else.
+    """
+    prefix = "features."
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in read_state(path).items()
+        if name.startswith(prefix)
+    }
+    wanted = {name: tuple(tensor.shape) for name, tensor in trunk.state_dict().items()}
+    wrong = [n for n, shape in wanted.items() if n not in state or state[n].shape != shape]
+    if wrong:
+        expected = f"{prefix}{wrong[0]} of shape {wanted[wrong[0]]}"
+        found = f"of shape {tuple(state[wrong[0]].shape)}" if wrong[0] in state else "missing"
+        raise ValueError(
+            f"got {path}, in which {len(wrong)} of {len(wanted)} tensors do not fit; expected "
+            f"{expected}, found it {found}; pass the state dict of torchvision's network"
+        )
+    trunk.load_state_dict({name: state[name] for name in wanted}, assign=True)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a .safetensors file or a torch state dict; runs no code from the file.
+
+    Raises ValueError when it is neither.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"got {path}, expected a safetensors file; {error}") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"got {path}, expected a state dict that loads with weights_only=True; "
+            "save the network's state_dict() as .pth or .safetensors"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ValueError(
+            f"got {path}, expected a dict of tensors; save the network's state_dict() itself"
+        )
+    return state
+
+
+def _own_file(network: str) -> tuple[Path, str]:
+    """Where torch keeps torchvision's weights of a network, and where they come from."""
+    from torchvision.models import get_weight
+
+    url = get_weight(f"{network}.IMAGENET1K_V1").url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
+
+
+def _knock(url: str) -> None:
+    """Raise OSError or HTTPException unless the server answers within PATIENCE seconds.
+
+    In a thread, because looking up a name and trying all of a host's addresses heed no common
+    timeout and can take minutes offline.
+    """
+    outcome: list[Exception | None] = []
+
+    def knock() -> None:
+        try:
+            head = request.Request(url, method="HEAD", headers={"User-Agent": "torch.hub"})
+            with request.urlopen(head, timeout=PATIENCE):
+                outcome.append(None)
+        except (OSError, HTTPException) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    error = outcome[0] if outcome else TimeoutError(f"no answer within {PATIENCE:g} seconds")
+    if error is not None:
+        raise error

@@ -1,0 +1,122 @@
+"""What a generator's own samples look like in W and P: computed once, cached beside its file.
+
+Legend: D = w_dim. "Improved StyleGAN Embedding: Where are the Good Latents?", section 3.
+"""
+
+import contextlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .generator import Generator
+from .layers import SLOPE
+
+SAMPLES = 100_000
+
+
+@dataclass(frozen=True)
+class Statistics:
+    w_mean: Tensor
+    """(D,) mean of f(z): the average image's code."""
+    w_covariance: Tensor
+    """(D, D)"""
+    p_mean: Tensor
+    """(D,) mean of p = LeakyReLU_5(w)."""
+    p_basis: Tensor
+    """(D, D) eigenvectors of cov(p) as columns, largest eigenvalue first."""
+    p_std: Tensor
+    """(D,) square roots of the eigenvalues."""
+
+    def to(self, like: Tensor) -> "Statistics":
+        return Statistics(*(getattr(self, f.name).to(like) for f in fields(self)))
+
+
+@torch.no_grad()
+def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Statistics:
+    """Mean and covariance of w and p over seeded samples, in float64; labels are drawn uniformly."""
+    source = torch.Generator().manual_seed(seed)
+    dim = generator.w_dim
+    sums = {name: torch.zeros(dim, dtype=torch.float64) for name in "wp"}
+    squares = {name: torch.zeros(dim, dim, dtype=torch.float64) for name in "wp"}
+    done = 0
+    while done < samples:
+        n = min(10_000, samples - done)
+        z = torch.randn(n, generator.z_dim, generator=source).to(generator.mapping.w_avg)
+        c = None
+        if generator.c_dim:
+            drawn = torch.randint(generator.c_dim, (n,), generator=source)
+            c = torch.nn.functional.one_hot(drawn, generator.c_dim).to(z)
+        w = generator.mapping(z, c)
+        for name, x in (("w", w), ("p", gaussianize(w))):
+            x = x.double().cpu()
+            sums[name] += x.sum(0)
+            squares[name] += x.T @ x
+        done += n
+    mean = {name: total / done for name, total in sums.items()}
+    covariance = {k: squares[k] / done - torch.outer(mean[k], mean[k]) for k in mean}
+    values, vectors = torch.linalg.eigh(covariance["p"])
+    values = values.clamp(min=float(values.max()) * 1e-8)
+    return Statistics(
+        mean["w"].float(),
+        covariance["w"].float(),
+        mean["p"].float(),
+        vectors.flip(1).float().contiguous(),
+        values.flip(0).sqrt().float(),
+    )
+
+
+def gaussianize(w: Tensor) -> Tensor:
+    """P = LeakyReLU_5(w): undoes the mapping's last activation."""
+    return torch.nn.functional.leaky_relu(w, 1 / SLOPE)
+
+
+def of(generator: Generator) -> Statistics:
+    """The statistics of a generator, from memory, from the cache beside its file, or computed now.
+
+    Where the generator's folder cannot be written, the cache is in the home folder.
+    """
+    known = getattr(generator, "_statistics", None)
+    if known is None:
+        known = _read(generator)
+        if known is None:
+            known = compute(generator)
+            _write(generator, known)
+    if known.w_mean.device != generator.device or known.w_mean.dtype != generator.dtype:
+        known = known.to(generator.mapping.w_avg)
+    generator._statistics = known
+    return known
+
+
+def _caches(generator: Generator) -> list[Path]:
+    if generator.path is None:
+        return []
+    beside = generator.path.with_name(f"{generator.path.stem}.statistics.safetensors")
+    home = Path.home() / ".cache" / "facsimile"
+    return [beside, home / f"{generator.fingerprint}.statistics.safetensors"]
+
+
+def _read(generator: Generator) -> Statistics | None:
+    for path in _caches(generator):
+        with contextlib.suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
+            # A cache that another generator of the same name left behind is computed anew.
+            if (file.metadata() or {}).get("fingerprint") == generator.fingerprint:
+                return Statistics(*(file.get_tensor(f.name).float() for f in fields(Statistics)))
+    return None
+
+
+def _write(generator: Generator, statistics: Statistics) -> None:
+    tensors = {f.name: getattr(statistics, f.name) for f in fields(Statistics)}
+    for path in _caches(generator):
+        temporary = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, temporary, {"fingerprint": generator.fingerprint})
+            temporary.replace(path)
+        except (OSError, SafetensorError):
+            temporary.unlink(missing_ok=True)
+            continue
+        return

@@ -1,0 +1,92 @@
+"""Every name that a user can type, with small stand-ins for the networks' files."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from metrics import PERCEPTUALS, choices, choose, lpips_distance, squeezenet_features, vgg16_layers
+from metrics.trunks import IMAGE2STYLEGAN
+
+
+@pytest.fixture
+def discriminator():
+    def features(image):
+        return [image, image[..., ::2, ::2]]
+
+    return SimpleNamespace(features=features, img_resolution=32, img_channels=3)
+
+
+@pytest.fixture
+def random_weights(monkeypatch):
+    """Networks with random trunks in place of files."""
+
+    def lpips_squeeze(net, weights):
+        perceptual = lpips_distance("squeeze", random=True)
+        perceptual.name = f"lpips-{net}"
+        return perceptual
+
+    def vgg(layers=IMAGE2STYLEGAN, weights=None, name="vgg16"):
+        return vgg16_layers(layers, random=True, name=name)
+
+    monkeypatch.setattr(choices, "lpips_distance", lpips_squeeze)
+    monkeypatch.setattr(choices, "vgg16_layers", vgg)
+    monkeypatch.setattr(
+        choices, "squeezenet_features", lambda _: squeezenet_features(None, random=True)
+    )
+
+
+def missing(*_):
+    raise FileNotFoundError("vgg16-397923af.pth is not in a folder")
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_every_name_gives_what_it_says(discriminator, tmp_path):
+    names = {
+        name: getattr(choose(name, discriminator, tmp_path / "weights"), "name", None)
+        for name in PERCEPTUALS
+    }
+    special = {"auto": "lpips-vgg", "squeezenet": "squeezenet1_1", "none": None}
+    assert names == {name: name for name in PERCEPTUALS} | special
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_every_choice_has_a_note_of_one_line(discriminator, tmp_path):
+    for name in PERCEPTUALS[:-1]:
+        note = choose(name, discriminator, tmp_path / "weights").note
+        assert note
+        assert "\n" not in note
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_two_papers_have_their_own_layers():
+    assert "conv3_2, conv4_2" in choose("vgg16").card
+    assert "conv2_2, conv3_3" in choose("vgg16++").card
+
+
+def test_auto_falls_back_on_the_discriminator_and_says_why(monkeypatch, discriminator):
+    monkeypatch.setattr(choices, "lpips_distance", missing)
+    perceptual = choose("auto", discriminator)
+    assert perceptual.name == "discriminator"
+    assert (
+        "own discriminator, because LPIPS-VGG cannot be had: vgg16-397923af.pth" in perceptual.note
+    )
+
+
+def test_auto_with_nothing_at_hand_names_the_ways_out(monkeypatch):
+    monkeypatch.setattr(choices, "lpips_distance", missing)
+    with pytest.raises(FileNotFoundError, match=r"vgg16-397923af.pth.*discriminator.*none"):
+        choose("auto")
+
+
+def test_auto_does_not_hide_a_wrong_path(monkeypatch, discriminator, tmp_path):
+    with pytest.raises(FileNotFoundError, match="which does not exist"):
+        choose("auto", discriminator, tmp_path / "missing.pth")
+
+
+def test_errors_say_the_remedy():
+    with pytest.raises(ValueError, match="perceptual='lpips', expected one of auto, lpips-alex"):
+        choose("lpips")
+    with pytest.raises(ValueError, match="squeezenet got no weights.*pass its path as weights"):
+        choose("squeezenet")
+    with pytest.raises(ValueError, match="got no discriminator.*choose another"):
+        choose("discriminator")

@@ -1,0 +1,114 @@
+"""Where weights come from, and what is said when they cannot be had. Nothing is downloaded."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import nn
+
+from metrics import lpips_distance, vgg16_layers
+from metrics.trunk_weights import load_trunk, trunk_file
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache folder of torch, and no internet."""
+
+    def offline(*_, **__):
+        raise URLError("no internet")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    return tmp_path / "hub" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("build", "file"),
+    [
+        (lambda: lpips_distance("alex"), "alexnet-owt-7be5be79.pth"),
+        (lambda: lpips_distance("vgg"), "vgg16-397923af.pth"),
+        (lambda: lpips_distance("squeeze"), "squeezenet1_1-b8a52dc0.pth"),
+        (vgg16_layers, "vgg16-397923af.pth"),
+    ],
+)
+def test_offline_the_file_and_its_folder_are_named(hub, build, file):
+    with pytest.raises(FileNotFoundError) as caught:
+        build()
+    message = str(caught.value)
+    assert f"{file} is not in {hub} and cannot be downloaded" in message
+    assert "no internet" in message
+    assert "put the file into that folder, or pass its path as weights" in message
+    assert not hub.exists()
+
+
+def test_a_silent_server_is_given_up_on(hub, monkeypatch):
+    monkeypatch.setattr("metrics.trunk_weights.PATIENCE", 0.05)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: nullcontext(time.sleep(0.5)))
+    with pytest.raises(FileNotFoundError, match=r"no answer within 0.05 seconds"):
+        trunk_file("AlexNet_Weights")
+
+
+def test_the_download_is_hashed_and_kept(hub, monkeypatch):
+    calls = []
+
+    def download(url, path, hash_prefix):
+        calls.append((url.rpartition("/")[2], hash_prefix))
+        Path(path).write_bytes(b"weights")
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    path = hub / "alexnet-owt-7be5be79.pth"
+    assert [trunk_file("AlexNet_Weights") for _ in range(2)] == [path, path]
+    assert calls == [(path.name, "7be5be79")]
+
+
+def test_a_wrong_hash_is_told(hub, monkeypatch):
+    def download(*_):
+        raise RuntimeError("invalid hash value")
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    with pytest.raises(FileNotFoundError, match="invalid hash value"):
+        trunk_file("AlexNet_Weights")
+
+
+def test_torchs_cache_is_used(hub):
+    stack = nn.Sequential(nn.Conv2d(3, 64, 3))
+    hub.mkdir(parents=True)
+    torch.save(
+        {f"features.{n}": t for n, t in stack.state_dict().items()}, hub / "vgg16-397923af.pth"
+    )
+    loaded = vgg16_layers(("conv1_1",)).network.slices[0][0]
+    assert torch.equal(loaded.weight, stack[0].weight)
+
+
+def test_a_given_file_that_does_not_exist(hub, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"mine.pth, which does not exist; check the path"):
+        lpips_distance("alex", tmp_path / "mine.pth")
+
+
+def test_files_that_hold_something_else(tmp_path):
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3))
+    path = tmp_path / "weights.pth"
+    torch.save({"features.0.weight": torch.zeros(4, 3, 5, 5)}, path)
+    with pytest.raises(
+        ValueError, match=r"2 of 2 tensors.*shape \(4, 3, 3, 3\), found it of shape"
+    ):
+        load_trunk(trunk, path)
+    torch.save({"conv.weight": torch.zeros(4, 3, 3, 3)}, path)
+    with pytest.raises(ValueError, match=r"features.0.weight of shape .*found it missing; pass"):
+        load_trunk(trunk, path)
+    torch.save(trunk, path)
+    with pytest.raises(ValueError, match="state dict that loads with weights_only=True"):
+        load_trunk(trunk, path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="expected a dict of tensors"):
+        load_trunk(trunk, path)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"not a safetensors file")
+    with pytest.raises(ValueError, match="expected a safetensors file"):
+        load_trunk(trunk, path)
