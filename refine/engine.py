@@ -15,7 +15,7 @@ from torch import Tensor
 from metrics import Perceptual
 from stylegan import Generator, Latents
 
-from .moving import Moving, noise_maps
+from .moving import Moving
 from .recipe import Phase, Recipe
 from .terms import Batch, evaluate
 
@@ -154,7 +154,7 @@ class _Run:
         rows = moving.rows[leaving]
         best = moving.latents(moving.best)[leaving]
         if best.noise is not None and self.finished.noise is None:
-            maps = noise_maps(self.batch.generator, len(self.finished))
+            maps = self.batch.generator.noise_maps(len(self.finished))
             tensors = self.finished.tensors() | {f"noise.{i}": x for i, x in enumerate(maps)}
             self.finished = self.finished.with_tensors(tensors)
         whole = {name: x.clone() for name, x in self.finished.tensors().items()}

@@ -1,4 +1,4 @@
-"""The images of a batch that still move: their variables, the optimiser, and the best of each so far.
+"""The images of a batch that still move: their variables, the optimiser, the best of each so far.
 
 Legend: A images still moving.
 """
@@ -46,7 +46,7 @@ class Moving:
         """Everything of `latents` at these rows, ready to move in a phase."""
         generator, base = batch.generator, latents[rows]
         if base.noise is None and any(v.name == "noise" for v in phase.variables):
-            base = replace(base, noise=noise_maps(generator, len(base)))
+            base = replace(base, noise=generator.noise_maps(len(base)))
         held = base.tensors()
         names = _moving_names(phase, base)
         variables = {name: held[name].detach().clone().requires_grad_() for name in names}
@@ -56,7 +56,7 @@ class Moving:
             batch=batch.pick(rows),
             base=base,
             variables=variables,
-            optimiser=_optimiser(phase, variables),
+            optimiser=_optimiser(phase, variables, generator),
             best={name: x.detach().clone() for name, x in variables.items()},
             rows=rows,
             best_loss=infinite,
@@ -72,7 +72,7 @@ class Moving:
         return self.base.with_tensors(self.base.tensors() | (variables or self.variables))
 
     def note(self, value: Tensor, phase: Phase) -> None:
-        """Keep what is best, count what has not gained, and stop what is not finite; value: (A,)."""
+        """Keep what is best, count what has not gained, stop what is not finite; value: (A,)."""
         finite = value.isfinite()
         self.broken |= self.alive & ~finite
         self.alive &= finite
@@ -148,12 +148,6 @@ class Moving:
         return replace(moving, **{name: state[name] for name in known})
 
 
-def noise_maps(generator: Generator, n: int) -> tuple[Tensor, ...]:
-    """The generator's constant noise, a copy (n, 1, r, r) for each image."""
-    convs = (layer.module for layer in generator.synthesis.layers if layer.noise is not None)
-    return tuple(conv.noise_const.expand(n, 1, -1, -1).clone() for conv in convs)
-
-
 def _moving_names(phase: Phase, latents: Latents) -> list[str]:
     names = []
     for variable in phase.variables:
@@ -183,11 +177,17 @@ def _hold_still(phase: Phase, gradient: Tensor, space: str) -> None:
     gradient *= moves[:, None]
 
 
-def _optimiser(phase: Phase, variables: dict[str, Tensor]) -> torch.optim.Optimizer:
-    rates = {variable.name: variable.lr for variable in phase.variables}
+def _optimiser(
+    phase: Phase, variables: dict[str, Tensor], generator: Generator
+) -> torch.optim.Optimizer:
+    moves = {variable.name: variable for variable in phase.variables}
     groups = []
     for name, x in variables.items():
-        lr = rates[name.split(".")[0]]
+        kind, _, index = name.partition(".")
+        lr = moves[kind].lr
+        if moves[kind].per_strength:
+            # A map of strength 0 does nothing, whatever its rate.
+            lr /= max(generator.noise_strengths[int(index)], 1e-4)
         groups.append({"params": [x], "lr": lr, "base_lr": lr, "name": name})
     if phase.optimiser == "adam":
         return torch.optim.Adam(groups, betas=phase.betas, eps=phase.eps)

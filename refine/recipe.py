@@ -29,7 +29,9 @@ class Variable:
     lr: float
     """Learning rate in front of the schedule."""
     inputs: tuple[int, ...] | None = None
-    """Style inputs of the code, or noise maps, that move; negative counts from the end; None: all."""
+    """Style inputs of the code, or noise maps, that move; negative: from the end; None: all."""
+    per_strength: bool = False
+    """For noise: lr is that of the activation, and a map's own is lr / |its noise strength|."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The terms of a refinement's loss: functions of a `Scene` to one value per image.
 
-Legend: N images, C channels, HxW pixels, L style inputs. Every term is a mean over the scalars of one
-image, and images never influence one another.
+Legend: N images, C channels, HxW pixels, L style inputs. Every term is a mean over the scalars of
+one image, and images never influence one another.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from stylegan import Generator, Latents, spaces
 
 from .recipe import Recipe, Term
 
-# Image2StyleGAN++ divides its noise loss by the scalars of a 1024 px RGB image (methods of its
-# section 4.1), and takes it on 0..255 with the weight 1e-5: this many times the sum of squares here.
+# Image2StyleGAN++ divides its noise loss by the scalars of a 1024 px RGB image (section 4.1), and
+# takes it on 0..255 with the weight 1e-5: so many times the sum of squares on [-1, 1].
 PAPER_SIDE = 2**10
 PAPER_NOISE_WEIGHT = 1e-5 * 127.5**2 / (3 * PAPER_SIDE**2)
 

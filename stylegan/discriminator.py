@@ -32,7 +32,7 @@ class DiscriminatorConfig:
 
 
 class Conv(nn.Module):
-    """Convolution with an equalised learning rate; `bias` says whether bias and activation follow."""
+    """Convolution with an equalised learning rate, then with `bias` bias and activation."""
 
     def __init__(
         self,
@@ -134,7 +134,10 @@ class Discriminator(nn.Module):
         self.b4 = Epilogue(config, widths[0] if config.c_dim else 1)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """image: (N, img_channels, H, W) -> outputs of the blocks, largest first, none batch-dependent."""
+        """image: (N, img_channels, H, W) -> outputs of the blocks, largest first.
+
+        None of them depends on the other images of the batch.
+        """
         found, x = [], image
         for name in self.blocks:
             x = getattr(self, name)(x)
@@ -142,10 +145,10 @@ class Discriminator(nn.Module):
         return found
 
     def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
-        """image: (N, img_channels, R, R) in [-1, 1]; c: (N, c_dim) -> logits (N, 1), high is real."""
+        """image: (N, img_channels, R, R) in [-1, 1]; c: (N, c_dim) -> logits (N, 1); high: real."""
         y = self.b4(self.features(image)[-1])
         if not self.config.c_dim:
             return y
-        # "cGANs with Projection Discriminator", without the unconditional term, as NVIDIA trains it.
+        # "cGANs with Projection Discriminator", without its unconditional term, as NVIDIA does it.
         label = self.mapping(None, c)
         return (y * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])

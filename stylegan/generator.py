@@ -76,14 +76,13 @@ class Generator(nn.Module):
         return tuple(layer.name for layer in self.synthesis.layers if layer.noise is not None)
 
     @property
-    def noise_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """Shape (1, r, r) of every noise map, in the order of `feature_layers`."""
-        convs = (layer for layer in self.synthesis.layers if layer.noise is not None)
-        return tuple((1, layer.side, layer.side) for layer in convs)
+    def noise_strengths(self) -> tuple[float, ...]:
+        """|strength| by which every noise map is multiplied, in the order of `feature_layers`."""
+        return tuple(abs(float(conv.noise_strength)) for conv in self._convs())
 
     @property
     def style_sizes(self) -> tuple[int, ...]:
-        """Length of the style of every modulated layer, convolutions and toRGB, in running order."""
+        """Length of the style of every modulated layer, toRGB too, in running order."""
         return tuple(layer.module.affine.weight.shape[0] for layer in self.synthesis.layers)
 
     @property
@@ -101,8 +100,15 @@ class Generator(nn.Module):
             self._fingerprint = fingerprint(self.state_dict())
         return self._fingerprint
 
+    def noise_maps(self, n: int) -> tuple[Tensor, ...]:
+        """The constant noise, a copy (n, 1, r, r) of every map for each image."""
+        return tuple(conv.noise_const.expand(n, 1, -1, -1).clone() for conv in self._convs())
+
+    def _convs(self) -> list[nn.Module]:
+        return [layer.module for layer in self.synthesis.layers if layer.noise is not None]
+
     def first_input(self, layer: str) -> int:
-        """Index of the first style input that acts after the output of `layer` (M of the papers)."""
+        """Index of the first style input that acts after `layer` (M of the papers)."""
         return self.synthesis.layers[self._position(layer) + 1].style
 
     def first_style(self, layer: str) -> int:
@@ -120,7 +126,8 @@ class Generator(nn.Module):
     def _position(self, layer: str) -> int:
         if layer not in self.feature_layers:
             raise ValueError(
-                f'this generator has no layer "{layer}"; choose one of {", ".join(self.feature_layers)}'
+                f'this generator has no layer "{layer}"; '
+                f"choose one of {', '.join(self.feature_layers)}"
             )
         return [entry.name for entry in self.synthesis.layers].index(layer)
 
@@ -135,7 +142,7 @@ class Generator(nn.Module):
     ) -> Tensor:
         """z: (N, z_dim) or one per input (N, L, z_dim); c: (N, c_dim) -> ws (N, L, w_dim).
 
-        truncation: psi, the first `cutoff` inputs (None: all) move towards the average w by 1 - psi.
+        truncation: psi; the first `cutoff` inputs (None: all) move to w_avg + psi (w - w_avg).
         """
         if z.shape[-1] != self.z_dim or z.ndim not in (2, 3):
             raise ValueError(
@@ -182,7 +189,8 @@ class Generator(nn.Module):
         if isinstance(code, Tensor):
             if code.shape[1:] != (self.num_ws, self.w_dim):
                 raise ValueError(
-                    f"ws has the shape {tuple(code.shape)}; expected (N, {self.num_ws}, {self.w_dim})"
+                    f"ws has the shape {tuple(code.shape)}; "
+                    f"expected (N, {self.num_ws}, {self.w_dim})"
                 )
             code = self.styles(code)
         if stop is not None:

@@ -117,7 +117,7 @@ class Latents:
         return space.stray(generator, self.code, self.first_input(generator))
 
     def save(self, path: str | Path, **about: str) -> None:
-        """Write one .safetensors file; `about` goes into its metadata. A failed write leaves no file."""
+        """Write one .safetensors file, or none at all; `about` goes into its metadata."""
         path = Path(path)
         # A clone each: two names must not share memory in the file.
         stored = {name: x.detach().cpu().clone().contiguous() for name, x in self.tensors().items()}

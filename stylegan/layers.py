@@ -1,7 +1,7 @@
-"""Layers that StyleGAN networks are built from: equalised linear, FIR resampling, modulated convolution.
+"""What StyleGAN networks are built from: linear layers, FIR resampling, modulated convolutions.
 
 Legend: N images, C channels (in: I, out: O), HxW pixels, D numbers in a latent.
-Plain PyTorch: every function follows the device and dtype of its input and can be differentiated twice.
+Plain PyTorch: everything follows the device and dtype of its input and has second derivatives.
 """
 
 import math
@@ -83,8 +83,8 @@ class Linear(nn.Module):
 class ModulatedConv(nn.Module):
     """3x3 convolution whose input channels a style scales; then noise, bias, leaky ReLU.
 
-    weight: (O, I, k, k). With `up` the output has twice the side: a transposed convolution, then the
-    FIR filter. "Analyzing and Improving the Image Quality of StyleGAN", section 2.2 and equation 3.
+    weight: (O, I, k, k). With `up` the output has twice the side: a transposed convolution, then
+    the FIR filter. "Analyzing and Improving the Image Quality of StyleGAN", equations 1 to 3.
     """
 
     def __init__(

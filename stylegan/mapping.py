@@ -40,7 +40,8 @@ class Mapping(nn.Module):
             if c is None or c.shape[-1] != self.c_dim:
                 got = "none" if c is None else f"one of length {c.shape[-1]}"
                 raise ValueError(
-                    f"this network wants a label of length {self.c_dim}, got {got}; pass c=(N, {self.c_dim})"
+                    f"this network wants a label of length {self.c_dim}, got {got}; "
+                    f"pass c=(N, {self.c_dim})"
                 )
             parts.append(normalize_second_moment(self.embed(c.to(self.embed.weight.dtype))))
         x = torch.cat(parts, -1)

@@ -3,7 +3,7 @@
 A space knows how a code starts, how it becomes what synthesis takes, how it is retracted onto the
 space, and how far it has strayed from the generator's own samples.
 
-Legend: N images, L style inputs (num_ws), D numbers in a code vector, M first input after a feature.
+Legend: N images, L style inputs (num_ws), D numbers in a code vector.
 """
 
 import math
@@ -20,7 +20,7 @@ from .layers import SLOPE
 
 @dataclass(frozen=True)
 class Space:
-    """One of the spaces by name; use `parse`. `plus`: one code per style input instead of one for all."""
+    """A space; `parse` finds one by name. plus: a code per style input instead of one for all."""
 
     plus: bool
 
@@ -67,7 +67,7 @@ class Space:
         return self._whitened(generator, code, first).square().flatten(1).mean(1)
 
     def stray(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
-        """(N,) how far a code is from the generator's samples: the root of `prior`. For Z: see there."""
+        """(N,) how far a code is from the generator's samples: the root of `prior`."""
         return self.prior(generator, code, first).sqrt()
 
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
@@ -139,7 +139,7 @@ class PN(Space):
 
 
 class S(Space):
-    """StyleSpace: the affine outputs of all modulated layers, convolutions and toRGB, end to end."""
+    """StyleSpace: the affine outputs of all modulated layers, toRGB too, end to end."""
 
     kind = "s"
 
@@ -152,7 +152,7 @@ class S(Space):
         return code.split(generator.style_sizes, dim=1)
 
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
-        """(s - mean) / standard deviation, channel by channel: the covariance follows from that of w."""
+        """(s - mean) / standard deviation by channel; both follow from those of w."""
         known = statistics.of(generator)
         mean = torch.cat(self._styles(generator, known.w_mean[None]), 1)
         variance = []
@@ -182,7 +182,7 @@ SPACES = {
 
 
 def parse(name: str) -> tuple[Space, bool]:
-    """ "f/z+" -> (the space Z+, True): the space of the code, and whether a feature goes with it."""
+    """ "f/z+" -> (Z+, True): the space of the code, and whether a feature goes with it."""
     inner = name.removeprefix("f/")
     if inner not in SPACES:
         raise ValueError(
@@ -192,7 +192,7 @@ def parse(name: str) -> tuple[Space, bool]:
 
 
 def whiten(generator: Generator, w: Tensor) -> Tensor:
-    """w (..., D) -> P_N (..., D): zero mean, unit covariance (Improved StyleGAN Embedding, eq. 2)."""
+    """w (..., D) -> P_N (..., D), zero mean, unit covariance (Improved StyleGAN Embedding)."""
     known = statistics.of(generator)
     return (statistics.gaussianize(w) - known.p_mean) @ (known.p_basis / known.p_std)
 

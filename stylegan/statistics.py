@@ -37,7 +37,7 @@ class Statistics:
 
 @torch.no_grad()
 def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Statistics:
-    """Mean and covariance of w and p over seeded samples, in float64; labels are drawn uniformly."""
+    """Mean and covariance of w and p over seeded samples; labels are drawn uniformly."""
     source = torch.Generator().manual_seed(seed)
     dim = generator.w_dim
     sums = {name: torch.zeros(dim, dtype=torch.float64) for name in "wp"}

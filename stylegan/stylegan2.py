@@ -1,7 +1,8 @@
-"""StyleGAN2's synthesis network (architecture "skip"), which can stop at a layer and start from one.
+"""StyleGAN2's synthesis network, which can stop at a layer and start from one.
 
 Legend: N images, L style inputs (num_ws), C channels, HxW pixels.
-"Analyzing and Improving the Image Quality of StyleGAN"; tensor names are those of NVIDIA's PyTorch releases.
+"Analyzing and Improving the Image Quality of StyleGAN", architecture "skip"; tensors are named as
+in NVIDIA's PyTorch releases.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class Feature(NamedTuple):
     x: Tensor
     """(N, C, H, W), after noise, bias and activation."""
     rgb: Tensor | None
-    """Image so far (N, img_channels, H', W'), from the toRGB layers before; None starts it at zero."""
+    """(N, img_channels, H', W') image so far, from the toRGB layers before; None: zero."""
 
 
 class Layer(NamedTuple):

@@ -1,4 +1,4 @@
-"""Network files: a reader per format, each a function path -> (config, tensors) that executes nothing."""
+"""Network files: a reader per format, each path -> (config, tensors); none executes anything."""
 
 from pathlib import Path
 

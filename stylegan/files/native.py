@@ -1,4 +1,4 @@
-"""Our own format: safetensors with NVIDIA's tensor names, the configuration as JSON in the metadata."""
+"""Our own format: safetensors with NVIDIA's tensor names; the metadata holds the configuration."""
 
 import json
 import os

@@ -1,0 +1,79 @@
+"""The recipes: what the papers do, as data. `build("f/z+ +noise")` puts one together by name."""
+
+from dataclasses import replace
+
+from .recipe import Phase, Recipe, Term, Variable
+
+# The weights of "Revisiting Latent Space of GAN Inversion for Real Image Editing" (equations 1, 3
+# and 4; lambda_per = lambda_reg = 10), with which it compares all spaces in its Table 1.
+PIXEL = Term("pixel", 1.0)
+PERCEPTUAL = Term("perceptual", 10.0)
+ANCHOR = Term("feature_anchor", 10.0)
+# BDInvert's weight of the P_N norm.
+PRIOR = Term("p_n", 0.01)
+
+LR = 0.01
+STEPS = 1200
+
+
+def _code(space: str, *extra: Term, lr: float = LR, **options) -> Recipe:
+    """One phase in which the code moves, and with f/ the feature."""
+    variables = (Variable("code", lr),)
+    terms = (PIXEL, PERCEPTUAL, *extra)
+    if space.startswith("f/"):
+        variables += (Variable("feature", lr),)
+        terms += (ANCHOR,)
+    phase = Phase(name="code", variables=variables, terms=terms, steps=STEPS)
+    return Recipe(name=space, space=space, phases=(phase,), **options)
+
+
+# Image2StyleGAN++ (section 4.1): the noise maps after the code, under the pixel loss alone. Its
+# learning rate of 5 works through Adam's eps at one scale of loss, image and noise strength. A rate
+# in units of the activation serves every generator, and goes further (benchmarks/noise.py).
+NOISE_MAPS = Variable("noise", 0.01, per_strength=True)
+NOISE = Phase(name="noise", variables=(NOISE_MAPS,), terms=(PIXEL,), steps=STEPS * 3 // 5)
+# The same as the paper prints it, to compare.
+PAPER_NOISE = replace(NOISE, variables=(Variable("noise", 5.0),), terms=(Term("noise_pixel", 1.0),))
+
+RECIPES: dict[str, Recipe] = {
+    "z": _code("z"),
+    "z+": _code("z+"),
+    "w": _code("w"),
+    "w+": _code("w+"),
+    "p_n+": replace(_code("w+", PRIOR), name="p_n+"),
+    "s": _code("s"),
+    "f/w+": _code("f/w+"),
+    "f/p_n+": replace(_code("f/w+", PRIOR), name="f/p_n+"),
+    "f/s": _code("f/s"),
+    "f/z": _code("f/z"),
+    "f/z+": _code("f/z+"),
+}
+
+
+# The longer ones first, as the last is the end of the others.
+SUFFIXES = ("+joint-noise", "+paper-noise", "+noise")
+
+
+def build(name: str) -> Recipe:
+    """The recipe of a name: one of RECIPES, alone or followed by one of SUFFIXES.
+
+    "w+ +noise" (the blank may be left out): the noise maps move once the code stands still, as
+    Image2StyleGAN++ has it. "+joint-noise": both move at once, to show why it does not.
+    """
+    compact = name.replace(" ", "")
+    suffix = next((s for s in SUFFIXES if compact.endswith(s)), "")
+    code = compact.removesuffix(suffix)
+    if code not in RECIPES:
+        raise ValueError(
+            f'there is no recipe "{name}"; choose one of {", ".join(RECIPES)}, '
+            f"alone or followed by one of {', '.join(SUFFIXES)}"
+        )
+    recipe = RECIPES[code]
+    if not suffix:
+        return recipe
+    (phase,) = recipe.phases
+    if suffix == "+joint-noise":
+        phases = (replace(phase, name="joint", variables=(*phase.variables, NOISE_MAPS)),)
+    else:
+        phases = (phase, NOISE if suffix == "+noise" else PAPER_NOISE)
+    return replace(recipe, name=f"{code} {suffix}", phases=phases)
