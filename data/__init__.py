@@ -1,19 +1,45 @@
 """What goes in: photo files, and faces aligned as FFHQ's are."""
 
-from data.align import Aligned as Aligned
-from data.align import Face as Face
-from data.align import FaceDetector as FaceDetector
-from data.align import align_face as align_face
-from data.align import align_faces as align_faces
-from data.align import crop_quad as crop_quad
-from data.align import face_quad as face_quad
-from data.align import ffhq_quad as ffhq_quad
-from data.align import ffhq_quad_from_landmarks as ffhq_quad_from_landmarks
-from data.photos import PhotoError as PhotoError
-from data.photos import find_photos as find_photos
-from data.photos import fit_square as fit_square
-from data.photos import read_photo as read_photo
-from data.photos import resize as resize
-from data.photos import to_pil as to_pil
-from data.photos import to_rgb as to_rgb
-from data.photos import to_tensor as to_tensor
+from .align import (
+    Aligned,
+    Face,
+    FaceDetector,
+    align_face,
+    align_faces,
+    crop_quad,
+    face_quad,
+    ffhq_quad,
+    ffhq_quad_from_landmarks,
+)
+from .photos import (
+    PhotoError,
+    find_photos,
+    fit_square,
+    read_photo,
+    resize,
+    to_pil,
+    to_rgb,
+    to_tensor,
+)
+
+__all__ = [
+    "Aligned",
+    "Face",
+    "FaceDetector",
+    "PhotoError",
+    "align_face",
+    "align_faces",
+    "crop_quad",
+]
+__all__ += [
+    "face_quad",
+    "ffhq_quad",
+    "ffhq_quad_from_landmarks",
+    "find_photos",
+    "fit_square",
+    "read_photo",
+    "resize",
+    "to_pil",
+    "to_rgb",
+    "to_tensor",
+]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps, ImageStat
 
-from data.photos import PhotoError
+from .photos import PhotoError
 
 SEARCH_SIDE = 1280
 """Pixels of the longest side in which faces are searched first."""

@@ -52,7 +52,10 @@ def choose(
     }
     if name not in builders:
         raise ValueError(f"got perceptual={name!r}, expected one of {', '.join(PERCEPTUALS)}")
-    return builders[name]()
+    chosen = builders[name]()
+    if chosen is not None and name != "auto":
+        chosen.note = f"perceptual distance: {chosen.name}, as asked for"
+    return chosen
 
 
 def _auto(discriminator: Discriminator | None, weights: Path | None) -> Perceptual:

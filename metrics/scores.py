@@ -22,11 +22,11 @@ CARD = {
     "clipped, full size; 0 = equal, at most 4, lower is better",
     "psnr": "10 log10(peak^2 / mse) in dB with peak 2 for images in [-1, 1], output clipped, full "
     "size; inf = equal, higher is better",
-    "ssim": "structural similarity of the values in [-1, 1] (0..255 values give another number), "
-    "Gaussian window 11x11, sigma 1.5, peak 2, output clipped, full size, mean over pixels and "
-    "channels without a 5 px border; 1 = equal, higher is better",
-    "ms_ssim": "structural similarity over five scales, of the values in [-1, 1], peak 2, output "
-    "clipped, full size (sides above 160 px only), mean over channels; 1 = equal, higher is better",
+    "ssim": "structural similarity as on 0..255 (black counts as 0), Gaussian window 11x11, sigma "
+    "1.5, output clipped, full size, mean over pixels and channels without a 5 px border; "
+    "1 = equal, higher is better",
+    "ms_ssim": "structural similarity over five scales as on 0..255, output clipped, full size "
+    "(sides above 160 px only), mean over channels; 1 = equal, higher is better",
 }
 """Per metric one sentence without which its number means nothing."""
 

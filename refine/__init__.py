@@ -1,6 +1,16 @@
 """First guess -> better latents, image by image: one loop, and a recipe per paper."""
 
-from .engine import Refined, Step, refine
+from .engine import NOT_FINITE, Refined, Step, refine
 from .recipe import Phase, Recipe, Schedule, Term, Variable
 
-__all__ = ["Phase", "Recipe", "Refined", "Schedule", "Step", "Term", "Variable", "refine"]
+__all__ = [
+    "NOT_FINITE",
+    "Phase",
+    "Recipe",
+    "Refined",
+    "Schedule",
+    "Step",
+    "Term",
+    "Variable",
+    "refine",
+]

@@ -102,6 +102,10 @@ class Recipe:
             phases.append(replace(phase, terms=tuple(t for t in terms if t.weight)))
         return replace(self, phases=tuple(phases))
 
+    def with_layer(self, layer: str) -> "Recipe":
+        """The feature at another layer."""
+        return replace(self, layer=layer)
+
     def with_patience(self, patience: int | None, gain: float = 1e-3) -> "Recipe":
         """Every phase with early stopping."""
         phases = [replace(p, patience=patience, gain=gain) for p in self.phases]

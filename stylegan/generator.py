@@ -199,6 +199,8 @@ class Generator(nn.Module):
             self._position(start.layer)
             if rgb_skip not in ("keep", "zero"):
                 raise ValueError(f'rgb_skip is "{rgb_skip}"; it must be "keep" or "zero"')
+            if stop is not None and self._position(stop) <= self._position(start.layer):
+                raise ValueError(f'"{stop}" is not after "{start.layer}"; stop at a later layer')
             if rgb_skip == "zero":
                 start = start._replace(rgb=None)
         return self.synthesis(code, noise, start=start, stop=stop, generator=generator)

@@ -115,7 +115,9 @@ class ModulatedConv(nn.Module):
             return self.weight.square().sum((2, 3))
         key = (self.weight.data_ptr(), self.weight._version, self.weight.dtype)
         if self._energy is None or self._energy[0] != key:
-            self._energy = (key, self.weight.square().sum((2, 3)))
+            # What is kept in inference mode must serve a gradient later.
+            with torch.inference_mode(False), torch.no_grad():
+                self._energy = (key, self.weight.square().sum((2, 3)))
         return self._energy[1]
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:

@@ -74,6 +74,7 @@ def gaussianize(w: Tensor) -> Tensor:
     return torch.nn.functional.leaky_relu(w, 1 / SLOPE)
 
 
+@torch.inference_mode(False)  # what is kept must serve a gradient later
 def of(generator: Generator) -> Statistics:
     """The statistics of a generator, from memory, from the cache beside its file, or computed now.
 
@@ -117,6 +118,7 @@ def _write(generator: Generator, statistics: Statistics) -> None:
             save_file(tensors, temporary, {"fingerprint": generator.fingerprint})
             temporary.replace(path)
         except (OSError, SafetensorError):
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             continue
         return

@@ -1,0 +1,265 @@
+"""What the quality benchmarks share: the faces, recipes run over them and kept, the picture.
+
+Legend: N faces, HxW pixels, R side of the generator's images.
+"""
+
+import hashlib
+import json
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+import checkpoints
+import data
+import metrics
+import stylegan
+from benchmarks import report
+from data.photos import PHOTO_NAME
+from metrics import Perceptual
+from refine import Recipe, Step, recipes, refine
+from stylegan import Generator, Latents
+
+SHOWN = 8
+"""Faces in the picture."""
+SMALLEST_SHOWN = 128
+"""Pixels; smaller faces are enlarged in the picture by an integer."""
+STRAY = (
+    "distance of the code from the generator's samples: for z spaces the largest relative distance "
+    "from the sphere, 0 = on it; for the others the root mean square of the whitened code, 1 = "
+    "typical; only the style inputs that act"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every quality benchmark is told; each has its own defaults."""
+
+    faces: tyro.conf.Positional[Path]
+    """Folder or .zip of aligned, square faces; the first `count` in sorted order are used."""
+    count: int = 16
+    steps: int = 500
+    """Steps of the first phase; the others in proportion."""
+    out: Path = Path("runs/faces")
+    """Folder of the results. What is done there under the same settings is not done again."""
+    generator: str = "faces"
+    """Name of a bundled generator, a file, or a folder with generator.safetensors."""
+    perceptual: str = "discriminator"
+    """The perceptual distance that is minimised, as metrics.choose names them."""
+    perceptual_weights: Path | None = None
+    """File with its ImageNet weights."""
+    judge: Path | None = None
+    """SqueezeNet 1.1 weights with torchvision's names: a perceptual distance that only scores."""
+    recipes: tuple[str, ...] = ()
+    batch: int = 16
+    """Faces refined at once."""
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    names: list[str]
+    images: Tensor
+    """(N, 3, R, R) in [-1, 1]."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of a hash over names and pixels."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        digest.update(self.images.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def read(path: Path, side: int, count: int) -> Faces:
+    """The first `count` photos of a folder or .zip, at side x side.
+
+    Raises FileNotFoundError, or ValueError where there are fewer.
+    """
+    with TemporaryDirectory() as unpacked:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = sorted(name for name in archive.namelist() if PHOTO_NAME.search(name))
+                photos = [Path(archive.extract(name, unpacked)) for name in names[:count]]
+        else:
+            photos = data.find_photos(path)[:count]
+        if len(photos) < count:
+            raise ValueError(f"{path} has {len(photos)} photos, asked for {count}; lower --count")
+        squares = [data.fit_square(data.read_photo(photo), side) for photo in photos]
+    images = torch.stack([data.to_tensor(square) for square in squares])
+    return Faces([photo.name for photo in photos], images)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe's result on all faces."""
+
+    name: str
+    latents: Latents
+    record: dict
+    """What its JSON file holds: settings, seconds per image, mean and per-image scores."""
+
+    @property
+    def mean(self) -> dict[str, float]:
+        return self.record["mean"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Networks and faces, ready to run recipes."""
+
+    options: Options
+    generator: Generator
+    perceptual: Perceptual | None
+    judge: Perceptual | None
+    faces: Faces
+
+    @staticmethod
+    def load(options: Options) -> "Bench":
+        report.prepare(options.device, options.threads)
+        found = checkpoints.find(options.generator, options.device)
+        perceptual = metrics.choose(
+            options.perceptual, found.discriminator, options.perceptual_weights
+        )
+        judge = options.judge and metrics.squeezenet_features(options.judge)
+        faces = read(options.faces, found.generator.resolution, options.count)
+        networks = [n if n is None else n.to(options.device) for n in (perceptual, judge)]
+        images = faces.images.to(options.device)
+        return Bench(options, found.generator, *networks, Faces(faces.names, images))
+
+    def run(self, name: str, batch: int | None = None) -> Row:
+        """A recipe over all faces, `batch` at once; from the folder where it is done already."""
+        batch = batch or self.options.batch
+        recipe = recipes.build(name).with_steps(self.options.steps)
+        if self.perceptual is None:
+            recipe = recipe.with_weight("perceptual", 0)
+        settings = self._settings(recipe, batch)
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        stem = f"{recipe.name.replace('/', '_').replace(' ', '')}-{key}"
+        written, kept = (self.options.out / f"{stem}.{kind}" for kind in ("json", "safetensors"))
+        if written.is_file() and kept.is_file():
+            latents = Latents.load(kept, self.generator).to(self.options.device)
+            record = json.loads(written.read_text())
+        else:
+            latents, record = self._refine(recipe, batch)
+            self.options.out.mkdir(parents=True, exist_ok=True)
+            latents.save(kept)
+            record |= {"settings": settings, "machine": report.machine(self.options.device)}
+        # Scores are made anew each time, as the judge may have come later.
+        record |= self._score(latents)
+        report.write_json(written, metrics.jsonable(record))
+        return Row(name, latents, record)
+
+    @torch.no_grad()
+    def draw(self, latents: Latents, noise: str | None = None) -> Tensor:
+        """Images (N, 3, R, R), clipped to [-1, 1]; random noise comes from the benchmark's seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.options.seed)
+            parts = [
+                part.draw(self.generator, noise) for part in _split(latents, self.options.batch)
+            ]
+        return torch.cat(parts).clamp(-1, 1)
+
+    def _settings(self, recipe: Recipe, batch: int) -> dict:
+        """All that the result depends on."""
+        return {
+            "recipe": repr(recipe),
+            "generator": self.generator.fingerprint,
+            "faces": self.faces.names,
+            "faces_fingerprint": self.faces.fingerprint,
+            "perceptual": self.perceptual and self.perceptual.name,
+            "seed": self.options.seed,
+            "batch": batch,
+            "device": torch.device(self.options.device).type,
+        }
+
+    def _refine(self, recipe: Recipe, batch: int) -> tuple[Latents, dict]:
+        found, seconds = [], 0.0
+        chunks = self.faces.images.split(batch)
+        with tqdm(total=recipe.steps * len(chunks), desc=recipe.name) as bar:
+            for index, targets in enumerate(chunks):
+                start = self._start(recipe, len(targets))
+                before = index * recipe.steps
+
+                def tell(step: Step, before: int = before) -> None:
+                    bar.update(before + step.done - bar.n)
+
+                began = time.perf_counter()
+                refined = refine(
+                    self.generator,
+                    start,
+                    targets,
+                    recipe,
+                    perceptual=self.perceptual,
+                    callback=tell,
+                )
+                seconds += time.perf_counter() - began
+                found.append(refined)
+        status = [status for refined in found for status in refined.status]
+        latents = _join([refined.latents for refined in found])
+        return latents, {"seconds_per_image": seconds / len(latents), "status": status}
+
+    def _start(self, recipe: Recipe, n: int) -> Latents:
+        return stylegan.start(
+            self.generator,
+            recipe.space,
+            n,
+            how=recipe.start,
+            seed=self.options.seed,
+            layer=recipe.layer,
+            rgb_skip=recipe.rgb_skip,
+            truncation=recipe.truncation,
+            cutoff=recipe.cutoff,
+        )
+
+    def _score(self, latents: Latents) -> dict:
+        networks = {"perceptual": self.perceptual, "judge": self.judge}
+        networks = {name: network for name, network in networks.items() if network is not None}
+        images, size = self.draw(latents), self.options.batch
+        pairs = zip(images.split(size), self.faces.images.split(size), strict=True)
+        scores = metrics.gather(metrics.score(a, b, networks) for a, b in pairs)
+        about = metrics.cards(scores, networks)
+        scores["stray"], about["stray"] = latents.stray(self.generator).tolist(), STRAY
+        mean = {name: metrics.mean(values) for name, values in scores.items()}
+        return {"mean": mean, "per_image": scores, "cards": about}
+
+
+def _split(latents: Latents, size: int) -> list[Latents]:
+    return [latents[i : i + size] for i in range(0, len(latents), size)]
+
+
+def _join(parts: list[Latents]) -> Latents:
+    held = [part.tensors() for part in parts]
+    return parts[0].with_tensors({name: torch.cat([x[name] for x in held]) for name in held[0]})
+
+
+def save_picture(path: Path, rows: dict[str, Tensor]) -> None:
+    """A row of pictures under each name; rows: (N, 3, R, R) in [-1, 1], the first `SHOWN`."""
+    from matplotlib.figure import Figure
+
+    strips = {}
+    for name, images in rows.items():
+        images = images[:SHOWN].cpu()
+        times = max(1, SMALLEST_SHOWN // images.shape[-1])
+        images = images.repeat_interleave(times, 2).repeat_interleave(times, 3)
+        strips[name] = torch.cat(list(images * 0.5 + 0.5), 2).clamp(0, 1).permute(1, 2, 0)
+    height, width = next(iter(strips.values())).shape[:2]
+    dpi, margin = 100, max(map(len, strips)) * 9  # pixels for the names
+    size = ((width + margin) / dpi, height * len(strips) / dpi)
+    figure = Figure(figsize=size, dpi=dpi)
+    for index, (name, strip) in enumerate(strips.items()):
+        left, row = margin / (width + margin), 1 / len(strips)
+        axes = figure.add_axes((left, 1 - (index + 1) * row, 1 - left, row))
+        axes.imshow(strip.numpy(), interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        figure.text(left * 0.95, 1 - (index + 0.5) * row, name, ha="right", va="center")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)

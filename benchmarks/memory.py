@@ -1,0 +1,104 @@
+"""Whether many inversions in one process leave memory behind."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from tqdm import tqdm
+
+import checkpoints
+import metrics
+import stylegan
+from benchmarks import report
+from benchmarks.networks import random_discriminator, random_generator
+from metrics import Perceptual
+from refine import recipes, refine
+from stylegan import Generator
+
+WIDTHS = (64, 4096, 128)
+"""Side, channel_base and channel_max of the bundled generator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Refine, draw and score again and again; fail when the resident memory goes on growing.
+
+    The first inversions fill caches, so growth is counted from the first mark on.
+    """
+
+    marks: tuple[int, ...] = (20, 100, 200)
+    """Inversions after which the resident memory is read; the last one ends the run."""
+    limit: float = 20.0
+    """MB of growth from the first mark to the last that are too much."""
+    recipes: tuple[str, ...] = ("f/z+", "w+ +noise", "s")
+    """Taken in turns."""
+    steps: int = 3
+    batch: int = 1
+    generator: str | None = None
+    """Name or path of a generator with its discriminator; None: random ones of the bundled size."""
+    device: str = "cpu"
+    """The memory read is the process's own, not the GPU's."""
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+
+
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    generator, perceptual = load(options)
+    side = generator.resolution
+    found = {}
+    for index in tqdm(range(max(options.marks)), desc="inversions"):
+        source = torch.Generator().manual_seed(index)
+        noise = torch.rand(options.batch, generator.img_channels, side, side, generator=source)
+        targets = noise.to(options.device) * 2 - 1
+        invert(
+            generator, perceptual, targets, options.recipes[index % len(options.recipes)], options
+        )
+        if index + 1 in options.marks:
+            found[index + 1] = resident()
+    rows = [(str(mark), f"{megabytes:.1f}") for mark, megabytes in found.items()]
+    print(report.table(("inversions", "resident MB"), rows))
+    growth = found[max(found)] - found[min(found)]
+    print(f"growth after the first {min(found)}: {growth:.1f} MB, limit {options.limit:g} MB")
+    if growth > options.limit:
+        sys.exit(1)
+
+
+def load(options: Options) -> tuple[Generator, Perceptual]:
+    if options.generator is None:
+        generator = random_generator(*WIDTHS).to(options.device)
+        discriminator = random_discriminator(*WIDTHS).to(options.device)
+    else:
+        found = checkpoints.find(options.generator, options.device)
+        generator, discriminator = found.generator, found.discriminator
+    return generator, metrics.choose("discriminator", discriminator)
+
+
+def invert(
+    generator: Generator, perceptual: Perceptual, targets: torch.Tensor, name: str, options: Options
+) -> None:
+    recipe = recipes.build(name).with_steps(options.steps)
+    start = stylegan.start(generator, recipe.space, len(targets), rgb_skip=recipe.rgb_skip)
+    refined = refine(generator, start, targets, recipe, perceptual=perceptual)
+    with torch.no_grad():
+        images = refined.latents.draw(generator)
+    # Random networks overshoot what scores take for an image.
+    metrics.score(images.clamp(-1, 1), targets, {"perceptual": perceptual})
+
+
+def resident() -> float:
+    """Resident memory of this process in MB."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (line,) = [x for x in status.read_text().splitlines() if x.startswith("VmRSS:")]
+        return int(line.split()[1]) / 1024
+    import resource
+
+    # Elsewhere only the peak is to be had, in bytes on macOS: it grows with a leak all the same.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

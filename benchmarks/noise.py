@@ -1,0 +1,83 @@
+"""What noise maps add to W+, one after the other and both at once, and what they hold.
+
+"Image2StyleGAN++: How to Edit the Embedded Images?", section 3 and figure 2: noise maps that move
+together with the code take over what belongs into the code, so a redraw with fresh noise is worse.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+import metrics
+from benchmarks import faces, report
+from benchmarks.faces import Bench, Row
+
+CODE = "w+"
+VARIANTS = (CODE, "w+ +noise", "w+ +paper-noise", "w+ +joint-noise")
+PICTURED = {"w+ +noise": "W+ then noise", "w+ +joint-noise": "W+ and noise at once"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(faces.Options):
+    """Refine W+ codes alone, then noise maps after them, or with them, on the same faces.
+
+    "fresh" is a redraw of the same code with random noise in place of the maps. Prints a table;
+    writes a JSON and the latents of every recipe, noise.json, noise.md and noise.png.
+    """
+
+    out: Path = Path("runs/noise")
+    recipes: tuple[str, ...] = VARIANTS
+    """W+ alone comes first: the others' gain is counted from it."""
+
+
+def main(options: Options) -> None:
+    bench = Bench.load(options)
+    rows = [bench.run(name) for name in options.recipes]
+    found = [describe(bench, row, rows[0]) for row in rows]
+    text = table(found)
+    (options.out / "noise.md").write_text(text + "\n")
+    report.write_json(options.out / "noise.json", metrics.jsonable({x["name"]: x for x in found}))
+    print(text)
+    pictures = {"target": bench.faces.images}
+    for row in rows:
+        name = PICTURED.get(row.name)
+        if row.name == CODE:
+            pictures["W+"] = bench.draw(row.latents)
+        elif name:
+            pictures[name] = bench.draw(row.latents)
+            pictures[f"{name}: fresh noise"] = bench.draw(row.latents, "random")
+    faces.save_picture(options.out / "noise.png", pictures)
+
+
+def describe(bench: Bench, row: Row, first: Row) -> dict:
+    psnr = row.record["per_image"]["psnr"]
+    fresh = metrics.psnr(bench.draw(row.latents, "random"), bench.faces.images).tolist()
+    maps = row.latents.noise or bench.generator.noise_maps(1)
+    return {
+        "name": row.name,
+        "psnr": psnr,
+        "gain": [a - b for a, b in zip(psnr, first.record["per_image"]["psnr"], strict=True)],
+        "psnr_fresh": fresh,
+        "fall": [a - b for a, b in zip(psnr, fresh, strict=True)],
+        "largest_noise": max(float(x.abs().max()) for x in maps),
+        "seconds_per_image": row.record["seconds_per_image"],
+    }
+
+
+def table(found: list[dict]) -> str:
+    lists = ("psnr", "gain", "psnr_fresh", "fall")
+    head = ("", "PSNR", "least", "most", "gain", "fresh", "fall", "largest noise", "s/image")
+    lines = []
+    for x in found:
+        mean, gain, fresh, fall = (f"{metrics.mean(x[name]):.2f}" for name in lists)
+        spread = (f"{min(x['psnr']):.2f}", f"{max(x['psnr']):.2f}")
+        noise, seconds = f"{x['largest_noise']:.1f}", f"{x['seconds_per_image']:.1f}"
+        lines.append((x["name"], mean, *spread, gain, fresh, fall, noise, seconds))
+    each = [[x["name"], *(f"{value:.2f}" for value in x["psnr"])] for x in found]
+    numbers = [str(i + 1) for i in range(len(found[0]["psnr"]))]
+    return f"{report.table(head, lines)}\n\nPSNR per image\n\n{report.table(['', *numbers], each)}"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,192 @@
+"""How fast synthesis and refinement are, each against the plain alternative in the same run."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+import metrics
+import stylegan
+from benchmarks import report, usual
+from benchmarks.networks import random_discriminator, random_generator
+from benchmarks.timing import Pairs, alternate
+from metrics import Perceptual
+from refine import Recipe, recipes, refine
+from stylegan import Feature, Generator, Latents
+
+# side -> channel_base, channel_max, batches. 64: the widths of the bundled generator; 256: those of
+# NVIDIA's "paper256".
+SIZES = {64: (4096, 128, (1, 2, 4, 8, 16)), 256: (16384, 512, (1, 4, 8))}
+ENGINE_RECIPES = ("f/z+", "w+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time synthesis against the usual way, and `refine.refine` against a bare loop, in turns.
+
+    The weights are random. Ratios are per pair of turns: the median, and the least and greatest.
+    """
+
+    parts: tuple[Literal["synthesis", "engine"], ...] = ("synthesis", "engine")
+    sides: tuple[Literal[64, 256], ...] = (64, 256)
+    """Sides of the images of the synthesis part, in pixels."""
+    batches: tuple[int, ...] | None = None
+    """Batches of the synthesis part; None: 1 2 4 8 16 at 64 px and 1 4 8 at 256 px."""
+    pairs: int = 15
+    """Pairs of turns per row."""
+    seconds: float = 120.0
+    """No further pair of turns after so long, once there are 5."""
+    engine_steps: int = 50
+    """Steps per turn of the engine part. refine looks once more than it steps: 51 forward passes."""
+    engine_batch: int = 8
+    """Images of the engine part."""
+    device: str = "cpu"
+    """On a GPU with synchronisation around every turn and TensorFloat-32 off."""
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+    out: Path | None = None
+    """JSON file with every time."""
+
+
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    found = {"machine": report.machine(options.device), "options": _plain(options)}
+    print(", ".join(f"{k} {v}" for k, v in found["machine"].items()), flush=True)
+    if "synthesis" in options.parts:
+        found["synthesis"] = synthesis(options)
+        print(_table(found["synthesis"], "usual, ms", "ours, ms"), end="\n\n", flush=True)
+    if "engine" in options.parts:
+        found["engine"] = engine(options)
+        print(_table(found["engine"], "refine, ms", "bare loop, ms"), flush=True)
+        for row in found["engine"]:
+            print(f"overhead of refine, {row['what']}: {100 * (row['ratio'] - 1):.1f} %")
+    if options.out is not None:
+        report.write_json(options.out, found)
+
+
+# Synthesis ----------------------------------------------------------------------------------------
+
+
+def synthesis(options: Options) -> list[dict]:
+    """The usual way against `Generator.synthesize`, forward alone and with the gradient of ws."""
+    rows = []
+    for side in options.sides:
+        base, most, batches = SIZES[side]
+        generator = random_generator(side, base, most).to(options.device)
+        ways = (partial(usual.synthesize, generator), generator.synthesize)
+        for n in tqdm(options.batches or batches, desc=f"{side} px", leave=False):
+            z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(n))
+            ws = generator.map(z.to(options.device)).clone()
+            largest = _difference(ways, ws)
+            for label, work in (("forward", forward), ("forward + backward", backward)):
+                times = alternate(*(partial(work, way, ws) for way in ways), **_limits(options))
+                what = {"what": f"{side} px, batch {n}, {label}", "largest_difference": largest}
+                rows.append(what | _row(times))
+    return rows
+
+
+@torch.no_grad()
+def forward(way, ws: Tensor) -> Tensor:
+    return way(ws)
+
+
+def backward(way, ws: Tensor) -> Tensor:
+    """The gradient with respect to ws; the weights are frozen."""
+    ws = ws.detach().requires_grad_()
+    image = way(ws)
+    (gradient,) = torch.autograd.grad(image, ws, torch.ones_like(image))
+    return gradient
+
+
+def _difference(ways, ws: Tensor) -> float:
+    """Largest difference of the two images: a fast answer must be the same answer."""
+    a, b = (forward(way, ws) for way in ways)
+    largest = float((a - b).abs().max())
+    if not largest <= 1e-3 * max(1.0, float(a.abs().max())):
+        raise RuntimeError(f"the two ways draw different images: they differ by {largest:.3g}")
+    return largest
+
+
+# Engine -------------------------------------------------------------------------------------------
+
+
+def engine(options: Options) -> list[dict]:
+    """`refine.refine` against nothing but image, terms and gradient."""
+    generator = random_generator(64, *SIZES[64][:2]).to(options.device)
+    discriminator = random_discriminator(64, *SIZES[64][:2]).to(options.device)
+    perceptual = metrics.discriminator_features(discriminator)
+    n, rows = options.engine_batch, []
+    targets = stylegan.start(generator, "w", n, how="random", seed=1).draw(generator).clamp(-1, 1)
+    for name in tqdm(ENGINE_RECIPES, desc="engine", leave=False):
+        recipe = recipes.build(name).with_steps(options.engine_steps)
+        start = stylegan.start(generator, recipe.space, n, rgb_skip=recipe.rgb_skip)
+        times = alternate(
+            partial(refine, generator, start, targets, recipe, perceptual=perceptual),
+            partial(bare_loop, generator, start, targets, recipe, perceptual),
+            **_limits(options),
+        )
+        rows.append({"what": f"{name}, {options.engine_steps} steps, batch {n}"} | _row(times))
+    return rows
+
+
+def bare_loop(
+    generator: Generator, start: Latents, targets: Tensor, recipe: Recipe, perceptual: Perceptual
+) -> None:
+    """The forward and backward passes of a recipe of one phase in W+ or F/Z+, and nothing else."""
+    (phase,) = recipe.phases
+    weight = {term.name: term.weight for term in phase.terms}
+    code = start.code.clone().requires_grad_()
+    feature = None if start.feature is None else start.feature.clone().requires_grad_()
+    with torch.no_grad():
+        goal = perceptual.features(targets)
+    for _ in range(phase.steps):
+        if feature is None:
+            image = generator.synthesize(code)
+        else:
+            at = Feature(start.layer, feature, start.rgb)
+            image = generator.synthesize(generator.map(code), start=at)
+        loss = weight["pixel"] * (image - targets).square().flatten(1).mean(1)
+        loss = loss + weight["perceptual"] * metrics.distance(perceptual.features(image), goal)
+        if feature is not None:
+            anchor = (feature - start.feature).square().flatten(1).mean(1)
+            loss = loss + weight["feature_anchor"] * anchor
+        torch.autograd.grad(loss.sum(), [x for x in (code, feature) if x is not None])
+
+
+# Report -------------------------------------------------------------------------------------------
+
+
+def _limits(options: Options) -> dict:
+    return {"device": options.device, "pairs": options.pairs, "seconds": options.seconds}
+
+
+def _row(times: Pairs) -> dict:
+    return times.summary() | {"seconds": asdict(times)}
+
+
+def _table(rows: list[dict], first: str, second: str) -> str:
+    lines = [
+        (
+            row["what"],
+            f"{row['first'] * 1e3:.1f}",
+            f"{row['second'] * 1e3:.1f}",
+            f"{row['ratio']:.2f}",
+            f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}",
+            str(row["pairs"]),
+        )
+        for row in rows
+    ]
+    return report.table(("", first, second, "ratio", "min-max", "pairs"), lines)
+
+
+def _plain(options: Options) -> dict:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,50 @@
+"""Finds networks: by a bundled name, a file, or a folder with generator.safetensors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import stylegan
+from stylegan import Discriminator, Generator
+
+BUNDLED = Path(__file__).parent
+GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    name: str
+    generator: Generator
+    discriminator: Discriminator | None
+    """None where the folder has none."""
+
+
+def names() -> list[str]:
+    """The bundled networks."""
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{GENERATOR}"))
+
+
+def find(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """The frozen networks called `name`: a bundled name, a generator's file, or a folder.
+
+    A folder holds generator.safetensors and may hold discriminator.safetensors; beside a single
+    file a discriminator.safetensors is looked for too. Raises FileNotFoundError or ValueError.
+    """
+    path = BUNDLED / str(name) if str(name) in names() else Path(name)
+    if path.is_dir():
+        path = path / GENERATOR
+    elif not path.is_file():
+        raise FileNotFoundError(
+            f'there is no generator "{name}"; give one of the bundled names '
+            f"({', '.join(names())}), a file, or a folder with {GENERATOR}"
+        )
+    generator = stylegan.load(path, device)
+    beside = path.with_name(DISCRIMINATOR)
+    discriminator = stylegan.load_discriminator(beside, device) if beside.is_file() else None
+    if discriminator is not None and discriminator.img_channels != generator.img_channels:
+        raise ValueError(
+            f"{beside} takes images of {discriminator.img_channels} channels, and the generator "
+            f"beside it makes {generator.img_channels}; keep only networks of one pair in a folder"
+        )
+    return Checkpoint(str(name), generator, discriminator)

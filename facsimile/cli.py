@@ -1,0 +1,264 @@
+"""The command line: `facsimile invert | align | info | demo`.
+
+Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use, 130 after Ctrl-C.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+import checkpoints
+import data
+from metrics import PERCEPTUALS
+from stylegan import Latents
+
+from . import studio as studios
+from .demo import demo
+from .jobs import Job, Options, mean_scores
+
+OK, SOME_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invert:
+    """Find the latents that redraw photos.
+
+    Writes for every photo OUT/NAME/ with target.png, reconstruction.png, comparison.png, loss.png,
+    latents.safetensors and scores.json, and for the run OUT/overview.png and OUT/summary.json.
+    Run the same command again to go on after a stop: what is done is skipped.
+
+    Examples:
+      facsimile invert me.jpg --out out
+      facsimile invert holiday/ --out out --recipe "w+ +noise" --steps 1000
+      facsimile invert aligned/ --out out --no-align --generator my-generator.safetensors
+    """
+
+    photos: tyro.conf.Positional[list[Path]]
+    """Photos, or folders of photos."""
+    out: Path
+    """Folder for the results."""
+    generator: str = "faces"
+    """A bundled name, a generator's file, or a folder with generator.safetensors."""
+    recipe: str = "f/z+"
+    """What moves: z, z+, w, w+, p_n+, s, f/w+, f/p_n+, f/s, f/z, f/z+; the noise maps follow with
+    "w+ +noise"."""
+    steps: int | None = None
+    """Steps of the code; those of the noise go in proportion. Default: the recipe's own."""
+    seed: int = 0
+    """Of random starts (the Z spaces)."""
+    batch: int = 8
+    """Photos refined at once. It changes the time and not the result."""
+    perceptual: Literal[PERCEPTUALS] = "auto"
+    """Perceptual term. auto: LPIPS-VGG where its weights are or can be fetched, else the
+    generator's own discriminator."""
+    perceptual_weights: Path | None = None
+    """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
+    start: Literal["mean", "random"] | None = None
+    """Where the code starts. Default: random in Z spaces, else the mean."""
+    layer: str | None = None
+    """Convolution whose output is the feature of f/ recipes, e.g. b16.conv0."""
+    patience: int | None = None
+    """Stop an image early when its loss has not fallen by 0.1 % in so many steps."""
+    align: bool = True
+    """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
+    face: Literal["largest", "all"] = "largest"
+    """Which faces of a photo with several."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Align:
+    """Find the faces in photos and crop them as FFHQ does.
+
+    Writes OUT/NAME.png; with --face all the further faces are NAME-face2.png and so on.
+    """
+
+    photos: tyro.conf.Positional[list[Path]]
+    """Photos, or folders of photos."""
+    out: Path
+    """Folder for the crops."""
+    size: int = 1024
+    """Side of the crops in pixels."""
+    face: Literal["largest", "all"] = "largest"
+    """Which faces of a photo with several."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Say what a generator or latents file is."""
+
+    file: tyro.conf.Positional[str]
+    """A file, a folder with generator.safetensors, or a bundled name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Invert the face of scikit-image's astronaut photo, in F/Z+ and in W+ then noise."""
+
+    out: Path = Path("out/demo")
+    """Folder for the results."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of `facsimile`; leaves with the exit status."""
+    command = tyro.cli(
+        Annotated[Invert, tyro.conf.subcommand("invert")]
+        | Annotated[Align, tyro.conf.subcommand("align")]
+        | Annotated[Info, tyro.conf.subcommand("info")]
+        | Annotated[Demo, tyro.conf.subcommand("demo")],
+        prog="facsimile",
+        description="StyleGAN inversion: find the latents that redraw a photo, and edit it there.",
+        args=args,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    run = {Invert: invert, Align: align, Info: info, Demo: lambda it: demo(it.out)}[type(command)]
+    try:
+        sys.exit(run(command))
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (ValueError, OSError) as error:
+        print(f"facsimile: {error}", file=sys.stderr)
+        sys.exit(WRONG_USE)
+    except torch.OutOfMemoryError:
+        print(
+            "facsimile: out of memory; choose a smaller --batch, or --device cpu", file=sys.stderr
+        )
+        sys.exit(WRONG_USE)
+
+
+def invert(command: Invert) -> int:
+    photos = _photos(command.photos)
+    if command.batch < 1:
+        raise ValueError(f"--batch is {command.batch}; it must be at least 1")
+    if command.steps is not None and command.steps < 0:
+        raise ValueError(f"--steps is {command.steps}; it must be 0 or more")
+    studio = studios.load(
+        command.generator,
+        perceptual=command.perceptual,
+        perceptual_weights=command.perceptual_weights,
+        device=command.device,
+    )
+    recipe = studio.recipe(command.recipe, command.steps)
+    if command.patience is not None:
+        recipe = recipe.with_patience(command.patience)
+    if command.layer is not None:
+        studio.generator.first_input(command.layer)  # says which layers there are, if not this one
+        recipe = recipe.with_layer(command.layer)
+    if studio.perceptual is not None:
+        print(studio.perceptual.note)
+    options = Options(
+        recipe=recipe,
+        seed=command.seed,
+        batch=command.batch,
+        start=command.start,
+        align=command.align,
+        face=command.face,
+    )
+    job = Job(studio, photos, command.out, options)
+    job.run()
+    return _report(job)
+
+
+def _report(job: Job) -> int:
+    means = mean_scores(job.records())
+    if means:
+        print("  ".join(f"{name} {value:.4g}" for name, value in means.items()))
+    kept = f", {len(job.skipped)} done before" if job.skipped else ""
+    print(f"{len(job.done)} inverted{kept}, {len(job.failed)} failed: {job.out / 'overview.png'}")
+    for reason in job.failed.values():
+        print(f"  {reason}", file=sys.stderr)
+    return SOME_FAILED if job.failed else OK
+
+
+def align(command: Align) -> int:
+    detector = data.FaceDetector(studios.pick_device(command.device))
+    command.out.mkdir(parents=True, exist_ok=True)
+    failed, taken = 0, set()
+    for photo in _photos(command.photos):
+        try:
+            faces = data.align_faces(
+                data.read_photo(photo), command.size, detector, which=command.face
+            )
+        except (data.PhotoError, OSError) as error:
+            print(f"failed: {error}" if str(photo) in str(error) else f"failed: {photo}: {error}")
+            failed += 1
+            continue
+        for index, aligned in enumerate(faces):
+            stem = photo.stem if index == 0 else f"{photo.stem}-face{index + 1}"
+            name, number = stem, 2
+            while name in taken:
+                name, number = f"{stem}-{number}", number + 1
+            taken.add(name)
+            path = command.out / f"{name}.png"
+            aligned.image.save(path)
+            print(path)
+    return SOME_FAILED if failed else OK
+
+
+def info(command: Info) -> int:
+    path = Path(command.file)
+    try:
+        found = checkpoints.find(command.file)
+    except ValueError:
+        # Perhaps latents; if not that either, the generator's complaint is the better one.
+        try:
+            _describe_latents(Latents.load(path))
+        except ValueError:
+            checkpoints.find(command.file)
+        return OK
+    generator = found.generator
+    count = sum(parameter.numel() for parameter in generator.parameters())
+    rows = {
+        "kind": f"generator, {generator.config['architecture']}",
+        "resolution": f"{generator.resolution} px, {generator.img_channels} channels",
+        "latents": f"z {generator.z_dim}, w {generator.w_dim}, {generator.num_ws} style inputs",
+        "labels": generator.c_dim or "none",
+        "features": ", ".join(generator.feature_layers),
+        "feature by default": generator.default_feature_layer(),
+        "parameters": f"{count:,}",
+        "discriminator": "beside it" if found.discriminator else "none beside it",
+        "fingerprint": generator.fingerprint,
+    }
+    _print_rows(rows)
+    return OK
+
+
+def _describe_latents(latents: Latents) -> None:
+    rows = {
+        "kind": f"latents of {len(latents)} images",
+        "space": latents.space,
+        "code": tuple(latents.code.shape),
+        "feature": f"{latents.layer} {tuple(latents.feature.shape)}" if latents.layer else "none",
+        "rgb skip": "none" if latents.rgb is None else f"kept {tuple(latents.rgb.shape)}",
+        "noise": "constant" if latents.noise is None else f"{len(latents.noise)} maps of its own",
+        "truncation": f"{latents.truncation} up to input {latents.cutoff or 'the last'}",
+        "generator": latents.fingerprint,
+    }
+    _print_rows(rows)
+
+
+def _print_rows(rows: dict) -> None:
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _photos(paths: list[Path]) -> list[Path]:
+    photos = data.find_photos(paths)
+    if not photos:
+        raise ValueError(
+            f"no photo found in {', '.join(map(str, paths))}; expected photos or folders of photos"
+        )
+    return photos
+
+
+if __name__ == "__main__":
+    main()

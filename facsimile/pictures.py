@@ -1,0 +1,91 @@
+"""The pictures that a person looks at: comparisons, overviews, loss curves.
+
+Legend: N images, C channels, HxW pixels, T steps. Images are (C, H, W) in [-1, 1].
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data import to_pil
+
+GAP = 4
+"""Pixels between panels."""
+
+
+def panels(images: Sequence[Tensor], smallest: int = 256) -> Image.Image:
+    """Images of one size side by side; small ones enlarged to at least `smallest` pixels."""
+    return sheet([images], smallest)
+
+
+def sheet(rows: Sequence[Sequence[Tensor]], smallest: int = 128) -> Image.Image:
+    """Rows of images (C, H, W) of one size as one picture on white."""
+    side = rows[0][0].shape[-1]
+    zoom = max(1, math.ceil(smallest / side))
+    cell = side * zoom
+    width = max(len(row) for row in rows)
+    size = (width * (cell + GAP) - GAP, len(rows) * (cell + GAP) - GAP)
+    picture = Image.new("RGB", size, "white")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            panel = to_pil(image).convert("RGB").resize((cell, cell), Image.Resampling.NEAREST)
+            picture.paste(panel, (x * (cell + GAP), y * (cell + GAP)))
+    return picture
+
+
+def difference(image: Tensor, target: Tensor, gain: float = 5.0) -> Tensor:
+    """|image - target| times `gain`, black where they are equal: (C, H, W) in [-1, 1]."""
+    return ((image.clamp(-1, 1) - target).abs() * gain).clamp(0, 2) - 1
+
+
+def comparison(target: Tensor, image: Tensor) -> Image.Image:
+    """Target, reconstruction, difference x5."""
+    return panels([target, image, difference(image, target)])
+
+
+def overview(pairs: Sequence[tuple[Image.Image, Image.Image]], cell: int = 128) -> Image.Image:
+    """Targets above their reconstructions, eight pairs to a row."""
+    columns = min(8, len(pairs))
+    rows = math.ceil(len(pairs) / columns)
+    height = 2 * cell + 3 * GAP
+    picture = Image.new("RGB", (columns * (cell + GAP) - GAP, rows * height - 2 * GAP), "white")
+    for index, pair in enumerate(pairs):
+        x, y = (index % columns) * (cell + GAP), (index // columns) * height
+        for below, panel in enumerate(pair):
+            larger = panel.width < cell
+            kernel = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS
+            small = panel.convert("RGB").resize((cell, cell), kernel)
+            picture.paste(small, (x, y + below * (cell + GAP)))
+    return picture
+
+
+def save_losses(history: Mapping[str, Tensor], path: Path) -> None:
+    """The terms of one image over the steps, on a logarithmic scale; history: name -> (T + 1,)."""
+    from matplotlib.figure import Figure  # slow to import, and not needed for drawing faces
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    starts: dict[str, int] = {}
+    end = 0
+    for name, values in history.items():
+        phase = name.split("/")[0]
+        if phase not in starts:
+            starts[phase] = end
+            if end:
+                axes.axvline(end, color="0.8", linewidth=1)
+        end = starts[phase] + len(values) - 1
+        steps = torch.arange(len(values)) + starts[phase]
+        # A term of 0 (an anchor at the start) has no place on the scale.
+        seen = values.isfinite() & (values > 0)
+        if seen.any():
+            axes.plot(steps[seen].numpy(), values[seen].cpu().numpy(), label=name)
+    if axes.lines:
+        axes.set_yscale("log")
+        axes.legend()
+    axes.set(xlabel="step", ylabel="weighted term")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=100)

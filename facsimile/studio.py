@@ -1,0 +1,270 @@
+"""`Studio`: the object that a user holds. It draws, inverts and, later, edits.
+
+Legend: N images, C channels, R side of the image.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import checkpoints
+import data
+import metrics
+import stylegan
+from metrics import Perceptual
+from refine import Recipe, Step, recipes, refine
+from stylegan import Discriminator, Generator
+
+from .result import Result, merge
+
+Photo = str | Path | Image.Image
+
+
+def load(
+    generator: str | Path = "faces",
+    *,
+    perceptual: str = "auto",
+    perceptual_weights: str | Path | None = None,
+    device: str = "auto",
+) -> "Studio":
+    """A studio with a generator: a bundled name, a file, or a folder.
+
+    perceptual: the perceptual term of refinement: "auto", "lpips-vgg", "discriminator", .. (see
+    `metrics.choose`). perceptual_weights: a local file of its network's weights.
+    device: "auto", "cpu", "cuda", "mps".
+    """
+    device = pick_device(device)
+    found = checkpoints.find(generator, device)
+    weights = None if perceptual_weights is None else Path(perceptual_weights)
+    chosen = metrics.choose(perceptual, found.discriminator, weights)
+    return Studio(
+        found.generator,
+        discriminator=found.discriminator,
+        perceptual=None if chosen is None else chosen.to(device),
+        name=found.name,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is a GPU where there is one. ValueError where the named one is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, found in there.items() if found), "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'"{name}" is no device; choose auto, cpu, cuda, cuda:1 or mps') from error
+    if not there.get(device.type, True):
+        raise ValueError(f'this machine has no "{name}"; choose --device cpu')
+    return device
+
+
+class Studio:
+    """A generator, and what inverts photos into it."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        discriminator: Discriminator | None = None,
+        perceptual: Perceptual | None = None,
+        name: str = "",
+    ):
+        self.generator, self.discriminator = generator, discriminator
+        self.perceptual, self.name = perceptual, name
+        self._detector: data.FaceDetector | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.generator.device
+
+    def recipe(self, recipe: str | Recipe, steps: int | None = None) -> Recipe:
+        """A recipe by name, fitted to this studio: its perceptual term, and the number of steps."""
+        if isinstance(recipe, str):
+            recipe = recipes.build(recipe)
+            if self.perceptual is None:
+                recipe = recipe.with_weight("perceptual", 0)
+            elif self.perceptual.name.startswith("vgg16"):
+                # Image2StyleGAN weighs its raw VGG features by 1; they are larger than LPIPS.
+                recipe = recipe.with_weight("perceptual", 1)
+        return recipe if steps is None else recipe.with_steps(steps)
+
+    def targets(self, photo: Photo, *, align: bool = True, face: str = "largest") -> Tensor:
+        """The face or faces of a photo as targets (N, C, R, R) in [-1, 1], on the CPU.
+
+        align: find the face and crop it as FFHQ does; else the photo is such a crop already.
+        Raises FileNotFoundError or data.PhotoError.
+        """
+        photo = data.to_rgb(photo) if isinstance(photo, Image.Image) else data.read_photo(photo)
+        side = self.generator.resolution
+        if align:
+            self._detector = self._detector or data.FaceDetector()
+            found = data.align_faces(photo, side, self._detector, which=face)
+            faces = [aligned.image for aligned in found]
+        else:
+            faces = [data.fit_square(photo, side)]
+        images = torch.stack([data.to_tensor(face) for face in faces])
+        return with_channels(images, self.generator.img_channels)
+
+    def invert(
+        self,
+        photos: Photo | Tensor | Iterable[Photo],
+        *,
+        recipe: str | Recipe = "f/z+",
+        steps: int | None = None,
+        seed: int = 0,
+        batch: int = 8,
+        start: str | None = None,
+        align: bool = True,
+        face: str = "largest",
+        callback: Callable[[Step], None] | None = None,
+        state: dict | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Result:
+        """Find the latents that redraw photos: paths, PIL images, or aligned targets (N, C, R, R).
+
+        recipe: see `refine.recipes`; steps: of its first phase, the others in proportion. seed: of
+        random starts. batch: images refined at once; it changes the time and not the result.
+        start: "mean" or "random" in place of the recipe's own. callback, state: see
+        `refine.refine`; a state belongs to a single batch. names: of the folders that
+        `Result.save` writes.
+        Raises FileNotFoundError or data.PhotoError for a photo that cannot be used.
+        """
+        targets, found = self._all_targets(photos, align, face)
+        names = list(names or found)
+        recipe = self.recipe(recipe, steps)
+        parts = []
+        for index in range(0, len(targets), batch):
+            some, labels = targets[index : index + batch], names[index : index + batch]
+            parts.append(self._invert_batch(some, labels, recipe, seed, start, callback, state))
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _all_targets(self, photos, align: bool, face: str) -> tuple[Tensor, list[str]]:
+        if isinstance(photos, Tensor):
+            return photos, [f"image{i}" for i in range(len(photos))]
+        photos = [photos] if isinstance(photos, Photo) else list(photos)
+        if not photos:
+            raise ValueError("there is no photo to invert; pass paths, PIL images or a tensor")
+        targets, names = [], []
+        for number, photo in enumerate(photos):
+            stem = f"image{number}" if isinstance(photo, Image.Image) else Path(photo).stem
+            faces = self.targets(photo, align=align, face=face)
+            targets.append(faces)
+            names += [stem if i == 0 else f"{stem}-face{i + 1}" for i in range(len(faces))]
+        return torch.cat(targets), names
+
+    def _invert_batch(
+        self,
+        targets: Tensor,
+        names: list[str],
+        recipe: Recipe,
+        seed: int,
+        start: str | None,
+        callback: Callable[[Step], None] | None,
+        state: dict | None,
+    ) -> Result:
+        began = time.perf_counter()
+        targets = targets.to(self.device, self.generator.dtype)
+        first = stylegan.start(
+            self.generator,
+            recipe.space,
+            len(targets),
+            how=start or recipe.start,
+            seed=seed,
+            layer=recipe.layer,
+            rgb_skip=recipe.rgb_skip,
+            truncation=recipe.truncation,
+            cutoff=recipe.cutoff,
+        )
+        refined = refine(
+            self.generator,
+            first,
+            targets,
+            recipe,
+            perceptual=self.perceptual,
+            callback=callback,
+            state=state,
+        )
+        with torch.no_grad():
+            images = refined.latents.draw(self.generator).clamp(-1, 1)
+            known = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
+            scores = metrics.score(images, targets, known)
+            cards = metrics.cards(scores, known) | {"stray": STRAY}
+            scores["stray"] = refined.latents.stray(self.generator)
+        return Result(
+            names=names,
+            targets=targets.cpu(),
+            images=images.cpu(),
+            latents=refined.latents.to("cpu"),
+            scores={name: values.tolist() for name, values in scores.items()},
+            cards=cards,
+            history={name: values.cpu() for name, values in refined.history.items()},
+            status=refined.status,
+            steps=refined.steps,
+            seconds=(time.perf_counter() - began) / len(targets),
+            settings=self.settings(recipe, seed, start),
+        )
+
+    def settings(self, recipe: Recipe, seed: int, start: str | None) -> dict:
+        """What decides the result of an inversion, beside the photo."""
+        return {
+            "generator": self.name,
+            "fingerprint": self.generator.fingerprint,
+            "recipe": recipe.name,
+            "steps": [phase.steps for phase in recipe.phases],
+            "patience": recipe.phases[0].patience,
+            "layer": recipe.layer,
+            "start": start or recipe.start,
+            "truncation": [recipe.truncation, recipe.cutoff],
+            "seed": seed,
+            "perceptual": "none" if self.perceptual is None else self.perceptual.name,
+            "perceptual_note": "" if self.perceptual is None else self.perceptual.note,
+        }
+
+
+STRAY = (
+    "how far the code is from the generator's own samples: root mean square of its whitened "
+    "coordinates (1 is typical of samples); in Z spaces the relative distance from the sphere (0)"
+)
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """RGB images (N, 3, H, W) for a generator of grey (1), RGB (3) or RGBA (4) images."""
+    if channels == 3:
+        return images
+    if channels == 1:
+        # Rec. 601, what PIL's convert("L") takes.
+        weights = torch.tensor([0.299, 0.587, 0.114]).to(images)
+        return (images * weights[:, None, None]).sum(1, keepdim=True)
+    if channels == 4:
+        return torch.cat([images, torch.ones_like(images[:, :1])], 1)
+    raise ValueError(
+        f"this generator makes images of {channels} channels, and photos have 3; "
+        "pass targets of your own as a tensor"
+    )
+
+
+def _joined(parts: list[Result]) -> Result:
+    """The results of several batches as one."""
+    tensors = [part.latents.tensors() for part in parts]
+    latents = parts[0].latents.with_tensors(
+        {name: torch.cat([t[name] for t in tensors]) for name in tensors[0]}
+    )
+    count = sum(len(part) for part in parts)
+    return Result(
+        names=[name for part in parts for name in part.names],
+        targets=torch.cat([part.targets for part in parts]),
+        images=torch.cat([part.images for part in parts]),
+        latents=latents,
+        scores={k: [v for part in parts for v in part.scores[k]] for k in parts[0].scores},
+        cards=parts[0].cards,
+        history=merge([part.history for part in parts]),
+        status=[status for part in parts for status in part.status],
+        steps=[steps for part in parts for steps in part.steps],
+        seconds=sum(part.seconds * len(part) for part in parts) / count,
+        settings=parts[0].settings,
+    )

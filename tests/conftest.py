@@ -1,0 +1,107 @@
+"""A tiny frozen generator and discriminator, and pictures to refine towards."""
+
+import pytest
+import torch
+
+import metrics
+from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
+
+
+def _generator(
+    side=32,
+    width=16,
+    latent=32,
+    *,
+    channels=None,
+    img_channels=3,
+    c_dim=0,
+    conv_clamp=None,
+    seed=0,
+):
+    """Random weights, and nothing at its neutral value: biases, noise strengths and w_avg count."""
+    blocks = side.bit_length() - 2
+    config = {
+        "architecture": "stylegan2",
+        "z_dim": latent,
+        "c_dim": c_dim,
+        "w_dim": latent,
+        "img_resolution": side,
+        "img_channels": img_channels,
+        "mapping_layers": 2,
+        "channels": channels or [width] * blocks,
+        "conv_clamp": conv_clamp,
+    }
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        generator = freeze(Generator(config))
+        for name, weight in generator.named_parameters():
+            if name.endswith("noise_strength"):
+                weight.copy_(0.05 + 0.1 * torch.rand([]))
+            elif name.endswith("bias"):
+                # A learning-rate multiplier of 0.01 makes stored values of the mapping large.
+                size = 10.0 if name.startswith("mapping.fc") else 0.1
+                weight.add_(size * torch.randn(weight.shape))
+            elif name.endswith("torgb.weight"):
+                weight.mul_(0.3)
+        z = torch.randn(1000, latent)
+        c = torch.eye(c_dim)[torch.arange(1000) % c_dim] if c_dim else None
+        generator.mapping.w_avg.copy_(generator.mapping(z, c).mean(0))
+    return generator
+
+
+def _discriminator(side=32, width=16, *, seed=1, **options):
+    blocks = side.bit_length() - 2
+    options = {"img_channels": 3, "channels": (width,) * blocks, "mapping_layers": 2} | options
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        network = freeze(Discriminator(DiscriminatorConfig(img_resolution=side, **options)))
+        for name, weight in network.named_parameters():
+            if name.endswith("bias"):
+                weight.add_(0.1 * torch.randn(weight.shape))
+    return network
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test draws the same numbers in every order of the tests."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def make_generator():
+    """make_generator(side, width, latent, ..) -> a frozen generator of random weights."""
+    return _generator
+
+
+@pytest.fixture(scope="session")
+def make_discriminator():
+    return _discriminator
+
+
+@pytest.fixture(scope="session")
+def generator():
+    """32 px, float32."""
+    return _generator()
+
+
+@pytest.fixture(scope="session")
+def generator64():
+    """The same in float64."""
+    return _generator().double()
+
+
+@pytest.fixture(scope="session")
+def discriminator():
+    return _discriminator()
+
+
+@pytest.fixture(scope="session")
+def perceptual(discriminator):
+    return metrics.discriminator_features(discriminator)
+
+
+@pytest.fixture(scope="session")
+def targets():
+    """(4, 3, 32, 32) smooth pictures in [-1, 1]."""
+    coarse = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, (32, 32), mode="bilinear", align_corners=True)

@@ -1,0 +1,247 @@
+"""Oracles: what is saved comes back bit for bit, and draws the same picture."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import stylegan
+from stylegan import Latents, latents, spaces
+
+NAMES = [prefix + name for prefix in ("", "f/") for name in spaces.SPACES]
+
+
+@pytest.fixture(scope="module")
+def labelled(make_generator):
+    return make_generator(c_dim=2)
+
+
+@pytest.fixture
+def filled(labelled):
+    """filled(space, ..) -> latents of three images in which every number is its own."""
+
+    def fill(space, **options):
+        start = stylegan.start(labelled, space, 3, how="random", label=torch.rand(3, 2), **options)
+        tensors = {name: x + 0.1 * torch.randn_like(x) for name, x in start.tensors().items()}
+        maps = {f"noise.{i}": torch.randn_like(m) for i, m in enumerate(labelled.noise_maps(3))}
+        return start.with_tensors(tensors | maps).retract()
+
+    return fill
+
+
+def same(a, b):
+    a, b = a.tensors(), b.tensors()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("space", NAMES)
+def test_files_keep_everything(labelled, filled, tmp_path, space):
+    held = filled(space, truncation=0.7, cutoff=3, rgb_skip="keep")
+    count = len(labelled.feature_layers)
+    names = {"code", "label"} | {f"noise.{i}" for i in range(count)}
+    names |= {"feature", "rgb"} if space.startswith("f/") else set()
+    path = tmp_path / "latents.safetensors"
+    if space.startswith("f/"):
+        # b4.conv1 comes before the first toRGB layer: another layer, that there is an image so far.
+        held = filled(space, truncation=0.7, cutoff=3, layer="b8.conv1")
+    assert held.tensors().keys() == names
+    held.save(path)
+    again = Latents.load(path, labelled)
+    assert same(again, held)
+    plain = ("space", "fingerprint", "layer", "truncation", "cutoff")
+    assert [getattr(again, n) for n in plain] == [getattr(held, n) for n in plain]
+    assert torch.equal(again.draw(labelled), held.draw(labelled))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("rgb_skip", ["keep", "zero"])
+def test_feature_of_the_mean(generator, tmp_path, rgb_skip):
+    held = stylegan.start(generator, "f/w+", 2, layer="b16.conv0", rgb_skip=rgb_skip)
+    whole = stylegan.start(generator, "w+", 2).draw(generator)
+    assert held.layer == "b16.conv0"
+    assert held.feature.shape == (2, 16, 16, 16)
+    assert torch.equal(held.draw(generator), whole) == (rgb_skip == "keep")
+    held.save(tmp_path / "latents.safetensors")
+    again = Latents.load(tmp_path / "latents.safetensors")
+    assert (again.rgb is None) == (rgb_skip == "zero")
+    assert torch.equal(again.draw(generator), held.draw(generator))
+
+
+def test_every_part_is_drawn(labelled, filled):
+    held = filled("f/w+", layer="b8.conv1")
+    image = held.draw(labelled)
+    for name, x in held.tensors().items():
+        if name == "label" or name in ("noise.0", "noise.1", "noise.2"):
+            continue  # these act before the feature, or in Z alone
+        other = held.with_tensors(held.tensors() | {name: x + 0.5})
+        assert (other.draw(labelled) - image).abs().max() > 1e-4, name
+    for name in ("noise.0", "noise.1", "noise.2"):
+        other = held.with_tensors(held.tensors() | {name: held.tensors()[name] + 0.5})
+        assert torch.equal(other.draw(labelled), image)
+
+
+def test_label_of_z(labelled, filled):
+    held = filled("z+")
+    other = replace(held, label=held.label.flip(1))
+    assert (other.draw(labelled) - held.draw(labelled)).abs().max() > 1e-4
+
+
+def test_truncation(generator):
+    held = stylegan.start(generator, "z", 2, seed=4)
+    ws = generator.map(held.code, truncation=0.5, cutoff=3)
+    short = replace(held, truncation=0.5, cutoff=3)
+    assert torch.equal(short.draw(generator), generator.synthesize(ws))
+
+
+def test_noise_in_place_of_the_maps(generator):
+    held = stylegan.start(generator, "w+", 2)
+    maps = tuple(torch.randn_like(m) for m in generator.noise_maps(2))
+    noisy = replace(held, noise=maps)
+    assert torch.equal(noisy.draw(generator, "const"), held.draw(generator))
+    assert not torch.equal(noisy.draw(generator), held.draw(generator))
+    ws = held.code
+    assert torch.equal(noisy.draw(generator, "none"), generator.synthesize(ws, "none"))
+    assert torch.equal(noisy.draw(generator), generator.synthesize(ws, maps))
+
+
+@pytest.mark.parametrize(
+    ("index", "rows"),
+    [
+        (0, [0]),
+        (2, [2]),
+        (-1, [2]),
+        (-3, [0]),
+        (slice(1, None), [1, 2]),
+        (slice(None, None, 2), [0, 2]),
+        ([2, 0], [2, 0]),
+        (torch.tensor([1, 1]), [1, 1]),
+        (torch.tensor([True, False, True]), [0, 2]),
+    ],
+)
+def test_indexing(labelled, filled, index, rows):
+    held = filled("f/w+", layer="b8.conv1")
+    some = held[index]
+    assert len(some) == len(rows)
+    for name, x in some.tensors().items():
+        assert torch.equal(x, held.tensors()[name][rows])
+    images = held.draw(labelled)[rows]
+    torch.testing.assert_close(some.draw(labelled), images, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_no_such_image(filled, index):
+    with pytest.raises(IndexError, match=f"latents {index} of 3"):
+        filled("w")[index]
+
+
+def test_iteration_ends(filled):
+    assert [len(one) for one in filled("w")] == [1, 1, 1]
+
+
+def test_dtype(generator64, filled):
+    held = filled("f/s")
+    double = held.to(dtype=torch.float64)
+    assert {x.dtype for x in double.tensors().values()} == {torch.float64}
+    assert same(double.to("cpu", torch.float32), held)
+    assert {x.dtype for x in held.tensors().values()} == {torch.float32}
+
+
+def test_detach_copies(filled):
+    held = filled("f/w")
+    copy = held.detach()
+    for x in copy.tensors().values():
+        x.zero_()
+    assert held.code.abs().sum() > 0
+    assert held.feature.abs().sum() > 0
+
+
+def test_what_a_space_has():
+    with pytest.raises(ValueError, match='latents in "w" have no feature'):
+        Latents(space="w", code=torch.zeros(1, 4), fingerprint="x", feature=torch.zeros(1))
+    with pytest.raises(ValueError, match='latents in "f/w" have a feature and its layer'):
+        Latents(space="f/w", code=torch.zeros(1, 4), fingerprint="x", feature=torch.zeros(1))
+    with pytest.raises(ValueError, match='no space "q"; choose one of z'):
+        Latents(space="q", code=torch.zeros(1, 4), fingerprint="x")
+
+
+def test_another_generator_is_refused(generator, make_generator, tmp_path):
+    path = tmp_path / "latents.safetensors"
+    stylegan.start(generator, "w", 1).save(path)
+    other = make_generator(seed=5)
+    sentence = f"belong to the generator {generator.fingerprint}.*{other.fingerprint}; load the"
+    with pytest.raises(ValueError, match=sentence):
+        Latents.load(path, other)
+    assert Latents.load(path).fingerprint == generator.fingerprint
+
+
+def test_what_is_no_latents_file(generator, tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(FileNotFoundError, match="does not exist; expected a latents file"):
+        Latents.load(path)
+    stylegan.save(generator, path)
+    expected = "no latents file: its format is 'facsimile network', expected 'facsimile latents'"
+    with pytest.raises(ValueError, match=expected):
+        Latents.load(path)
+    path.write_bytes(b"GIF89a")
+    with pytest.raises(ValueError, match="x.safetensors is no .safetensors file, or a damaged one"):
+        Latents.load(path)
+
+
+def test_a_cut_off_file(generator, tmp_path):
+    path = tmp_path / "x.safetensors"
+    stylegan.start(generator, "w", 1).save(path)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="damaged"):
+        Latents.load(path)
+
+
+@pytest.mark.parametrize("culprit", ["save_file", "replace"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit, there):
+    path = tmp_path / "x.safetensors"
+    held = stylegan.start(generator, "w", 1)
+    if there:
+        held.save(path)
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def fail(*arguments):
+        if culprit == "save_file":
+            arguments[1].write_bytes(b"half a file")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(latents if culprit == "save_file" else Path, culprit, fail)
+    with pytest.raises(OSError, match="no space left"):
+        replace(held, code=held.code + 1).save(path)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_shared_memory_is_no_obstacle(generator, tmp_path):
+    """Maps that are one tensor, and rows that are one row expanded."""
+    held = stylegan.start(generator, "w", 2)
+    held = replace(held, code=held.code[:1].expand(2, -1), label=held.code)
+    held.save(tmp_path / "x.safetensors")
+    assert same(Latents.load(tmp_path / "x.safetensors"), held)
+
+
+@pytest.mark.parametrize("space", ["z", "z+", "f/z+"])
+def test_on_the_sphere_after_a_file(generator, tmp_path, space):
+    held = stylegan.start(generator, space, 2, seed=3)
+    held.save(tmp_path / "x.safetensors")
+    again = Latents.load(tmp_path / "x.safetensors", generator)
+    assert again.stray(generator).max() < 1e-5
+    away = replace(held, code=1.2 * held.code)
+    torch.testing.assert_close(away.stray(generator), torch.full((2,), 0.2))
+    torch.testing.assert_close(away.retract().code, held.code)
+
+
+def test_stray_leaves_out_what_the_feature_replaces(generator):
+    held = stylegan.start(generator, "f/w+", 1, layer="b8.conv1")
+    first = held.first_input(generator)
+    assert first == 3
+    assert stylegan.start(generator, "w+", 1).first_input(generator) == 0
+    code = held.code.clone()
+    code[:, :first] = 9.0
+    assert torch.equal(replace(held, code=code).stray(generator), held.stray(generator))
+    code[:, first] = 9.0
+    assert replace(held, code=code).stray(generator) > held.stray(generator) + 0.5

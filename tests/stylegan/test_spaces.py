@@ -1,0 +1,230 @@
+"""Oracles: inverses, the sphere, and the statistics of the generator's own samples."""
+
+import math
+import re
+
+import pytest
+import torch
+
+import stylegan
+from stylegan import spaces
+
+NAMES = [prefix + name for prefix in ("", "f/") for name in spaces.SPACES]
+SHAPES = {
+    "z": (32,),
+    "z+": (8, 32),
+    "w": (32,),
+    "w+": (8, 32),
+    "p_n": (32,),
+    "p_n+": (8, 32),
+    "s": (16 * 11,),
+}
+
+
+@pytest.fixture(scope="module")
+def ws(generator64):
+    z = torch.randn(2000, 32, generator=torch.Generator().manual_seed(9)).double()
+    return generator64.map(z)
+
+
+def test_the_list_of_spaces():
+    assert sorted(spaces.SPACES) == sorted(SHAPES)
+    for name, space in spaces.SPACES.items():
+        assert space.name == name
+        assert spaces.parse(name) == (space, False)
+        assert spaces.parse(f"f/{name}") == (space, True)
+
+
+@pytest.mark.parametrize("name", ["", "x", "W+", "f/f/w", "f/", "f"])
+def test_unknown_spaces(name):
+    expected = f'no space "{re.escape(name)}"; choose one of z, z\\+, w.*or f/'
+    with pytest.raises(ValueError, match=expected):
+        spaces.parse(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_start(generator, name):
+    inner, has_feature = spaces.parse(name)
+    latents = stylegan.start(generator, name, 3, how="random", seed=5)
+    assert latents.space == name
+    assert latents.code.shape == (3, *SHAPES[inner.name])
+    assert latents.code.dtype == torch.float32
+    assert torch.equal(latents.code[:1].expand_as(latents.code), latents.code)
+    assert len(latents) == 3
+    assert (latents.feature is not None) == has_feature
+    images = latents.draw(generator)
+    assert images.shape == (3, 3, 32, 32)
+    assert torch.equal(images, latents.draw(generator))
+    one = stylegan.start(generator, name, 1, how="random", seed=5)
+    assert torch.equal(one.code[0], latents.code[0])
+    other = stylegan.start(generator, name, 1, how="random", seed=6)
+    assert (other.code - one.code).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_start(generator, name):
+    latents = stylegan.start(generator, name, 1)
+    if "z" in name:
+        again = stylegan.start(generator, name, 1, how="random", seed=0)
+        assert torch.equal(latents.code, again.code)
+        with pytest.raises(ValueError, match='a code in Z or Z\\+ starts from "random"'):
+            stylegan.start(generator, name, 1, how="mean")
+    else:
+        # The average image, whatever the space.
+        average = generator.synthesize(spaces.mean_w(generator)[:, None].expand(-1, 8, -1))
+        torch.testing.assert_close(latents.draw(generator), average, atol=1e-4, rtol=0)
+
+
+def test_start_from_something_else(generator):
+    with pytest.raises(ValueError, match='starts from "mean" or "random", got "zero"'):
+        stylegan.start(generator, "w", 1, how="zero")
+
+
+@pytest.mark.parametrize("name", [*spaces.SPACES, "f/w+", "f/z"])
+def test_start_with_labels(make_generator, name):
+    """Each image starts from the mean of its label; drawing uses the label."""
+    generator = make_generator(c_dim=2)
+    label = torch.eye(2)[[0, 1, 0]]
+    latents = stylegan.start(generator, name, 3, label=label)
+    images = latents.draw(generator)
+    assert torch.equal(images[0], images[2])
+    assert (images[0] - images[1]).abs().max() > 1e-3
+    alone = stylegan.start(generator, name, 1, label=label[1:2])
+    torch.testing.assert_close(alone.code[0], latents.code[1])
+
+
+def test_mean_of_a_label(make_generator):
+    generator = make_generator(c_dim=2)
+    z = torch.randn(50_000, 32)
+    for label in torch.eye(2):
+        mean = generator.mapping(z, label.expand(len(z), -1)).mean(0)
+        torch.testing.assert_close(
+            spaces.mean_w(generator, label[None])[0], mean, atol=0.02, rtol=0
+        )
+
+
+def test_decode(generator):
+    ws = generator.map(torch.randn(2, 32))
+    one = spaces.SPACES["w"].decode(generator, ws[:, 0])
+    assert torch.equal(one, ws)
+    assert torch.equal(spaces.SPACES["w+"].decode(generator, ws), ws)
+    z = torch.randn(2, 8, 32)
+    assert torch.equal(spaces.SPACES["z+"].decode(generator, z), generator.map(z))
+    assert torch.equal(spaces.SPACES["z"].decode(generator, z[:, 0]), generator.map(z[:, 0]))
+    styles = generator.styles(ws)
+    decoded = spaces.SPACES["s"].decode(generator, torch.cat(styles, 1))
+    assert all(torch.equal(a, b) for a, b in zip(styles, decoded, strict=True))
+    torch.testing.assert_close(
+        spaces.SPACES["p_n+"].decode(generator, spaces.whiten(generator, ws)), ws, atol=1e-3, rtol=0
+    )
+
+
+@pytest.mark.parametrize("name", ["z", "z+"])
+def test_the_sphere(name):
+    space = spaces.SPACES[name]
+    code = torch.randn(4, 8, 32) * torch.tensor([1e-3, 1.0, 7.0, 1e4])[:, None, None]
+    code = code if space.plus else code[:, 0]
+    on = space.retract(code)
+    torch.testing.assert_close(on.norm(dim=-1) / math.sqrt(32), torch.ones(on.shape[:-1]))
+    assert (on.norm(dim=-1) / math.sqrt(32) - 1).abs().max() < 1e-6
+    torch.testing.assert_close(
+        on / on.norm(dim=-1, keepdim=True), code / code.norm(dim=-1)[..., None]
+    )
+    torch.testing.assert_close(space.retract(on), on)
+
+
+@pytest.mark.parametrize("name", ["w", "w+", "p_n", "p_n+", "s"])
+def test_no_retraction_elsewhere(name):
+    code = torch.randn(2, 5)
+    assert torch.equal(spaces.SPACES[name].retract(code), code)
+
+
+def test_stray_from_the_sphere(generator64):
+    z = spaces.SPACES["z"].retract(torch.randn(2, 32, dtype=torch.float64))
+    factors = torch.tensor([[1.1], [0.7]], dtype=torch.float64)
+    stray = spaces.SPACES["z"].stray(generator64, z * factors)
+    torch.testing.assert_close(stray, torch.tensor([0.1, 0.3], dtype=torch.float64))
+    z_plus = z[:, None].repeat(1, 8, 1)
+    z_plus[0, 2] *= 1.5
+    z_plus[1, 6] *= 0.5
+    plus = spaces.SPACES["z+"]
+    expected = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(plus.stray(generator64, z_plus), expected)
+    after = plus.stray(generator64, z_plus, first=3)
+    torch.testing.assert_close(after, torch.tensor([0.0, 0.5], dtype=torch.float64))
+
+
+def test_whitening(generator64, ws):
+    w = ws[:, 0]
+    code = spaces.whiten(generator64, w)
+    # The statistics themselves are kept in float32.
+    torch.testing.assert_close(spaces.unwhiten(generator64, code), w, atol=1e-5, rtol=0)
+    back = torch.randn(5, 8, 32, dtype=torch.float64)
+    there = spaces.unwhiten(generator64, back)
+    torch.testing.assert_close(spaces.whiten(generator64, there), back, atol=1e-3, rtol=0)
+    # 2000 samples: standard errors of 1 / sqrt(2000) = 0.022, four of them.
+    assert code.mean(0).abs().max() < 0.1
+    assert (torch.cov(code.T) - torch.eye(32)).abs().max() < 0.15
+
+
+def codes(generator, ws):
+    """Samples as codes of every space with a prior that is not a sphere."""
+    return {
+        "w": ws[:, 0],
+        "w+": ws,
+        "p_n": spaces.whiten(generator, ws[:, 0]),
+        "p_n+": spaces.whiten(generator, ws),
+        "s": torch.cat(generator.styles(ws), 1),
+    }
+
+
+@pytest.mark.parametrize("name", ["w", "w+", "p_n", "p_n+", "s"])
+def test_samples_stray_by_about_one(generator64, ws, name):
+    space, code = spaces.SPACES[name], codes(generator64, ws)[name]
+    stray = space.stray(generator64, code)
+    assert stray.shape == (2000,)
+    assert stray.square().mean().item() == pytest.approx(1, abs=0.05)
+    assert 0.9 < stray.mean() < 1.05
+    torch.testing.assert_close(space.prior(generator64, code), stray.square())
+    if name in ("p_n", "p_n+", "s"):
+        # Three times as far from where stray is 0.
+        centre = 0 if name != "s" else space.start(generator64, 1, "mean")
+        assert (space.stray(generator64, centre + 0 * code) < 1e-6).all()
+        torch.testing.assert_close(
+            space.stray(generator64, centre + 3 * (code - centre)), 3 * stray
+        )
+
+
+@pytest.mark.parametrize("name", ["w+", "p_n+", "s"])
+def test_only_the_inputs_that_act_stray(generator64, ws, name):
+    space, code = spaces.SPACES[name], codes(generator64, ws[:4])[name]
+    changed = code.clone()
+    if name == "s":
+        # b4.conv1 reads input 0; b4.torgb and b8.conv0 read input 1.
+        changed[:, :48] += 5.0
+    else:
+        changed[:, :2] += 5.0
+    kept = space.stray(generator64, code, first=2)
+    torch.testing.assert_close(space.stray(generator64, changed, first=2), kept)
+    assert (space.stray(generator64, changed, first=1) > 1.5 * kept).all()
+
+
+def test_prior_is_the_formula(make_generator, generator64, ws):
+    """mean(((LeakyReLU_5(w) - mu) C / std)^2), by covariance instead of by its eigenvectors."""
+    z = torch.randn(100_000, 32, generator=torch.Generator().manual_seed(0))
+    w = make_generator().mapping(z).double()
+    p = torch.where(w > 0, w, 5 * w)
+    sample = torch.where(ws[:6, 0] > 0, ws[:6, 0], 5 * ws[:6, 0]) - p.mean(0)
+    mahalanobis = torch.einsum("nd,de,ne->n", sample, torch.cov(p.T).inverse(), sample) / 32
+    got = spaces.SPACES["w"].prior(generator64, ws[:6, 0])
+    torch.testing.assert_close(got, mahalanobis, rtol=1e-3, atol=0)
+
+
+def test_gradients_after_inference_mode(make_generator):
+    """Statistics that were first computed in inference mode serve a gradient later."""
+    generator = make_generator(8, 4, 8)
+    with torch.inference_mode():
+        stylegan.start(generator, "p_n+", 1).draw(generator)
+    code = torch.randn(1, generator.num_ws, 8, requires_grad=True)
+    generator.synthesize(spaces.SPACES["p_n+"].decode(generator, code)).sum().backward()
+    assert code.grad.abs().sum() > 0

@@ -1,0 +1,166 @@
+"""Oracles: torch.cov of the same samples; files that are there, stale, damaged or not writable."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+import stylegan
+from stylegan import statistics
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def saved(make_generator, tmp_path, home):
+    path = tmp_path / "networks" / "tiny.safetensors"
+    path.parent.mkdir()
+    stylegan.save(make_generator(8, 4, 8), path)
+    return path
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """How often statistics were computed."""
+    calls, compute = [], statistics.compute
+
+    def count(generator):
+        calls.append(generator.fingerprint)
+        return compute(generator, samples=2000)
+
+    monkeypatch.setattr(statistics, "compute", count)
+    return calls
+
+
+def same(a, b):
+    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+
+
+def test_moments_are_those_of_torch(make_generator):
+    generator = make_generator(8, 4, 8)
+    # More than one chunk of samples.
+    got = statistics.compute(generator, samples=12_000, seed=3)
+    source = torch.Generator().manual_seed(3)
+    z = torch.cat([torch.randn(n, 8, generator=source) for n in (10_000, 2_000)])
+    w = generator.mapping(z).double()
+    p = torch.where(w > 0, w, 5 * w)
+
+    def close(a, b):
+        torch.testing.assert_close(a.double(), b, atol=1e-5, rtol=1e-4)
+
+    close(got.w_mean, w.mean(0))
+    close(got.w_covariance, torch.cov(w.T, correction=0))
+    close(got.p_mean, p.mean(0))
+    basis, std = got.p_basis.double(), got.p_std.double()
+    close(basis @ torch.diag(std.square()) @ basis.T, torch.cov(p.T, correction=0))
+    close(basis.T @ basis, torch.eye(8, dtype=torch.float64))
+    assert (std.diff() <= 0).all()
+    assert same(got, statistics.compute(generator, samples=12_000, seed=3))
+    assert not same(got, statistics.compute(generator, samples=12_000, seed=4))
+
+
+def test_labels_are_drawn(make_generator):
+    generator = make_generator(8, 4, 8, c_dim=2)
+    got = statistics.compute(generator, samples=20_000)
+    z = torch.randn(20_000, 8)
+    means = [generator.mapping(z, c.expand(len(z), -1)).mean(0) for c in torch.eye(2)]
+    assert (means[0] - means[1]).abs().max() > 0.1
+    torch.testing.assert_close(got.w_mean, (means[0] + means[1]) / 2, atol=0.03, rtol=0)
+
+
+def test_gaussianize_undoes_the_activation():
+    x = torch.randn(100)
+    w = torch.nn.functional.leaky_relu(x, 0.2)
+    torch.testing.assert_close(statistics.gaussianize(w), x)
+
+
+def test_without_a_file_nothing_is_written(make_generator, home, computed):
+    generator = make_generator(8, 4, 8)
+    first = statistics.of(generator)
+    assert statistics.of(generator) is first
+    assert len(computed) == 1
+    assert list(home.iterdir()) == []
+
+
+def test_kept_beside_the_file(saved, home, computed):
+    first = statistics.of(stylegan.load(saved))
+    names = {p.name for p in saved.parent.iterdir()}
+    assert names == {"tiny.safetensors", "tiny.statistics.safetensors"}
+    assert list(home.iterdir()) == []
+    assert same(statistics.of(stylegan.load(saved)), first)
+    assert len(computed) == 1
+
+
+def test_dtype_follows_the_generator(saved, computed):
+    generator = stylegan.load(saved)
+    single = statistics.of(generator)
+    double = statistics.of(generator.double())
+    assert double.w_mean.dtype == torch.float64
+    torch.testing.assert_close(double.p_std.float(), single.p_std)
+    assert len(computed) == 1
+
+
+def test_the_cache_of_another_generator_is_ignored(saved, make_generator, computed):
+    old = statistics.of(stylegan.load(saved))
+    other = make_generator(8, 4, 8, seed=1)
+    stylegan.save(other, saved)
+    new = statistics.of(stylegan.load(saved))
+    assert not same(new, old)
+    assert same(new, statistics.compute(other))
+    assert computed[1] == other.fingerprint != computed[0]
+    assert same(statistics.of(stylegan.load(saved)), new)
+    assert len(computed) == 3  # one of them by this test
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors at all", b"\xff" * 64])
+def test_a_damaged_cache_is_replaced(saved, computed, content):
+    cache = saved.with_name("tiny.statistics.safetensors")
+    cache.write_bytes(content)
+    first = statistics.of(stylegan.load(saved))
+    assert len(computed) == 1
+    assert same(statistics.of(stylegan.load(saved)), first)
+    assert len(computed) == 1
+
+
+def refuse(monkeypatch, *folders):
+    """No file can be written to these folders, as on a read-only disk (root may do anything)."""
+    write = statistics.save_file
+
+    def save_file(tensors, path, metadata):
+        if any(folder in Path(path).parents for folder in folders):
+            raise OSError(30, "Read-only file system", str(path))
+        write(tensors, path, metadata)
+
+    monkeypatch.setattr(statistics, "save_file", save_file)
+
+
+def test_home_where_the_folder_cannot_be_written(saved, home, computed, monkeypatch):
+    refuse(monkeypatch, saved.parent)
+    generator = stylegan.load(saved)
+    first = statistics.of(generator)
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+    kept = home / ".cache" / "facsimile" / f"{generator.fingerprint}.statistics.safetensors"
+    assert [p for p in home.rglob("*") if p.is_file()] == [kept]
+    assert same(statistics.of(stylegan.load(saved)), first)
+    assert len(computed) == 1
+
+
+def test_nowhere_to_write(saved, home, computed, monkeypatch):
+    refuse(monkeypatch, saved.parent, home)
+    first = statistics.of(stylegan.load(saved))
+    assert same(statistics.of(stylegan.load(saved)), first)
+    assert len(computed) == 2
+    assert [p for p in home.rglob("*") if p.is_file()] == []
+
+
+def test_home_that_is_no_folder(saved, home, computed, monkeypatch):
+    refuse(monkeypatch, saved.parent)
+    (home / ".cache").write_text("a file where a folder is expected")
+    assert statistics.of(stylegan.load(saved)).w_mean.shape == (8,)
