@@ -34,15 +34,17 @@ class Options:
 
     parts: tuple[Literal["synthesis", "engine"], ...] = ("synthesis", "engine")
     sides: tuple[Literal[64, 256], ...] = (64, 256)
-    """Sides of the images of the synthesis part, in pixels."""
+    """Sides of the images of the synthesis part, in pixels: 64 has the widths of the bundled
+    generator (channel_base 4096, channel_max 128), 256 those of NVIDIA's paper256 (16384, 512)."""
     batches: tuple[int, ...] | None = None
-    """Batches of the synthesis part; None: 1 2 4 8 16 at 64 px and 1 4 8 at 256 px."""
+    """Batches of the synthesis part; None: 1 2 4 8 16 at 64 px and 1 4 8 at 256 px (16 fits where
+    there is memory and time)."""
     pairs: int = 15
     """Pairs of turns per row."""
     seconds: float = 120.0
     """No further pair of turns after so long, once there are 5."""
     engine_steps: int = 50
-    """Steps per turn of the engine part. refine looks once more than it steps: 51 forward passes."""
+    """Steps per turn of the engine part; refine draws once more, to look at the last step."""
     engine_batch: int = 8
     """Images of the engine part."""
     device: str = "cpu"

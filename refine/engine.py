@@ -6,6 +6,7 @@ element by element, and best-so-far, early stop and failure are kept per image.
 Legend: N images, A images still moving, T steps.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -72,9 +73,12 @@ def refine(
     """
     start.check(generator)
     targets = targets if isinstance(targets, dict) else {"target": targets}
+    masks = masks or {}
     _check_targets(generator, start, targets)
+    _check_masks(generator, start, masks)
+    _check_names(recipe, targets, masks)
     start = start.retract().detach()
-    batch = Batch.prepare(generator, start, targets, masks or {}, perceptual, recipe)
+    batch = Batch.prepare(generator, start, targets, masks, perceptual, recipe)
     run = _Run(batch, recipe)
     if state is not None:
         run.resume(state)
@@ -91,6 +95,30 @@ def _check_targets(generator: Generator, start: Latents, targets: dict[str, Tens
             raise ValueError(
                 f'the images "{name}" have the shape {tuple(target.shape)}; '
                 f"expected {shape}, as this generator draws {len(start)} images"
+            )
+
+
+def _check_masks(generator: Generator, start: Latents, masks: dict[str, Tensor]) -> None:
+    shape = (len(start), 1, generator.resolution, generator.resolution)
+    for name, mask in masks.items():
+        if tuple(mask.shape) != shape:
+            raise ValueError(
+                f'the mask "{name}" has the shape {tuple(mask.shape)}; '
+                f"expected {shape}, one channel for each of {len(start)} images"
+            )
+
+
+def _check_names(recipe: Recipe, targets: dict[str, Tensor], masks: dict[str, Tensor]) -> None:
+    for term in (term for phase in recipe.phases for term in phase.terms if term.weight):
+        if term.target not in targets:
+            raise ValueError(
+                f'the term "{term.name}" finds no images "{term.target}" among '
+                f"{list(targets)}; pass targets={{{term.target!r}: ...}}"
+            )
+        if term.mask is not None and term.mask not in masks:
+            raise ValueError(
+                f'the term "{term.name}" finds no mask "{term.mask}" among '
+                f"{list(masks)}; pass masks={{{term.mask!r}: ...}}"
             )
 
 
@@ -179,22 +207,25 @@ class _Run:
     PLAIN = ("phase", "step", "status", "steps")
 
     def state(self) -> dict:
-        return {
+        state = {
             "recipe": repr(self.recipe),
             **{name: getattr(self, name) for name in self.PLAIN},
             "finished": self.finished.tensors(),
             "history": self.history,
             "moving": self.moving.state(),
         }
+        # The originals go on changing.
+        return copy.deepcopy(state)
 
     def resume(self, state: dict) -> None:
         if state["recipe"] != repr(self.recipe):
             raise ValueError(
                 f"the state is of another recipe: {state['recipe']}; expected {self.recipe!r}"
             )
+        state = copy.deepcopy(state)
         for name in self.PLAIN:
             setattr(self, name, state[name])
         self.finished = self.batch.start.with_tensors(state["finished"])
-        self.history = dict(state["history"])
+        self.history = state["history"]
         phase = self.recipe.phases[self.phase]
         self.moving = Moving.resume(phase, self.batch, self.finished, state["moving"])

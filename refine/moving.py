@@ -128,13 +128,12 @@ class Moving:
         )
 
     def state(self) -> dict:
-        """Tensors and plain values: with the same phase, batch and latents, enough for `resume`."""
-        # Copies: the originals go on changing.
+        """Its own tensors and plain values: with the same phase, batch and latents for `resume`."""
         return {
-            "variables": {name: x.detach().clone() for name, x in self.variables.items()},
-            "best": {name: x.clone() for name, x in self.best.items()},
+            "variables": {name: x.detach() for name, x in self.variables.items()},
+            "best": self.best,
             "optimiser": self.optimiser.state_dict(),
-            **{name: getattr(self, name).clone() for name in self.PER_ROW},
+            **{name: getattr(self, name) for name in self.PER_ROW},
         }
 
     @staticmethod

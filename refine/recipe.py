@@ -66,6 +66,11 @@ class Phase:
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise ValueError(f'phase "{self.name}" has {self.steps} steps; expected 0 or more')
+        if not any(term.weight for term in self.terms):
+            raise ValueError(
+                f'phase "{self.name}" has no term of a weight other than 0; '
+                "give it one, or leave the phase out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,14 @@ class Recipe:
         for phase in self.phases:
             terms = [replace(t, weight=weight) if t.name == term else t for t in phase.terms]
             phases.append(replace(phase, terms=tuple(t for t in terms if t.weight)))
+        return replace(self, phases=tuple(phases))
+
+    def with_lr(self, factor: float) -> "Recipe":
+        """Every learning rate times `factor`."""
+        phases = []
+        for phase in self.phases:
+            moving = tuple(replace(v, lr=v.lr * factor) for v in phase.variables)
+            phases.append(replace(phase, variables=moving))
         return replace(self, phases=tuple(phases))
 
     def with_layer(self, layer: str) -> "Recipe":

@@ -46,7 +46,7 @@ class Batch:
         recipe: Recipe,
     ) -> "Batch":
         """With the features of the targets, computed once."""
-        terms = [term for phase in recipe.phases for term in phase.terms]
+        terms = [term for phase in recipe.phases for term in phase.terms if term.weight]
         used = {term.target for term in terms if term.name == "perceptual"}
         if used and perceptual is None:
             raise ValueError("the recipe has a perceptual term; pass perceptual=..., or weight 0")
@@ -139,9 +139,9 @@ TERMS: dict[str, Callable[[Scene, Term], Tensor]] = {
 
 
 def evaluate(scene: Scene, terms: tuple[Term, ...]) -> dict[str, Tensor]:
-    """Weighted value (N,) of every term; a mask is named behind the term."""
+    """Weighted value (N,) of every term whose weight is not 0; a mask is named behind the term."""
     values = {}
-    for term in terms:
+    for term in (term for term in terms if term.weight):
         if term.name not in TERMS:
             raise ValueError(f'there is no term "{term.name}"; choose one of {", ".join(TERMS)}')
         name = term.name if term.mask is None else f"{term.name}[{term.mask}]"

@@ -1,9 +1,12 @@
 """A tiny frozen generator and discriminator, and pictures to refine towards."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 import metrics
+import stylegan
 from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
 
@@ -105,3 +108,32 @@ def targets():
     """(4, 3, 32, 32) smooth pictures in [-1, 1]."""
     coarse = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(2)) * 2 - 1
     return torch.nn.functional.interpolate(coarse, (32, 32), mode="bilinear", align_corners=True)
+
+
+@pytest.fixture(scope="session")
+def little():
+    """The smallest world in which everything happens, in float64: 8 px, eight pictures.
+
+    .generator, .perceptual, .targets (8, 3, 8, 8), .start(space) -> latents of 8 images, each with
+    a code and a feature of its own.
+    """
+    generator = _generator(8, 8, 8).double()
+    perceptual = metrics.discriminator_features(_discriminator(8, 8).double())
+    # Pictures of the generator, some of them hard to draw.
+    source = torch.Generator().manual_seed(4)
+    ws = generator.map(torch.randn(8, 8, generator=source).double())
+    noise = torch.randn(8, 3, 8, 8, generator=source).double()
+    targets = generator.synthesize(ws) + noise * torch.linspace(0, 0.7, 8)[:, None, None, None]
+
+    def start(space):
+        source = torch.Generator().manual_seed(5)
+        held = stylegan.start(generator, space, 8)
+        apart = {
+            name: x + 0.1 * torch.randn(x.shape, generator=source).double()
+            for name, x in held.tensors().items()
+        }
+        return held.with_tensors(apart).retract()
+
+    return SimpleNamespace(
+        generator=generator, perceptual=perceptual, targets=targets.clamp(-1, 1), start=start
+    )

@@ -1,0 +1,119 @@
+"""Faces from folders and archives; a recipe that is done is not run again."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import tyro
+
+import data
+import stylegan
+from benchmarks import batch, faces, memory, noise, spaces, speed
+from benchmarks.networks import random_discriminator, random_generator
+
+TINY = {"side": 32, "channel_base": 256, "channel_max": 16}
+RECIPES = ("w+", "f/z+", "w+ +noise")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three square photos of different sides; the one named first is not the first in order."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    source = torch.Generator().manual_seed(0)
+    for name, side in (("b.png", 32), ("a.png", 64), ("c.png", 48)):
+        image = torch.rand(3, side, side, generator=source) * 2 - 1
+        data.to_pil(image).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def networks(tmp_path: Path) -> Path:
+    folder = tmp_path / "networks"
+    folder.mkdir()
+    generator = random_generator(**TINY, latent=24, mapping_layers=2)
+    stylegan.save(generator, folder / "generator.safetensors")
+    stylegan.save(random_discriminator(**TINY), folder / "discriminator.safetensors")
+    return folder
+
+
+def test_an_archive_is_read_as_its_folder(photos: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("read me.txt", "no photo")
+        for name in ("c.png", "a.png", "b.png"):
+            file.write(photos / name, name)
+    a, b = (faces.read(path, 32, 2) for path in (photos, archive))
+    assert a.names == b.names == ["a.png", "b.png"]
+    assert a.images.shape == (2, 3, 32, 32)
+    assert a.fingerprint == b.fingerprint
+    assert a.fingerprint != faces.read(photos, 32, 3).fingerprint
+    with pytest.raises(ValueError, match="has 3 photos, asked for 4; lower --count"):
+        faces.read(archive, 32, 4)
+
+
+def test_spaces_are_compared_once(
+    photos: Path, networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    options = spaces.Options(
+        faces=photos,
+        count=3,
+        steps=2,
+        batch=2,
+        recipes=RECIPES,
+        generator=str(networks),
+        out=tmp_path / "out",
+    )
+    spaces.main(options)
+    first = capsys.readouterr().out
+    assert (options.out / "spaces.png").stat().st_size > 1000
+    record = json.loads(next(options.out.glob("f_z+-*.json")).read_text())
+    assert record["status"] == ["done"] * 3
+    assert len(record["per_image"]["mse"]) == 3
+    assert record["mean"]["mse"] == pytest.approx(sum(record["per_image"]["mse"]) / 3)
+    assert record["cards"].keys() == record["mean"].keys()
+
+    def refuse(*_, **__) -> None:
+        raise AssertionError("refined again")
+
+    monkeypatch.setattr(faces, "refine", refuse)
+    spaces.main(options)
+    assert capsys.readouterr().out == first
+    with pytest.raises(AssertionError, match="refined again"):
+        spaces.main(dataclasses.replace(options, steps=3))
+
+
+def test_noise_and_batch_run(photos: Path, networks: Path, tmp_path: Path, capsys) -> None:
+    given = {"faces": photos, "count": 2, "steps": 2, "generator": str(networks), "out": tmp_path}
+    noise.main(noise.Options(**given, recipes=("w+", "w+ +noise")))
+    found = json.loads((tmp_path / "noise.json").read_text())
+    assert found["w+"]["gain"] == [0, 0]
+    assert found["w+ +noise"]["psnr_fresh"] == pytest.approx(found["w+"]["psnr_fresh"], abs=1e-3)
+    batch.main(batch.Options(**given, batch=2, recipes=("f/z+",)))
+    assert "all within 2%" in capsys.readouterr().out
+
+
+def test_findings_name_what_fails() -> None:
+    mse = {"z": 0.3, "z+": 0.2, "w+": 0.25, "f/p_n+": 0.1, "f/z+": 0.12}
+    rows = [faces.Row(name, None, {"mean": {"mse": value}}) for name, value in mse.items()]
+    assert [line.split(":")[0] for line in spaces.findings(rows)] == ["holds", "FAILS", "FAILS"]
+
+
+def test_memory_fails_when_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 10 < memory.resident() < 100_000
+    sizes = iter((100.0, 110.0, 121.0))
+    monkeypatch.setattr(memory, "resident", lambda: next(sizes))
+    monkeypatch.setattr(memory, "load", lambda options: (random_generator(**TINY), None))
+    monkeypatch.setattr(memory, "invert", lambda *_: None)
+    with pytest.raises(SystemExit, match="1"):
+        memory.main(memory.Options(marks=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("module", [batch, memory, noise, spaces, speed])
+def test_command_lines_start(module, capsys) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        tyro.cli(module.Options, args=["--help"])
+    assert "--device" in capsys.readouterr().out

@@ -1,0 +1,150 @@
+"""Oracles: known values of the schedule, and names that build what they say."""
+
+import math
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from refine import Phase, Schedule, Term, Variable
+from refine.recipes import RECIPES, SUFFIXES, build
+
+# Schedule -----------------------------------------------------------------------------------------
+
+
+def test_no_schedule():
+    assert [Schedule().factor(step, 7) for step in range(7)] == [1.0] * 7
+
+
+def test_rise():
+    schedule = Schedule(rise=0.05)
+    factors = [schedule.factor(step, 100) for step in range(100)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[5:] == [1.0] * 95
+
+
+def test_fall():
+    schedule = Schedule(fall=0.25)
+    factors = [schedule.factor(step, 100) for step in range(100)]
+    assert factors[:76] == pytest.approx([1.0] * 76)
+    # Half way down the cosine, three quarters of it, and the last step.
+    assert Schedule(fall=0.5).factor(75, 100) == pytest.approx(0.5)
+    assert Schedule(fall=0.6).factor(60, 100) == pytest.approx(0.75)
+    assert factors[99] == pytest.approx(0.5 - 0.5 * math.cos(math.pi / 25))
+    assert all(a > b for a, b in zip(factors[75:], factors[76:], strict=False))
+    assert schedule.factor(100, 100) == 0
+
+
+def test_rise_and_fall():
+    schedule = Schedule(rise=0.1, fall=0.25)
+    assert schedule.factor(0, 10) == 1.0  # a tenth of ten steps
+    assert schedule.factor(4, 100) == pytest.approx(0.5)
+    assert schedule.factor(50, 100) == 1.0
+    assert 0 < schedule.factor(99, 100) < 0.01
+
+
+def test_one_step():
+    assert Schedule(rise=0.05, fall=0.25).factor(0, 1) == 1.0
+
+
+# Recipes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_code_recipes(name):
+    recipe = build(name)
+    assert recipe is RECIPES[name]
+    assert recipe.name == name
+    (phase,) = recipe.phases
+    weights = {term.name: term.weight for term in phase.terms}
+    expected = {"pixel": 1.0, "perceptual": 10.0}
+    if name.startswith("f/"):
+        expected["feature_anchor"] = 10.0
+    if "p_n" in name:
+        expected["p_n"] = 0.01
+        assert recipe.space == name.replace("p_n", "w")
+    else:
+        assert recipe.space == name
+    assert weights == expected
+    moving = {v.name for v in phase.variables}
+    assert moving == ({"code", "feature"} if name.startswith("f/") else {"code"})
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", RECIPES)
+def test_noise_recipes(name, suffix):
+    recipe = build(f"{name} {suffix}")
+    assert build(f"{name}{suffix}") == recipe
+    assert recipe.name == f"{name} {suffix}"
+    assert recipe.space == RECIPES[name].space
+    first = RECIPES[name].phases[0]
+    if suffix == "+joint-noise":
+        (phase,) = recipe.phases
+        assert {v.name for v in phase.variables} == {v.name for v in first.variables} | {"noise"}
+        assert phase.terms == first.terms
+    else:
+        code, noise = recipe.phases
+        assert code == first
+        assert [v.name for v in noise.variables] == ["noise"]
+        paper = suffix == "+paper-noise"
+        assert noise.variables[0].lr == (5.0 if paper else 0.01)
+        assert [t.name for t in noise.terms] == ["noise_pixel" if paper else "pixel"]
+
+
+def test_w_with_noise_is_not_w_plus():
+    assert build("w+noise").space == "w"
+    assert build("w++noise").space == "w+"
+
+
+@pytest.mark.parametrize("name", ["", "q", "w+ +noises", "+noise", "w + noise + noise", "F/Z+"])
+def test_unknown_recipes(name):
+    with pytest.raises(ValueError, match="there is no recipe .*choose one of z, z\\+, .* \\+noise"):
+        build(name)
+
+
+def test_with_steps():
+    recipe = build("w+ +noise")
+    assert [p.steps for p in recipe.phases] == [1200, 720]
+    assert [p.steps for p in recipe.with_steps(50).phases] == [50, 30]
+    assert recipe.with_steps(50).steps == 80
+    assert recipe.with_steps(1200) == recipe
+    assert recipe.with_steps(0).steps == 0
+    with pytest.raises(ValueError, match='phase "code" has -1 steps; expected 0 or more'):
+        recipe.with_steps(-1)
+
+
+def test_with_weight():
+    recipe = build("f/w+ +noise")
+    heavy = recipe.with_weight("pixel", 7.0)
+    assert [t.weight for p in heavy.phases for t in p.terms if t.name == "pixel"] == [7.0, 7.0]
+    assert [t for t in heavy.phases[0].terms if t.name != "pixel"] == list(
+        recipe.phases[0].terms[1:]
+    )
+    light = recipe.with_weight("perceptual", 0)
+    assert [t.name for t in light.phases[0].terms] == ["pixel", "feature_anchor"]
+    assert light.phases[1] == recipe.phases[1]
+    assert recipe.with_weight("p_n", 3.0) == recipe
+
+
+def test_a_phase_wants_something_to_minimise():
+    sentence = 'phase "noise" has no term .*weight'
+    with pytest.raises(ValueError, match=sentence):
+        build("w+ +noise").with_weight("pixel", 0)
+    with pytest.raises(ValueError, match=sentence):
+        Phase(name="noise", variables=(Variable("noise", 1.0),), terms=(), steps=1)
+    zero = (Term("pixel", 0.0),)
+    with pytest.raises(ValueError, match=sentence):
+        Phase(name="noise", variables=(Variable("noise", 1.0),), terms=zero, steps=1)
+
+
+def test_with_patience():
+    recipe = build("w+ +noise").with_patience(9, gain=0.5)
+    assert [(p.patience, p.gain) for p in recipe.phases] == [(9, 0.5)] * 2
+    assert recipe.with_patience(None).phases[0].patience is None
+
+
+def test_recipes_do_not_change():
+    recipe = build("w+")
+    with pytest.raises(FrozenInstanceError):
+        recipe.name = "other"
+    assert recipe == replace(recipe)
+    assert repr(recipe.with_steps(3)) != repr(recipe)

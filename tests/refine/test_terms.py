@@ -1,0 +1,119 @@
+"""Oracle: the formulas, written out."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import metrics
+from refine import Recipe, Term
+from refine.terms import Batch, evaluate
+from stylegan import spaces
+
+
+@pytest.fixture
+def value(little):
+    """value(term, space, ..) -> (N,) of latents that have moved away from their start."""
+
+    def compute(*terms, space="f/w+", masks=None):
+        start = little.start(space)
+        recipe = Recipe(name="", space=space, phases=())
+        batch = Batch.prepare(
+            little.generator, start, {"target": little.targets}, masks or {}, None, recipe
+        )
+        features = {"target": little.perceptual.features(little.targets)}
+        batch = replace(batch, perceptual=little.perceptual, target_features=features)
+        return evaluate(batch.scene(away(start)), terms)
+
+    return compute
+
+
+def away(start):
+    return start.with_tensors({name: 1.1 * x + 0.1 for name, x in start.tensors().items()})
+
+
+def single(values):
+    (only,) = values.values()
+    return only
+
+
+def test_pixel(little, value):
+    image = away(little.start("f/w+")).draw(little.generator)
+    error = (image - little.targets).square()
+    torch.testing.assert_close(single(value(Term("pixel", 3.0))), 3 * error.sum((1, 2, 3)) / 192)
+    # Image2StyleGAN++: the mask is inside the square, and the whole image is the denominator.
+    mask = torch.rand(8, 1, 8, 8, dtype=torch.float64)
+    got = single(value(Term("pixel", 1.0, mask="m"), masks={"m": mask}))
+    torch.testing.assert_close(got, (error * mask**2).sum((1, 2, 3)) / 192)
+
+
+def test_noise_pixel(little, value):
+    """1e-5 times the squares on 0..255, divided by the scalars of 1024 x 1024 x 3."""
+    image = away(little.start("f/w+")).draw(little.generator)
+    squares = ((image - little.targets) * 127.5).square().sum((1, 2, 3))
+    expected = 1e-5 * squares / (1024 * 1024 * 3)
+    torch.testing.assert_close(single(value(Term("noise_pixel", 1.0))), expected)
+
+
+def test_perceptual(little, value):
+    image = away(little.start("f/w+")).draw(little.generator)
+    got = single(value(Term("perceptual", 10.0)))
+    expected = 10 * metrics.distance(
+        little.perceptual.features(image), little.perceptual.features(little.targets)
+    )
+    torch.testing.assert_close(got, expected)
+    mask = torch.zeros(8, 1, 8, 8, dtype=torch.float64)
+    mask[:, :, :, 4:] = 1
+    half = single(value(Term("perceptual", 10.0, mask="m"), masks={"m": mask}))
+    assert (half < got).all()
+    assert (half > 0).all()
+
+
+def test_anchors(little, value):
+    start = little.start("f/w+")
+    moved = away(start)
+    got = single(value(Term("feature_anchor", 10.0)))
+    expected = 10 * (moved.feature - start.feature).square().mean((1, 2, 3))
+    torch.testing.assert_close(got, expected)
+    got = single(value(Term("code_anchor", 2.0)))
+    torch.testing.assert_close(got, 2 * (moved.code - start.code).square().mean((1, 2)))
+
+
+@pytest.mark.parametrize("space", ["w", "w+", "p_n", "p_n+", "s"])
+def test_p_n(little, value, space):
+    code = away(little.start(space)).code
+    got = single(value(Term("p_n", 0.5), space=space))
+    if space == "s":
+        # Whitened by the channels' own mean and deviation over samples.
+        z = torch.randn(50_000, 8, dtype=torch.float64)
+        samples = torch.cat(little.generator.styles(little.generator.map(z)), 1)
+        expected = ((code - samples.mean(0)) / samples.std(0)).square().mean(1)
+        torch.testing.assert_close(got, 0.5 * expected, rtol=0.05, atol=0)
+    else:
+        whitened = code if space.startswith("p_n") else spaces.whiten(little.generator, code)
+        torch.testing.assert_close(got, 0.5 * whitened.square().flatten(1).mean(1))
+
+
+def test_p_n_counts_the_inputs_that_act(little, value):
+    code = away(little.start("f/w+")).code
+    whitened = spaces.whiten(little.generator, code[:, 1:])
+    got = single(value(Term("p_n", 1.0), space="f/w+"))
+    torch.testing.assert_close(got, whitened.square().mean((1, 2)))
+
+
+def test_every_image_has_its_value(value, little):
+    names = ["pixel", "noise_pixel", "perceptual", "feature_anchor", "code_anchor", "p_n"]
+    values = value(*[Term(name, 1.0) for name in names])
+    assert list(values) == names
+    for x in values.values():
+        assert x.shape == (8,)
+        assert len(x.unique()) == 8
+
+
+def test_terms_of_one_name_are_added(value):
+    one = single(value(Term("pixel", 1.0)))
+    both = single(value(Term("pixel", 1.0), Term("pixel", 2.0)))
+    torch.testing.assert_close(both, 3 * one)
+    ones = torch.ones(8, 1, 8, 8, dtype=torch.float64)
+    apart = value(Term("pixel", 1.0), Term("pixel", 2.0, mask="m"), masks={"m": ones})
+    assert list(apart) == ["pixel", "pixel[m]"]
