@@ -1,4 +1,4 @@
-"""The command line: `facsimile invert | align | info | demo`.
+"""The command line: `facsimile invert | align | info | sample | demo`.
 
 Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use, 130 after Ctrl-C.
 """
@@ -16,6 +16,7 @@ import data
 from metrics import PERCEPTUALS
 from stylegan import Latents
 
+from . import pictures
 from . import studio as studios
 from .demo import demo
 from .jobs import Job, Options, mean_scores
@@ -31,10 +32,12 @@ class Invert:
     latents.safetensors and scores.json, and for the run OUT/overview.png and OUT/summary.json.
     Run the same command again to go on after a stop: what is done is skipped.
 
-    Examples:
-      facsimile invert me.jpg --out out
-      facsimile invert holiday/ --out out --recipe "w+ +noise" --steps 1000
-      facsimile invert aligned/ --out out --no-align --generator my-generator.safetensors
+    One photo: facsimile invert me.jpg --out out
+
+    A folder, nearly exactly: facsimile invert holiday/ --out out --recipe "w+ +noise"
+
+    Aligned faces, another generator: facsimile invert aligned/ --out out --no-align --generator
+    my-generator.safetensors
     """
 
     photos: tyro.conf.Positional[list[Path]]
@@ -61,6 +64,8 @@ class Invert:
     """Where the code starts. Default: random in Z spaces, else the mean."""
     layer: str | None = None
     """Convolution whose output is the feature of f/ recipes, e.g. b16.conv0."""
+    lr: float = 1.0
+    """Factor of the papers' learning rates. About 3 gets further in a few hundred steps."""
     patience: int | None = None
     """Stop an image early when its loss has not fallen by 0.1 % in so many steps."""
     align: bool = True
@@ -99,6 +104,24 @@ class Info:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Draw samples of a generator as one sheet."""
+
+    out: Path
+    """The picture to write."""
+    generator: str = "faces"
+    """A bundled name, a generator's file, or a folder with generator.safetensors."""
+    count: int = 48
+    """Samples, eight to a row."""
+    truncation: float = 0.7
+    """psi: 1 is the generator's whole variety, 0 its average image."""
+    seed: int = 0
+    """Sample i of a seed is the same in any count."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo:
     """Invert the face of scikit-image's astronaut photo, in F/Z+ and in W+ then noise."""
 
@@ -112,15 +135,16 @@ def main(args: list[str] | None = None) -> None:
         Annotated[Invert, tyro.conf.subcommand("invert")]
         | Annotated[Align, tyro.conf.subcommand("align")]
         | Annotated[Info, tyro.conf.subcommand("info")]
+        | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Demo, tyro.conf.subcommand("demo")],
         prog="facsimile",
         description="StyleGAN inversion: find the latents that redraw a photo, and edit it there.",
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    run = {Invert: invert, Align: align, Info: info, Demo: lambda it: demo(it.out)}[type(command)]
+    run = {Invert: invert, Align: align, Info: info, Sample: sample, Demo: _demo}
     try:
-        sys.exit(run(command))
+        sys.exit(run[type(command)](command))
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -138,6 +162,8 @@ def invert(command: Invert) -> int:
     photos = _photos(command.photos)
     if command.batch < 1:
         raise ValueError(f"--batch is {command.batch}; it must be at least 1")
+    if command.lr <= 0:
+        raise ValueError(f"--lr is {command.lr}; it must be above 0")
     if command.steps is not None and command.steps < 0:
         raise ValueError(f"--steps is {command.steps}; it must be 0 or more")
     studio = studios.load(
@@ -147,6 +173,8 @@ def invert(command: Invert) -> int:
         device=command.device,
     )
     recipe = studio.recipe(command.recipe, command.steps)
+    if command.lr != 1:
+        recipe = recipe.with_lr(command.lr)
     if command.patience is not None:
         recipe = recipe.with_patience(command.patience)
     if command.layer is not None:
@@ -203,6 +231,31 @@ def align(command: Align) -> int:
     return SOME_FAILED if failed else OK
 
 
+def sample(command: Sample) -> int:
+    if command.count < 1:
+        raise ValueError(f"--count is {command.count}; it must be at least 1")
+    generator = checkpoints.find(command.generator, studios.pick_device(command.device)).generator
+    source = torch.Generator().manual_seed(command.seed)
+    images = []
+    for _ in range(command.count):
+        z = torch.randn(1, generator.z_dim, generator=source).to(generator.device)
+        c = None
+        if generator.c_dim:
+            c = torch.zeros(1, generator.c_dim, device=generator.device)
+            c[0, torch.randint(generator.c_dim, (), generator=source)] = 1
+        with torch.no_grad():
+            images.append(generator.synthesize(generator.map(z, c, command.truncation))[0].cpu())
+    rows = [images[i : i + 8] for i in range(0, len(images), 8)]
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    pictures.sheet(rows, smallest=1).save(command.out)
+    print(command.out)
+    return OK
+
+
+def _demo(command: Demo) -> int:
+    return demo(command.out)
+
+
 def info(command: Info) -> int:
     path = Path(command.file)
     try:
@@ -252,6 +305,8 @@ def _print_rows(rows: dict) -> None:
 
 
 def _photos(paths: list[Path]) -> list[Path]:
+    if not paths:
+        raise ValueError("no photo was named; give photos or folders of photos")
     photos = data.find_photos(paths)
     if not photos:
         raise ValueError(

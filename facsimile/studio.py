@@ -216,6 +216,7 @@ class Studio:
             "fingerprint": self.generator.fingerprint,
             "recipe": recipe.name,
             "steps": [phase.steps for phase in recipe.phases],
+            "lr": [variable.lr for phase in recipe.phases for variable in phase.variables],
             "patience": recipe.phases[0].patience,
             "layer": recipe.layer,
             "start": start or recipe.start,

@@ -67,7 +67,7 @@ def test_a_batch_is_its_single_runs(little, name):
     assert len(set(together.steps)) > 1
     assert len(images) == 8
     # Every image where the code alone moves; with noise maps a few of them.
-    for row in range(8) if name in RECIPES else (0, 4, 7):
+    for row in range(8) if name in RECIPES else (0, 6):
         alone = go(little, recipe, rows=[row])
         image = alone.latents.draw(little.generator)
         torch.testing.assert_close(images[row : row + 1], image, atol=1e-6, rtol=0)
@@ -97,6 +97,24 @@ def test_patience_counts_steps_without_a_gain(little):
     result = go(little, one_phase(lr=0.0, patience=4))
     assert result.steps == [4] * 8
     assert result.status == ["stopped early"] * 8
+
+
+def test_anchors_hold_each_image_to_its_own_start(little):
+    terms = (Term("pixel", 1.0), Term("feature_anchor", 1.0), Term("code_anchor", 1.0))
+    variables = (Variable("code", 0.01), Variable("feature", 0.01))
+    free = Phase(name="code", variables=variables, terms=terms[:1], steps=40, patience=3, gain=0.03)
+    held = replace(free, terms=terms)
+    start = little.start("f/w+")
+    strays = []
+    for phase in (free, held):
+        recipe = Recipe(name="test", space="f/w+", phases=(phase,))
+        result = go(little, recipe)
+        strays.append((result.latents.feature - start.feature).square().mean())
+        assert len(set(result.steps)) > 1
+        for row in (0, 6):
+            alone = go(little, recipe, rows=[row])
+            torch.testing.assert_close(result.latents.feature[[row]], alone.latents.feature)
+    assert strays[1] < 0.8 * strays[0]
 
 
 def test_order_does_not_count(little):
@@ -134,7 +152,7 @@ def test_codes_stay_on_the_sphere(little, tmp_path, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_own_picture_as_target(little, name):
-    recipe = build(name).with_steps(10).with_weight("p_n", 0)
+    recipe = build(name).with_steps(5).with_weight("p_n", 0)
     start = little.start(recipe.space)[:2]
     if "noise" in name:
         start = replace(start, noise=little.generator.noise_maps(2))
@@ -151,14 +169,14 @@ def test_its_own_picture_as_target(little, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_falls(little, name):
-    recipe = build(name).with_steps(20)
-    result = go(little, recipe)
+    recipe = build(name).with_steps(10)
+    result = go(little, recipe, rows=[0, 4])
     for phase in recipe.phases:
         loss = total(result, phase.name)
-        assert loss.shape == (phase.steps + 1, 8)
-        assert (loss.min(0).values < 0.98 * loss[0]).all()
-    assert result.status == ["done"] * 8
-    assert result.steps == [recipe.steps] * 8
+        assert loss.shape == (phase.steps + 1, 2)
+        assert (loss.min(0).values < 0.99 * loss[0]).all()
+    assert result.status == ["done"] * 2
+    assert result.steps == [recipe.steps] * 2
 
 
 @pytest.mark.parametrize("name", ["w+", "z", "s", "p_n+", "f/w+"])

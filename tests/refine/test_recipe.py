@@ -57,8 +57,6 @@ def test_code_recipes(name):
     (phase,) = recipe.phases
     weights = {term.name: term.weight for term in phase.terms}
     expected = {"pixel": 1.0, "perceptual": 10.0}
-    if name.startswith("f/"):
-        expected["feature_anchor"] = 10.0
     if "p_n" in name:
         expected["p_n"] = 0.01
         assert recipe.space == name.replace("p_n", "w")
@@ -120,7 +118,7 @@ def test_with_weight():
         recipe.phases[0].terms[1:]
     )
     light = recipe.with_weight("perceptual", 0)
-    assert [t.name for t in light.phases[0].terms] == ["pixel", "feature_anchor"]
+    assert [t.name for t in light.phases[0].terms] == ["pixel"]
     assert light.phases[1] == recipe.phases[1]
     assert recipe.with_weight("p_n", 3.0) == recipe
 

@@ -1,0 +1,60 @@
+"""The bundled networks and the ways to name a network."""
+
+import pytest
+import torch
+
+import checkpoints
+import stylegan
+from checkpoints.registry import BUNDLED
+from stylegan import statistics
+
+
+def test_bundled_faces_draw_and_have_what_belongs_to_them():
+    assert "faces" in checkpoints.names()
+    found = checkpoints.find("faces")
+    z = torch.randn(4, found.generator.z_dim, generator=torch.Generator().manual_seed(0))
+    images = found.generator.synthesize(found.generator.map(z, truncation=0.7))
+    assert images.isfinite().all()
+    assert 0.1 < images.std() < 1
+    logits = found.discriminator(images.clamp(-1, 1))
+    assert logits.shape == (4, 1)
+    folder = BUNDLED / "faces"
+    assert (folder / "README.md").read_text().count("Research use") == 1
+    assert (folder / "samples.png").is_file()
+
+
+def test_bundled_statistics_are_those_of_the_generator():
+    generator = checkpoints.find("faces").generator
+    kept = statistics.of(generator)
+    path = BUNDLED / "faces" / "generator.statistics.safetensors"
+    assert path.is_file()
+    fresh = statistics.compute(generator, samples=20_000, seed=7)
+    assert (
+        kept.w_mean - fresh.w_mean
+    ).abs().max() < 0.1 * kept.w_covariance.diagonal().sqrt().max()
+    torch.testing.assert_close(kept.p_std[:5], fresh.p_std[:5], rtol=0.05, atol=0)
+
+
+def test_all_bundled_files_stay_small():
+    size = sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file())
+    assert size < 80e6
+
+
+def test_by_folder_by_file_and_without_a_discriminator(tmp_path, make_generator):
+    generator = make_generator(16)
+    stylegan.save(generator, tmp_path / "generator.safetensors")
+    by_folder = checkpoints.find(tmp_path)
+    by_file = checkpoints.find(tmp_path / "generator.safetensors")
+    assert by_folder.generator.fingerprint == by_file.generator.fingerprint == generator.fingerprint
+    assert by_folder.discriminator is None
+
+
+def test_errors_name_what_there_is(tmp_path, make_generator, make_discriminator):
+    with pytest.raises(FileNotFoundError, match=r'no generator "cats".*\(faces'):
+        checkpoints.find("cats")
+    with pytest.raises(FileNotFoundError, match=r"generator\.safetensors does not exist"):
+        checkpoints.find(tmp_path)
+    stylegan.save(make_generator(16, img_channels=1), tmp_path / "generator.safetensors")
+    stylegan.save(make_discriminator(16), tmp_path / "discriminator.safetensors")
+    with pytest.raises(ValueError, match="3 channels"):
+        checkpoints.find(tmp_path)

@@ -1,0 +1,35 @@
+"""A folder with a tiny generator and discriminator, and photos to invert."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+import stylegan
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory, make_generator, make_discriminator):
+    """Folder of a 32 px generator and its discriminator."""
+    folder = tmp_path_factory.mktemp("network")
+    stylegan.save(make_generator(32), folder / "generator.safetensors")
+    stylegan.save(make_discriminator(32), folder / "discriminator.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A photo with one face, 512x512."""
+    return Image.fromarray(astronaut())
+
+
+@pytest.fixture
+def squares(tmp_path):
+    """Three aligned pictures "0.png" to "2.png" in a folder."""
+    folder = tmp_path / "squares"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        small.resize((48, 48), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder

@@ -1,0 +1,133 @@
+"""Every command of the command line, its exit status, and what it says."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import facsimile
+from facsimile.cli import main
+from facsimile.pictures import GAP
+
+
+def command(*args):
+    with pytest.raises(SystemExit) as left:
+        main([str(arg) for arg in args])
+    return left.value.code
+
+
+def invert(network, *args):
+    options = ("--generator", network, "--perceptual", "discriminator", "--device", "cpu")
+    return command("invert", *args, *options, "--steps", 2, "--no-align")
+
+
+def test_invert_writes_and_says_so(network, squares, tmp_path, capsys):
+    assert invert(network, squares, "--out", tmp_path / "out", "--recipe", "w+ +noise") == 0
+    said = capsys.readouterr().out
+    assert "perceptual distance: discriminator" in said
+    assert "3 inverted, 0 failed" in said
+    record = json.loads((tmp_path / "out" / "1" / "scores.json").read_text())
+    assert record["settings"]["recipe"] == "w+ +noise"
+    assert record["settings"]["steps"] == [2, 1]
+
+
+def test_exit_status_1_when_some_photo_failed(network, squares, tmp_path, capsys):
+    (squares / "bad.png").write_text("no picture")
+    assert invert(network, squares, "--out", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert "3 inverted, 1 failed" in captured.out
+    assert "bad.png" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--recipe", "f/y"], 'no recipe "f/y"; choose one of z, z+'),
+        (["--lr", "0"], "--lr is 0.0; it must be above 0"),
+        (["--batch", "0"], "--batch is 0; it must be at least 1"),
+        (["--layer", "b99.conv0"], 'no layer "b99.conv0"; choose one of b4.conv1'),
+        (["--generator", "nobody"], 'no generator "nobody"'),
+        (["--device", "abacus"], '"abacus" is no device'),
+        (["--start", "mean", "--recipe", "z"], "a sphere has no mean"),
+    ],
+)
+def test_wrong_use_is_status_2_with_a_sentence(network, squares, tmp_path, capsys, args, says):
+    base = ["invert", squares, "--out", tmp_path / "out", "--no-align", "--steps", 1]
+    if "--generator" not in args:
+        base += ["--generator", network]
+    assert command(*base, "--perceptual", "discriminator", *args) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_out_that_cannot_be_written_and_no_photos_are_status_2(network, squares, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert invert(network, squares, "--out", tmp_path / "file") == 2
+    assert "file" in capsys.readouterr().err
+    (tmp_path / "nothing").mkdir()
+    assert invert(network, tmp_path / "nothing", "--out", tmp_path / "out") == 2
+    assert "no photo found" in capsys.readouterr().err
+    assert command("invert", "--out", tmp_path) == 2
+
+
+def test_ctrl_c_is_status_130(network, squares, tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(facsimile.Studio, "invert", interrupted)
+    assert invert(network, squares, "--out", tmp_path / "out") == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_align_writes_crops_and_lists_failures(photo, squares, tmp_path, capsys):
+    (tmp_path / "twice").mkdir()
+    for path in (tmp_path / "me.png", tmp_path / "twice" / "me.png"):
+        photo.save(path)
+    photos = [tmp_path / "me.png", tmp_path / "twice", squares / "0.png"]
+    assert (
+        command("align", *photos, "--out", tmp_path / "out", "--size", 64, "--device", "cpu") == 1
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["me-2.png", "me.png"]
+    assert "0.png" in capsys.readouterr().out
+
+
+def test_info_of_a_generator_and_of_latents(network, squares, tmp_path, capsys):
+    assert command("info", network) == 0
+    said = capsys.readouterr().out
+    assert "32 px, 3 channels" in said
+    assert "8 style inputs" in said
+    assert "discriminator" in said
+    assert invert(network, squares / "0.png", "--out", tmp_path) == 0
+    capsys.readouterr()
+    assert command("info", tmp_path / "0" / "latents.safetensors") == 0
+    assert "f/z+" in capsys.readouterr().out
+    assert command("info", squares / "0.png") == 2
+    assert "0.png" in capsys.readouterr().err
+    assert command("info", "faces") == 0
+    assert "64 px" in capsys.readouterr().out
+
+
+def test_samples_are_the_same_in_any_count(network, tmp_path):
+    for count in (2, 9):
+        out = tmp_path / f"{count}.png"
+        assert command("sample", "--generator", network, "--count", count, "--out", out) == 0
+    with Image.open(tmp_path / "2.png") as few, Image.open(tmp_path / "9.png") as many:
+        assert few.size == (2 * 32 + GAP, 32)
+        assert many.size == (8 * (32 + GAP) - GAP, 2 * 32 + GAP)
+        assert few.tobytes() == many.crop((0, 0, *few.size)).tobytes()
+    assert command("sample", "--count", 0, "--out", tmp_path / "none.png") == 2
+
+
+@pytest.mark.parametrize("name", ["invert", "align", "info", "sample", "demo"])
+def test_help_teaches(name, capsys):
+    assert command(name, "--help") == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_the_module_is_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "facsimile.cli", "info", "faces"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fingerprint" in done.stdout

@@ -1,0 +1,255 @@
+"""Folders as jobs: resuming, bad input in the middle of good, and nothing lost."""
+
+import io
+import json
+import os
+import signal
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import facsimile
+from facsimile import jobs
+from facsimile.jobs import Job, Options
+from stylegan import Latents
+
+
+@pytest.fixture(scope="module")
+def studio(network):
+    return facsimile.load(network, perceptual="discriminator", device="cpu")
+
+
+def job(studio, photos, out, steps=4, recipe="f/z+", **options):
+    options = {"recipe": studio.recipe(recipe, steps), "align": False, "batch": 2} | options
+    return Job(studio, photos, out, Options(**options))
+
+
+def run(*args, **options):
+    made = job(*args, **options)
+    made.run(quiet=True)
+    return made
+
+
+def code_of(out, name):
+    return Latents.load(out / name / "latents.safetensors").code
+
+
+def test_writes_every_photo_and_a_summary(studio, squares, tmp_path):
+    made = run(studio, sorted(squares.iterdir()), tmp_path / "out")
+    assert made.done == ["0", "1", "2"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["done"] == 3
+    assert summary["failed"] == {}
+    values = [record["scores"]["mse"] for record in summary["photos"]]
+    assert summary["mean_scores"]["mse"] == pytest.approx(sum(values) / 3)
+    with Image.open(tmp_path / "out" / "overview.png") as picture:
+        assert picture.width > 3 * 128
+    assert not (tmp_path / "out" / ".unfinished").exists()
+
+
+def test_run_again_skips_what_is_done(studio, squares, tmp_path):
+    photos, out = sorted(squares.iterdir()), tmp_path / "out"
+    run(studio, photos[:2], out)
+    stamp = (out / "0" / "scores.json").stat().st_mtime_ns
+    made = run(studio, photos, out)
+    assert (made.skipped, made.done) == (["0", "1"], ["2"])
+    assert (out / "0" / "scores.json").stat().st_mtime_ns == stamp
+    assert json.loads((out / "summary.json").read_text())["done"] == 3
+
+
+def test_other_settings_or_another_picture_are_done_anew(studio, squares, tmp_path):
+    photos, out = sorted(squares.iterdir()), tmp_path / "out"
+    run(studio, photos, out)
+    assert run(studio, photos, out, steps=5).done == ["0", "1", "2"]
+    photos[0].write_bytes(photos[1].read_bytes())
+    made = run(studio, photos, out, steps=5)
+    assert (made.skipped, made.done) == (["1", "2"], ["0"])
+
+
+def test_interrupted_half_way_and_run_again_equals_uninterrupted(
+    studio, squares, tmp_path, monkeypatch
+):
+    photos = sorted(squares.iterdir())
+    run(studio, photos, tmp_path / "whole", steps=20, recipe="f/z+ +noise")
+    calls = []
+    watch = jobs._Watch.__call__
+
+    def counting(self, step):
+        calls.append(step.done)
+        # In the second batch, in the phase of the noise.
+        if len(calls) == 32 + 2 + 25:
+            os.kill(os.getpid(), signal.SIGINT)
+        watch(self, step)
+
+    out = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs._Watch, "__call__", counting)
+        with pytest.raises(KeyboardInterrupt):
+            run(studio, photos, out, steps=20, recipe="f/z+ +noise")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert json.loads((out / "summary.json").read_text())["done"] == 2
+    done = len(calls)
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs._Watch, "__call__", counting)
+        made = run(studio, photos, out, steps=20, recipe="f/z+ +noise")
+    assert (made.skipped, made.done) == (["0", "1"], ["2"])
+    assert len(calls) - done < 12  # it went on, it did not begin anew
+    for name in ("0", "1", "2"):
+        whole = Latents.load(tmp_path / "whole" / name / "latents.safetensors").tensors()
+        cut = Latents.load(out / name / "latents.safetensors").tensors()
+        assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    assert not (out / ".unfinished").exists()
+
+
+def test_stems_of_two_folders_do_not_collide_and_keep_their_names(studio, squares, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.png").write_bytes((squares / "2.png").read_bytes())
+    out = tmp_path / "out"
+    assert run(studio, [squares / "0.png"], out).done == ["0"]
+    first = code_of(out, "0")
+    made = run(studio, [other / "0.png", squares / "0.png"], out)
+    assert (made.skipped, made.done) == (["0"], ["0-2"])
+    assert torch.equal(code_of(out, "0"), first)
+    again = run(studio, [other / "0.png", squares / "0.png"], out)
+    assert sorted(again.skipped) == ["0", "0-2"]
+
+
+def test_a_folder_of_someone_else_is_left_alone(studio, squares, tmp_path):
+    out = tmp_path / "out"
+    (out / "0").mkdir(parents=True)
+    (out / "0" / "diary.txt").write_text("mine")
+    assert run(studio, [squares / "0.png"], out).done == ["0-2"]
+    assert [path.name for path in (out / "0").iterdir()] == ["diary.txt"]
+
+
+def bomb():
+    """A PNG of 20,000x20,000 zeros, in a few hundred bytes of header and little data."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    data = zlib.compress(bytes(20_001) * 200)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def test_bad_photos_are_listed_and_the_good_ones_done(studio, photo, tmp_path, monkeypatch):
+    folder, out = tmp_path / "mixed", tmp_path / "out"
+    folder.mkdir()
+    jpeg = io.BytesIO()
+    photo.save(jpeg, "JPEG")
+    photo.save(folder / "a-good.png")
+    (folder / "b-empty.jpg").write_bytes(b"")
+    (folder / "c-truncated.jpg").write_bytes(jpeg.getvalue()[:20_000])
+    (folder / "d-text.png").write_text("this is no picture")
+    Image.new("RGB", (1, 1)).save(folder / "e-tiny.png")
+    (folder / "f-bomb.png").write_bytes(bomb())
+    Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(folder / "g-faceless.png")
+    photo.crop((180, 20, 512, 512)).save(folder / "h-border.png")
+    photo.save(folder / "i-forbidden.png")
+    (folder / "j-good.jpg").write_bytes(jpeg.getvalue())
+    read_bytes = type(folder).read_bytes
+
+    def guarded(path):  # the tests may run as root, who may read everything
+        if path.name == "i-forbidden.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(type(folder), "read_bytes", guarded)
+    made = run(studio, sorted(folder.iterdir()), out, steps=2, align=True)
+    assert made.done == ["a-good", "h-border", "j-good"]
+    reasons = {os.path.basename(name): reason for name, reason in made.failed.items()}
+    assert sorted(reasons) == [
+        "b-empty.jpg",
+        "c-truncated.jpg",
+        "d-text.png",
+        "e-tiny.png",
+        "f-bomb.png",
+        "g-faceless.png",
+        "i-forbidden.png",
+    ]
+    for name, reason in reasons.items():
+        assert name in reason
+        assert len(reason) > 60
+    assert "without a face" in reasons["g-faceless.png"]
+    assert "permission" in reasons["i-forbidden.png"].lower()
+    assert "1x1" in reasons["e-tiny.png"].replace(" ", "")
+    assert json.loads((out / "summary.json").read_text())["failed"] == made.failed
+
+
+def test_every_face_of_a_photo(studio, photo, tmp_path):
+    pair = Image.new("RGB", (1024, 512), "white")
+    pair.paste(photo, (0, 0))
+    pair.paste(photo.resize((400, 400)), (560, 60))
+    pair.save(tmp_path / "pair.png")
+    out = tmp_path / "out"
+    made = run(studio, [tmp_path / "pair.png"], out, steps=1, align=True, face="all")
+    assert made.done == ["pair", "pair-face2"]
+    again = run(studio, [tmp_path / "pair.png"], out, steps=1, align=True, face="all")
+    assert again.skipped == ["pair", "pair-face2"]
+    assert again.done == []
+
+
+def test_a_full_disk_fails_the_photo_it_hits_and_keeps_the_others(
+    studio, squares, tmp_path, monkeypatch
+):
+    save = Latents.save
+
+    def nearly_full(latents, path, **about):
+        if about["name"] == "1":
+            raise OSError(28, "No space left on device")
+        save(latents, path, **about)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Latents, "save", nearly_full)
+        made = run(studio, sorted(squares.iterdir()), out)
+    assert made.done == ["0", "2"]
+    (reason,) = made.failed.values()
+    assert "No space left" in reason
+    assert "make room" in reason
+    assert sorted(path.name for path in out.iterdir()) == [
+        "0",
+        "2",
+        "overview.png",
+        "summary.json",
+    ]
+    assert run(studio, sorted(squares.iterdir()), out).done == ["1"]
+
+
+def test_an_out_that_cannot_be_written(studio, squares, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        run(studio, sorted(squares.iterdir()), tmp_path / "file" / "out")
+
+
+def test_a_photo_whose_loss_is_not_finite_is_kept_and_reported(
+    studio, squares, tmp_path, monkeypatch
+):
+    with_nan = studio.targets
+
+    def targets(photo, **options):
+        found = with_nan(photo, **options)
+        return found * torch.nan if photo.name == "1.png" else found
+
+    monkeypatch.setattr(studio, "targets", targets)
+    out = tmp_path / "out"
+    made = run(studio, sorted(squares.iterdir()), out, batch=3)
+    assert made.done == ["0", "1", "2"]
+    assert [os.path.basename(name) for name in made.failed] == ["1.png"]
+    assert json.loads((out / "1" / "scores.json").read_text())["status"] == "not finite"
+    assert code_of(out, "1").isfinite().all()
+    monkeypatch.undo()
+    assert run(studio, sorted(squares.iterdir()), out, batch=3).done == ["1"]

@@ -1,0 +1,165 @@
+"""The Python door: photos in, a Result out."""
+
+import json
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+import data
+import facsimile
+import metrics
+from facsimile.studio import pick_device, with_channels
+from stylegan import Latents
+
+
+@pytest.fixture(scope="module")
+def studio(network):
+    return facsimile.load(network, perceptual="discriminator", device="cpu")
+
+
+def test_result_is_what_its_latents_draw(studio, squares):
+    result = studio.invert(sorted(squares.iterdir()), recipe="w+", steps=5, align=False)
+    assert result.names == ["0", "1", "2"]
+    drawn = result.latents.draw(studio.generator).clamp(-1, 1)
+    torch.testing.assert_close(result.images, drawn)
+    photo = data.fit_square(data.read_photo(squares / "1.png"), 32)
+    assert torch.equal(result.targets[1], data.to_tensor(photo))
+    expected = metrics.mse(result.images, result.targets).tolist()
+    assert result.scores["mse"] == pytest.approx(expected, rel=1e-5)
+    assert result.scores.keys() == result.cards.keys()
+    losses = result.history["code/pixel"] + result.history["code/perceptual"]
+    assert losses.shape == (6, 3)
+    assert (losses.min(0).values < losses[0]).all()
+
+
+def test_batches_do_not_change_the_result(studio, squares):
+    photos = sorted(squares.iterdir())
+    options = {"recipe": "f/z+ +noise", "steps": 6, "align": False, "seed": 3}
+    whole = studio.invert(photos, batch=3, **options)
+    parts = studio.invert(photos, batch=2, **options)
+    assert parts.names == whole.names
+    assert parts.history.keys() == whole.history.keys()
+    torch.testing.assert_close(parts.images, whole.images, atol=1e-4, rtol=0)
+    assert len(parts.latents) == 3
+    assert parts.latents.noise[0].shape == (3, 1, 4, 4)
+
+
+def test_a_seed_decides_random_starts(studio, squares):
+    options = {"recipe": "z", "steps": 1, "align": False}
+    codes = [
+        studio.invert(squares / "0.png", seed=seed, **options).latents.code for seed in (1, 1, 2)
+    ]
+    assert torch.equal(codes[0], codes[1])
+    assert not torch.equal(codes[0], codes[2])
+
+
+def test_saves_a_folder_per_photo(studio, squares, tmp_path):
+    result = studio.invert(squares / "0.png", recipe="w", steps=2, align=False)
+    (folder,) = result.save(tmp_path / "out")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "comparison.png",
+        "latents.safetensors",
+        "loss.png",
+        "reconstruction.png",
+        "scores.json",
+        "target.png",
+    ]
+    latents = Latents.load(folder / "latents.safetensors", studio.generator)
+    with Image.open(folder / "reconstruction.png") as picture:
+        seen = data.to_tensor(picture.convert("RGB"))
+    drawn = latents.draw(studio.generator)[0].clamp(-1, 1)
+    torch.testing.assert_close(seen, drawn, atol=1 / 127, rtol=0)
+    record = json.loads((folder / "scores.json").read_text())
+    assert record["scores"]["mse"] == result.scores["mse"][0]
+    assert record["settings"]["perceptual"] == "discriminator"
+    assert record["settings"]["fingerprint"] == studio.generator.fingerprint
+    assert set(record["scores"]) == set(record["what_the_scores_mean"])
+    with Image.open(folder / "comparison.png") as picture:
+        assert picture.width > 3 * 256
+
+
+def test_saving_again_replaces_and_a_failed_write_keeps_the_old(
+    studio, squares, tmp_path, monkeypatch
+):
+    result = studio.invert(squares / "0.png", recipe="w", steps=0, align=False)
+    (folder,) = result.save(tmp_path)
+    before = (folder / "scores.json").read_text()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Latents, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            result.save(tmp_path)
+    assert (folder / "scores.json").read_text() == before
+    assert [path.name for path in tmp_path.iterdir() if path != squares] == ["0"]
+    result.save(tmp_path)
+    assert (folder / "scores.json").read_text() == before
+
+
+def test_pil_images_and_tensors_are_photos_too(studio, squares):
+    with Image.open(squares / "0.png") as picture:
+        by_image = studio.invert(picture, recipe="w", steps=1, align=False)
+    by_path = studio.invert(squares / "0.png", recipe="w", steps=1, align=False)
+    by_tensor = studio.invert(by_path.targets, recipe="w", steps=1)
+    assert torch.equal(by_image.images, by_path.images)
+    assert torch.equal(by_tensor.images, by_path.images)
+
+
+def test_finds_the_face_of_a_photo(studio, photo, tmp_path):
+    photo.save(tmp_path / "astronaut.png")
+    from_file = studio.targets(tmp_path / "astronaut.png")
+    assert from_file.shape == (1, 3, 32, 32)
+    # Her face is in the upper half of the photo, and fills the aligned picture.
+    whole = data.to_tensor(data.fit_square(photo, 32))
+    assert (from_file[0] - whole).abs().mean() > 0.1
+    assert torch.equal(studio.targets(photo), from_file)
+
+
+def test_no_perceptual_term_leaves_it_out(network, squares):
+    studio = facsimile.load(network, perceptual="none", device="cpu")
+    result = studio.invert(squares / "0.png", recipe="w", steps=1, align=False)
+    assert list(result.history) == ["code/pixel"]
+    assert result.settings["perceptual"] == "none"
+
+
+def test_with_channels():
+    images = torch.rand(2, 3, 4, 4) * 2 - 1
+    grey = with_channels(images, 1)
+    assert grey.shape == (2, 1, 4, 4)
+    white = with_channels(torch.ones(1, 3, 2, 2), 1)
+    assert white.mean().item() == pytest.approx(1, abs=1e-6)
+    assert with_channels(images, 4)[:, 3].eq(1).all()
+    with pytest.raises(ValueError, match="5 channels"):
+        with_channels(images, 5)
+
+
+def test_devices():
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="choose auto, cpu"):
+        pick_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match='has no "cuda"'):
+            pick_device("cuda")
+
+
+def test_errors_say_what_to_do(studio, squares):
+    with pytest.raises(ValueError, match="there is no photo"):
+        studio.invert([])
+    with pytest.raises(ValueError, match='no recipe "f/q"'):
+        studio.invert(squares / "0.png", recipe="f/q", align=False)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        studio.invert(squares / "absent.png")
+    with pytest.raises(data.PhotoError, match="no-align"):
+        studio.invert(squares / "0.png", steps=1)
+
+
+def test_an_exact_reconstruction_scores_infinity(studio, tmp_path):
+    mean = studio.invert(torch.zeros(1, 3, 32, 32), recipe="w", steps=0).images
+    result = studio.invert(mean, recipe="w", steps=0)
+    assert math.isinf(result.scores["psnr"][0])
+    (folder,) = result.save(tmp_path)
+    assert json.loads((folder / "scores.json").read_text())["scores"]["psnr"] == "inf"
