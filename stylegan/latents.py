@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from . import spaces
+from . import files, spaces
 from .generator import Generator
 from .stylegan2 import Feature
 
@@ -118,18 +117,11 @@ class Latents:
 
     def save(self, path: str | Path, **about: str) -> None:
         """Write one .safetensors file, or none at all; `about` goes into its metadata."""
-        path = Path(path)
-        # A clone each: two names must not share memory in the file.
-        stored = {name: x.detach().cpu().clone().contiguous() for name, x in self.tensors().items()}
         plain = {
             f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*TENSORS, "noise")
         }
-        temporary = path.with_name(path.name + ".part")
-        try:
-            save_file(stored, temporary, {"format": FORMAT, "latents": json.dumps(plain), **about})
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        about = {"format": FORMAT, "latents": json.dumps(plain), **about}
+        files.write_tensors(path, self.tensors(), about)
 
     @staticmethod
     def load(path: str | Path, generator: Generator | None = None) -> "Latents":

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from . import files
 from .generator import Generator
 from .layers import SLOPE
 
@@ -112,13 +112,7 @@ def _read(generator: Generator) -> Statistics | None:
 def _write(generator: Generator, statistics: Statistics) -> None:
     tensors = {f.name: getattr(statistics, f.name) for f in fields(Statistics)}
     for path in _caches(generator):
-        temporary = path.with_name(path.name + ".part")
-        try:
+        with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, {"fingerprint": generator.fingerprint})
-            temporary.replace(path)
-        except (OSError, SafetensorError):
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            continue
-        return
+            files.write_tensors(path, tensors, {"fingerprint": generator.fingerprint})
+            return

@@ -1,12 +1,11 @@
 """Our own format: safetensors with NVIDIA's tensor names; the metadata holds the configuration."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 FORMAT = "facsimile network"
@@ -20,17 +19,23 @@ def recognise(head: bytes) -> bool:
 def write(
     path: str | Path, network: str, config: dict, tensors: dict[str, Tensor], *, half: bool = False
 ) -> None:
-    """Write tensors with their configuration; a failed write leaves no broken file behind."""
-    path = Path(path)
+    """Write the tensors of a network with their configuration: a whole file, or none."""
     dtype = torch.float16 if half else torch.float32
-    stored = {
-        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()
-    }
+    stored = {name: tensor.to("cpu", dtype) for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "network": network, "config": json.dumps(config)}
+    write_tensors(path, stored, metadata)
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a .safetensors file whole, or none at all; raises OSError."""
+    path = Path(path)
+    # A clone each: two names must not share memory in the file.
+    stored = {name: x.detach().cpu().clone().contiguous() for name, x in tensors.items()}
     temporary = path.with_name(path.name + ".part")
     try:
-        save_file(stored, temporary, metadata)
-        os.replace(temporary, path)
+        # Written here and not by safetensors: its errors are no OSErrors, its files private.
+        temporary.write_bytes(save(stored, metadata))
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

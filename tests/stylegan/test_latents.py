@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import stylegan
-from stylegan import Latents, latents, spaces
+from stylegan import Latents, spaces
 
 NAMES = [prefix + name for prefix in ("", "f/") for name in spaces.SPACES]
 
@@ -196,7 +196,7 @@ def test_a_cut_off_file(generator, tmp_path):
         Latents.load(path)
 
 
-@pytest.mark.parametrize("culprit", ["save_file", "replace"])
+@pytest.mark.parametrize("culprit", ["write_bytes", "replace"])
 @pytest.mark.parametrize("there", [False, True])
 def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit, there):
     path = tmp_path / "x.safetensors"
@@ -205,12 +205,13 @@ def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit
         held.save(path)
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
 
-    def fail(*arguments):
-        if culprit == "save_file":
-            arguments[1].write_bytes(b"half a file")
+    def fail(path, *arguments):
+        if culprit == "write_bytes":
+            with open(path, "wb") as file:
+                file.write(b"half a file")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(latents if culprit == "save_file" else Path, culprit, fail)
+    monkeypatch.setattr(Path, culprit, fail)
     with pytest.raises(OSError, match="no space left"):
         replace(held, code=held.code + 1).save(path)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before

@@ -1,7 +1,7 @@
 """Oracles: what goes into a file comes out of it, and what is no network is refused."""
 
 import json
-import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 
 import stylegan
 from stylegan import files
-from stylegan.files import native
 from stylegan.generator import fingerprint
 
 
@@ -153,16 +152,17 @@ def test_a_damaged_file(saved):
         stylegan.load(saved)
 
 
-@pytest.mark.parametrize("culprit", ["save_file", "replace"])
+@pytest.mark.parametrize("culprit", ["write_bytes", "replace"])
 def test_a_failed_write_leaves_the_old_file(generator, saved, monkeypatch, culprit):
     before = saved.read_bytes()
 
-    def fail(*arguments):
-        if culprit == "save_file":
-            arguments[1].write_bytes(b"half a file")
+    def fail(path, *arguments):
+        if culprit == "write_bytes":
+            with open(path, "wb") as file:
+                file.write(b"half a file")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(native if culprit == "save_file" else os, culprit, fail)
+    monkeypatch.setattr(Path, culprit, fail)
     with pytest.raises(OSError, match="no space left"):
         stylegan.save(generator, saved)
     assert saved.read_bytes() == before
