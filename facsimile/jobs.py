@@ -4,13 +4,9 @@ Every photo has a folder of its own in `out`, which appears whole. What is under
 `out/.unfinished`, so that the same command goes on where it stopped.
 """
 
-import contextlib
 import hashlib
 import json
-import pickle
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +18,13 @@ from tqdm import tqdm
 
 import metrics
 from data import PhotoError
-from refine import NOT_FINITE, Recipe, Step
+from refine import NOT_FINITE, Recipe
 
 from . import pictures
 from .result import SCORES, Result, write_json
 from .studio import Studio
+from .unfinished import Unfinished, Watch, interruptible
 
-SAVE_EVERY = 30.0
-"""Seconds between two looks at the state of a batch under way."""
-SHOW_EVERY = 10
-"""Steps between two figures in the progress bar: reading one waits for the GPU."""
 OVERVIEW = 64
 """Pairs in overview.png."""
 
@@ -85,7 +78,7 @@ class Job:
         names = self._names()
         steps = self.options.recipe.steps
         bar = tqdm(total=len(self.photos) * steps, unit="step", disable=quiet, smoothing=0.05)
-        with _interruptible() as stop:
+        with interruptible() as stop:
             try:
                 for items in self._batches(names, bar):
                     self._invert(items, bar, stop)
@@ -171,9 +164,10 @@ class Job:
 
     def _invert(self, items: list[Item], bar: tqdm, stop: threading.Event) -> None:
         options = self.options
-        unfinished = _Unfinished(self.out, items, self._settings())
+        faces = [(item.name, item.digest) for item in items]
+        unfinished = Unfinished(self.out, faces, self._settings())
         state, shown = unfinished.load(self.studio.device)
-        watch = _Watch(bar, unfinished, stop, [item.name for item in items], shown)
+        watch = Watch(bar, unfinished, stop, [item.name for item in items], shown)
         result = self.studio.invert(
             torch.stack([item.target for item in items]),
             recipe=options.recipe,
@@ -285,94 +279,6 @@ def mean_scores(records: list[dict]) -> dict[str, float | str]:
             if not isinstance(value, str):
                 found[name].append(value)
     return {name: metrics.jsonable(metrics.mean(v)) for name, v in found.items() if v}
-
-
-class _Watch:
-    """The callback of a batch: the progress bar, and the state on disk now and then."""
-
-    def __init__(
-        self,
-        bar: tqdm,
-        unfinished: "_Unfinished",
-        stop: threading.Event,
-        names: list[str],
-        shown: int,
-    ):
-        self.bar, self.unfinished, self.stop = bar, unfinished, stop
-        self.saved = time.monotonic()
-        self.shown = 0
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        bar.set_description(f"{names[0][:24]}{more}")
-        self._show(shown)
-
-    def __call__(self, step: Step) -> None:
-        self._show(len(step.rows))
-        if step.done % SHOW_EVERY == 0:
-            shown = {k: f"{float(v.mean()):.4f}" for k, v in step.losses.items()}
-            self.bar.set_postfix(shown, refresh=False)
-        if self.stop.is_set() or time.monotonic() - self.saved > SAVE_EVERY:
-            self.unfinished.save(step.state(), self.shown)
-            self.saved = time.monotonic()
-        if self.stop.is_set():
-            raise KeyboardInterrupt
-
-    def _show(self, steps: int) -> None:
-        self.bar.update(steps)
-        self.shown += steps
-
-    def finish(self, total: int) -> None:
-        """Steps that were not needed, because an image stopped early, count as done."""
-        self._show(total - self.shown)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets: no step is cut in two. The second one raises."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(*_) -> None:
-        signal.signal(signal.SIGINT, before)
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Unfinished:
-    """The state of the batch under way, in a file of `out`."""
-
-    def __init__(self, out: Path, items: list[Item], settings: dict):
-        self.path = out / ".unfinished" / "batch.pt"
-        self.key = json.dumps([[(item.name, item.digest) for item in items], settings])
-
-    def save(self, state: dict, shown: int) -> None:
-        temporary = self.path.with_suffix(".part")
-        try:
-            self.path.parent.mkdir(exist_ok=True)
-            torch.save({"key": self.key, "state": state, "shown": shown}, temporary)
-            temporary.replace(self.path)
-        except (OSError, RuntimeError):
-            # No room for it: the run goes on, and only cannot be taken up in its middle.
-            temporary.unlink(missing_ok=True)
-
-    def load(self, device: torch.device) -> tuple[dict | None, int]:
-        """The state of this very batch and the steps shown; (None, 0) if it was not cut off."""
-        try:
-            found = torch.load(self.path, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-            return None, 0
-        return (found["state"], found["shown"]) if found.get("key") == self.key else (None, 0)
-
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
-        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()
 
 
 def _check_writable(out: Path) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from . import files, spaces
@@ -134,14 +133,7 @@ class Latents:
             raise FileNotFoundError(
                 f"{path} does not exist; expected a latents file (.safetensors)"
             )
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(
-                f"{path} is no .safetensors file, or a damaged one ({error})"
-            ) from error
+        metadata, tensors = files.read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise ValueError(
                 f"{path} is no latents file: its format is {metadata.get('format')!r}, "

@@ -5,9 +5,9 @@ from pathlib import Path
 from torch import Tensor
 
 from . import native
-from .native import write, write_tensors
+from .native import read_tensors, write, write_tensors
 
-__all__ = ["read", "write", "write_tensors"]
+__all__ = ["read", "read_tensors", "write", "write_tensors"]
 
 
 def read(path: str | Path, network: str) -> tuple[dict, dict[str, Tensor]]:

@@ -40,16 +40,22 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
         temporary.unlink(missing_ok=True)
 
 
-def read(path: Path, network: str) -> tuple[dict, dict[str, Tensor]]:
-    """(config, tensors) of a generator or discriminator; what the shapes say is taken from them."""
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """(metadata, tensors) of a .safetensors file; ValueError where it is none, or damaged."""
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is a damaged .safetensors file ({error}); copy or download it again"
+            f"{path} is no .safetensors file, or a damaged .safetensors file ({error}); "
+            "copy or download it again"
         ) from error
+
+
+def read(path: Path, network: str) -> tuple[dict, dict[str, Tensor]]:
+    """(config, tensors) of a generator or discriminator; what the shapes say is taken from them."""
+    metadata, tensors = read_tensors(path)
     found = _kind(tensors)
     if found != network:
         raise ValueError(

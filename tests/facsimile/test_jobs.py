@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import facsimile
-from facsimile import jobs
 from facsimile.jobs import Job, Options
+from facsimile.unfinished import Watch
 from stylegan import Latents
 
 
@@ -76,7 +76,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
     photos = sorted(squares.iterdir())
     run(studio, photos, tmp_path / "whole", steps=20, recipe="f/z+ +noise")
     calls = []
-    watch = jobs._Watch.__call__
+    watch = Watch.__call__
 
     def counting(self, step):
         calls.append(step.done)
@@ -87,14 +87,14 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
 
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
-        patch.setattr(jobs._Watch, "__call__", counting)
+        patch.setattr(Watch, "__call__", counting)
         with pytest.raises(KeyboardInterrupt):
             run(studio, photos, out, steps=20, recipe="f/z+ +noise")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert json.loads((out / "summary.json").read_text())["done"] == 2
     done = len(calls)
     with monkeypatch.context() as patch:
-        patch.setattr(jobs._Watch, "__call__", counting)
+        patch.setattr(Watch, "__call__", counting)
         made = run(studio, photos, out, steps=20, recipe="f/z+ +noise")
     assert (made.skipped, made.done) == (["0", "1"], ["2"])
     assert len(calls) - done < 12  # it went on, it did not begin anew

@@ -184,7 +184,9 @@ def test_what_is_no_latents_file(generator, tmp_path):
     with pytest.raises(ValueError, match=expected):
         Latents.load(path)
     path.write_bytes(b"GIF89a")
-    with pytest.raises(ValueError, match="x.safetensors is no .safetensors file, or a damaged one"):
+    with pytest.raises(
+        ValueError, match="x.safetensors is no .safetensors file, or a damaged .safetensors file"
+    ):
         Latents.load(path)
 
 
