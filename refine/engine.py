@@ -20,8 +20,8 @@ from .moving import Moving
 from .recipe import Phase, Recipe
 from .terms import Batch, evaluate
 
-# On a GPU, looking whether images have stopped waits for the device: only every so often.
-LOOK_EVERY = 10
+# Steps between looks whether images have stopped. On a GPU a look waits for the device.
+LOOK_EVERY = {"cpu": 1, "cuda": 10, "mps": 10}
 
 DONE, STOPPED_EARLY, NOT_FINITE = "done", "stopped early", "not finite"
 
@@ -145,7 +145,7 @@ class _Run:
             able = [i for i, status in enumerate(self.status) if status != NOT_FINITE]
             rows = torch.tensor(able, dtype=torch.long, device=self.finished.code.device)
             self.moving = Moving.begin(phase, self.batch, self.finished, rows)
-        look_every = 1 if self.moving.rows.device.type == "cpu" else LOOK_EVERY
+        look_every = LOOK_EVERY.get(self.moving.rows.device.type, 1)
         while len(self.moving.rows) and self.step <= phase.steps:
             # The last round looks at what the last step made, and moves nothing.
             last = self.step == phase.steps
@@ -171,7 +171,9 @@ class _Run:
             if key not in self.history:
                 shape = (phase.steps + 1, len(self.finished))
                 self.history[key] = torch.full(shape, torch.nan, device=value.device)
-            self.history[key][self.step, self.moving.rows] = value.float()
+            # Between two looks, images that have stopped are still among the rows.
+            value = torch.where(self.moving.alive, value.float(), torch.nan)
+            self.history[key][self.step, self.moving.rows] = value
 
     def _settle(self, *, everyone: bool) -> None:
         """Put the best of the images that have stopped (at the end: of all) into `finished`."""
