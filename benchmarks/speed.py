@@ -154,9 +154,6 @@ def bare_loop(
             image = generator.synthesize(generator.map(code), start=at)
         loss = weight["pixel"] * (image - targets).square().flatten(1).mean(1)
         loss = loss + weight["perceptual"] * metrics.distance(perceptual.features(image), goal)
-        if feature is not None:
-            anchor = (feature - start.feature).square().flatten(1).mean(1)
-            loss = loss + weight["feature_anchor"] * anchor
         torch.autograd.grad(loss.sum(), [x for x in (code, feature) if x is not None])
 
 
