@@ -62,7 +62,9 @@ class Watch:
 def interruptible() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets: no step is cut in two. The second one raises."""
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    # A job in the background ignores Ctrl-C, as it should.
+    if not main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield stop
         return
 

@@ -70,6 +70,15 @@ def test_other_settings_or_another_picture_are_done_anew(studio, squares, tmp_pa
     assert (made.skipped, made.done) == (["1", "2"], ["0"])
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C is heard, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_interrupted_half_way_and_run_again_equals_uninterrupted(
     studio, squares, tmp_path, monkeypatch
 ):
