@@ -9,6 +9,9 @@ import metrics
 import stylegan
 from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
+# For networks this small, threads cost more than they bring; on a busy machine, far more.
+torch.set_num_threads(1)
+
 
 def _generator(
     side=32,
