@@ -54,7 +54,7 @@ class Invert:
     seed: int = 0
     """Of random starts (the Z spaces)."""
     batch: int = 8
-    """Photos refined at once. It changes the time and not the result."""
+    """Photos refined at once. It changes the time, and the result by no more than rounding."""
     perceptual: Literal[PERCEPTUALS] = "auto"
     """Perceptual term. auto: LPIPS-VGG where its weights are or can be fetched, else the
     generator's own discriminator."""
