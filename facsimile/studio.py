@@ -128,7 +128,7 @@ class Studio:
         """Find the latents that redraw photos: paths, PIL images, or aligned targets (N, C, R, R).
 
         recipe: see `refine.recipes`; steps: of its first phase, the others in proportion. seed: of
-        random starts. batch: images refined at once; it changes the time, the result only by rounding.
+        random starts. batch: images refined at once; the result changes by rounding alone.
         start: "mean" or "random" in place of the recipe's own. callback, state: see
         `refine.refine`; a state belongs to a single batch. names: of the folders that
         `Result.save` writes.
