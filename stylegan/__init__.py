@@ -3,7 +3,7 @@
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, freeze, load, load_discriminator, save
 from .latents import Latents, start
-from .stylegan2 import Feature
+from .synthesis import Feature
 
 __all__ = [
     "Discriminator",

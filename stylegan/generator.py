@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from . import files
 from .discriminator import Discriminator, DiscriminatorConfig
 from .mapping import Mapping
-from .stylegan2 import Feature, Noise, Synthesis, SynthesisConfig
+from .stylegan2 import StyleGAN2, SynthesisConfig
+from .synthesis import Feature, Noise
 
 
 class Generator(nn.Module):
@@ -29,7 +30,7 @@ class Generator(nn.Module):
         self.mapping = Mapping(
             config["z_dim"], config["c_dim"], config["w_dim"], config["mapping_layers"]
         )
-        self.synthesis = Synthesis(
+        self.synthesis = StyleGAN2(
             SynthesisConfig(
                 w_dim=config["w_dim"],
                 img_resolution=config["img_resolution"],
@@ -72,18 +73,19 @@ class Generator(nn.Module):
 
     @property
     def feature_layers(self) -> tuple[str, ...]:
-        """Names of the convolutions at which synthesis can stop and start, from coarse to fine."""
-        return tuple(layer.name for layer in self.synthesis.layers if layer.noise is not None)
+        """Names of the layers at which synthesis can stop and start, from coarse to fine."""
+        return tuple(layer.name for layer in self.synthesis.layers if layer.feature)
 
     @property
     def noise_strengths(self) -> tuple[float, ...]:
-        """|strength| by which every noise map is multiplied, in the order of `feature_layers`."""
-        return tuple(abs(float(conv.noise_strength)) for conv in self._convs())
+        """|strength| by which every noise map is multiplied, in their order."""
+        return tuple(abs(float(x.noise_strength)) for x in self.synthesis.noise_inputs)
 
     @property
     def style_sizes(self) -> tuple[int, ...]:
-        """Length of the style of every modulated layer, toRGB too, in running order."""
-        return tuple(layer.module.affine.weight.shape[0] for layer in self.synthesis.layers)
+        """Length of the style of every layer, toRGB too, in running order; 0 where it has none."""
+        affines = [layer.affine for layer in self.synthesis.layers]
+        return tuple(0 if affine is None else len(affine.weight) for affine in affines)
 
     @property
     def device(self) -> torch.device:
@@ -102,17 +104,15 @@ class Generator(nn.Module):
 
     def noise_maps(self, n: int) -> tuple[Tensor, ...]:
         """The constant noise, a copy (n, 1, r, r) of every map for each image."""
-        return tuple(conv.noise_const.expand(n, 1, -1, -1).clone() for conv in self._convs())
-
-    def _convs(self) -> list[nn.Module]:
-        return [layer.module for layer in self.synthesis.layers if layer.noise is not None]
+        modules = self.synthesis.noise_inputs
+        return tuple(x.noise_const.expand(n, 1, -1, -1).clone() for x in modules)
 
     def first_input(self, layer: str) -> int:
         """Index of the first style input that acts after `layer` (M of the papers)."""
         return self.synthesis.layers[self._position(layer) + 1].style
 
     def first_style(self, layer: str) -> int:
-        """Index into `style_sizes` of the first modulated layer after `layer`."""
+        """Index into `style_sizes` of the first layer after `layer`."""
         return self._position(layer) + 1
 
     def default_feature_layer(self) -> str:
@@ -121,7 +121,8 @@ class Generator(nn.Module):
         A feature of a quarter of the side would hold more numbers than the image.
         """
         side = max(4, min(16, self.resolution // 8))
-        return next(name for name in self.feature_layers if name.startswith(f"b{side}."))
+        layers = (layer for layer in self.synthesis.layers if layer.feature)
+        return next(layer.name for layer in layers if layer.side >= side)
 
     def _position(self, layer: str) -> int:
         if layer not in self.feature_layers:

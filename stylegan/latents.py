@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import files, spaces
 from .generator import Generator
-from .stylegan2 import Feature
+from .synthesis import Feature
 
 FORMAT = "facsimile latents"
 TENSORS = ("code", "feature", "rgb", "label")

@@ -156,11 +156,12 @@ class S(Space):
         known = statistics.of(generator)
         mean = torch.cat(self._styles(generator, known.w_mean[None]), 1)
         variance = []
-        for layer in generator.synthesis.layers:
-            weight = layer.module.affine.weight / math.sqrt(generator.w_dim)
+        layers = [layer for layer in generator.synthesis.layers if layer.affine is not None]
+        for layer in layers:
+            weight = layer.affine.weight / math.sqrt(generator.w_dim)
             variance.append(((weight @ known.w_covariance) * weight).sum(1))
-        parts = self.decode(generator, (code - mean) / torch.cat(variance).sqrt())
-        layers = generator.synthesis.layers
+        white = (code - mean) / torch.cat(variance).sqrt()
+        parts = white.split([len(part) for part in variance], dim=1)
         return torch.cat([p for p, x in zip(parts, layers, strict=True) if x.style >= first], 1)
 
     def _styles(self, generator: Generator, w: Tensor) -> tuple[Tensor, ...]:
