@@ -24,6 +24,10 @@ IMAGENET_SCALE = (0.458, 0.448, 0.450)
 IMAGE2STYLEGAN = ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
 IMAGE2STYLEGAN_PP = ("conv1_1", "conv1_2", "conv2_2", "conv3_3")
 
+SMALL_IMAGE = 20_480
+"""On a CPU PyTorch convolves one image of up to so many numbers with another routine than a batch,
+which rounds differently: refinement would amplify that, so such an image goes in twice."""
+
 SQUEEZENET_TAPS = (1, 4, 7, 9, 10, 11, 12)
 """The layers at which LPIPS taps SqueezeNet 1.1."""
 
@@ -70,11 +74,14 @@ class Trunk(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """image: (N, 3, H, W) in [-1, 1] -> per tap (N, C_l, h_l, w_l)."""
         x = (image - self.shift) / self.scale
-        features = []
+        n, features = len(x), []
         for index, layers in enumerate(self.slices):
-            x = layers(x)
+            for layer in layers:
+                if len(x) == 1 and x.numel() <= SMALL_IMAGE and x.device.type == "cpu":
+                    x = torch.cat([x, x.detach()])
+                x = layer(x)
             root = self.get_buffer(f"root{index}")
-            features.append(unit(x, root) if self.unit else x * root)
+            features.append(unit(x[:n], root) if self.unit else x[:n] * root)
         return features
 
 

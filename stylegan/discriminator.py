@@ -12,7 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import GAIN, Linear, activate, downsample, filter2d, image_layout, resample_filter
+from .layers import (
+    GAIN,
+    Linear,
+    activate,
+    as_batch,
+    downsample,
+    filter2d,
+    image_layout,
+    resample_filter,
+)
 from .mapping import Mapping
 
 
@@ -50,10 +59,13 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0, stride: int = 1, padding: int = 0) -> Tensor:
         scale = 1 / math.sqrt(self.weight[0].numel())
-        if self.bias is None:
-            return F.conv2d(x, self.weight * (scale * gain), stride=stride, padding=padding)
-        gain = gain * GAIN
-        x = F.conv2d(x, self.weight * (scale * gain), self.bias * gain, stride, padding)
+        if self.bias is not None:
+            gain = gain * GAIN
+        weight = self.weight * (scale * gain)
+        bias = None if self.bias is None else self.bias * gain
+        x = as_batch(lambda x: F.conv2d(x, weight, bias, stride, padding), x)
+        if bias is None:
+            return x
         return activate(x, clamp=None if self.clamp is None else self.clamp * gain / GAIN)
 
 
