@@ -55,8 +55,8 @@ def read_tree(tree: object, network: str) -> tuple[dict, dict[str, Tensor]]:
         raise Fault(f"holds an incomplete {network}: {shown(str(error))} is missing") from error
     except DAMAGE as error:
         raise Fault(
-            f"looks like a file of {form.NAME}, but its {network} is damaged ({shown(str(error))}); "
-            "download it again"
+            f"looks like a file of {form.NAME}, but its {network} is damaged "
+            f"({shown(str(error))}); download it again"
         ) from error
 
 

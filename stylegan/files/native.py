@@ -22,9 +22,15 @@ def recognise(head: bytes) -> bool:
 def write(
     path: str | Path, network: str, config: dict, tensors: dict[str, Tensor], *, half: bool = False
 ) -> None:
-    """Write the tensors of a network with their configuration: a whole file, or none."""
+    """Write the tensors of a network with their configuration: a whole file, or none.
+
+    ValueError where `half` would not hold a number.
+    """
     dtype = torch.float16 if half else torch.float32
     stored = {name: tensor.to("cpu", dtype) for name, tensor in tensors.items()}
+    lost = [name for name, x in stored.items() if half and x.isinf().any()]
+    if lost:
+        raise ValueError(f"{lost[0]} has numbers above what float16 holds; write float32 instead")
     metadata = {"format": FORMAT, "network": network, "config": json.dumps(config)}
     write_tensors(path, stored, metadata)
 
