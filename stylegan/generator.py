@@ -5,11 +5,12 @@ Legend: N images, L style inputs (num_ws), C channels, HxW pixels, R side of the
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from . import files
 from .discriminator import Discriminator, DiscriminatorConfig
@@ -226,8 +227,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
     no generator.
     """
     config, tensors = files.read(path, "generator")
-    generator = Generator(config)
-    generator.load_state_dict(_complete(generator, tensors, path))
+    with _Unfilled():
+        generator = Generator(config)
+    generator.load_state_dict(_complete(generator, tensors, path), assign=True)
     generator.path = Path(path)
     return freeze(generator).to(device)
 
@@ -236,13 +238,31 @@ def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> 
     """The discriminator in a file, frozen, in float32; raises as `load` does."""
     config, tensors = files.read(path, "discriminator")
     known = DiscriminatorConfig.__dataclass_fields__
-    network = Discriminator(DiscriminatorConfig(**{k: v for k, v in config.items() if k in known}))
-    network.load_state_dict(_complete(network, tensors, path))
+    config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in known})
+    with _Unfilled():
+        network = Discriminator(config)
+    network.load_state_dict(_complete(network, tensors, path), assign=True)
     return freeze(network).to(device)
 
 
+class _Unfilled(TorchFunctionMode):
+    """Networks are built without their random weights: no time, and no memory.
+
+    What is not random is real: filters, which no file need hold.
+    """
+
+    def __torch_function__(
+        self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        kwargs = (kwargs or {}) | ({"device": "meta"} if function is torch.randn else {})
+        return function(*args, **kwargs)
+
+
 def _complete(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> dict:
-    """The tensors with filters that a file may leave out; ValueError naming what does not fit."""
+    """The tensors with filters that a file may leave out, in memory of their own and float32.
+
+    ValueError naming what does not fit.
+    """
     own = network.state_dict()
     filled = {k: own[k] for k in own if k.endswith("resample_filter")} | tensors
     # Files also carry filters of layers that do not resample.
@@ -254,7 +274,11 @@ def _complete(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) 
             f"{path} does not fit the network that its configuration describes: "
             f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {wrong[:3]}"
         )
-    return {k: v.float() for k, v in filled.items()}
+    # Copies: readers give views of the file, which may change under a network that lives on.
+    return {
+        k: v.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        for k, v in filled.items()
+    }
 
 
 def freeze(network: nn.Module) -> nn.Module:
