@@ -56,7 +56,7 @@ def find(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
 
 def _inside(path: Path, device: torch.device | str) -> Discriminator | None:
     """The discriminator in a generator's own file; None where it has none that is known."""
-    if "discriminator" not in files.networks(path):
+    if "discriminator" not in files.kinds(path):
         return None
     try:
         return stylegan.load_discriminator(path, device)

@@ -18,7 +18,7 @@ def info(file: str) -> None:
     except ValueError:
         # Perhaps something else; if not that either, the generator's complaint is the better one.
         try:
-            if files.networks(path) == ("discriminator",):
+            if files.kinds(path) == ("discriminator",):
                 rows = _about_discriminator(stylegan.load_discriminator(path))
             else:
                 rows = _about_latents(Latents.load(path))
@@ -47,7 +47,7 @@ def convert(file: Path, out: Path, kind: str, *, half: bool = False) -> None:
     print(out)
     about = _about_generator if kind == "generator" else _about_discriminator
     _print_rows(about(network))
-    for other in files.networks(file):
+    for other in files.kinds(file):
         if other != kind:
             print(f"{file} holds a {other} too: --network {other}")
 
@@ -71,7 +71,7 @@ def _about_generator(generator: Generator) -> dict:
 def _discriminator_of(found: Checkpoint) -> str:
     if found.discriminator is not None:
         return f"there, {found.discriminator.config.architecture}"
-    inside = "discriminator" in files.networks(found.generator.path)
+    inside = "discriminator" in files.kinds(found.generator.path)
     return "in the file, of a kind that is not read" if inside else "none, here or beside it"
 
 

@@ -62,7 +62,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
-def networks(path: Path) -> tuple[str, ...]:
+def kinds(path: Path) -> tuple[str, ...]:
     """ "generator" or "discriminator", whichever the file holds; () where it holds neither."""
     _, tensors = read_tensors(path)
     found = kind(tensors)

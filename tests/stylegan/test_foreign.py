@@ -48,7 +48,7 @@ def test_nvidia_discriminator(path, name):
     discriminator = stylegan.load_discriminator(path)
     close(discriminator(arrays["image"], arrays.get("c")), arrays["logits"])
     assert stylegan.load(path).resolution == 32
-    assert files.networks(path) == ("generator", "discriminator")
+    assert files.kinds(path) == ("generator", "discriminator")
 
 
 @pytest.mark.parametrize("letter", ["t", "r"])
@@ -76,7 +76,7 @@ def test_tensorflow_discriminator(path):
     _, _, arrays = golden("stylegan2_discriminator")
     tf.write_tensorflow(path, discriminator=tf.tensorflow_discriminator())
     close(stylegan.load_discriminator(path)(arrays["image"]), arrays["logits"])
-    assert files.networks(path) == ("generator", "discriminator")
+    assert files.kinds(path) == ("generator", "discriminator")
 
 
 @pytest.mark.parametrize("size", ["", "128_"])
@@ -188,12 +188,12 @@ def test_saved_again_it_is_the_same(path, tmp_path, name):
     again = stylegan.load(ours)
     assert again.config == generator.config
     assert again.fingerprint == generator.fingerprint
-    assert files.networks(ours) == ("generator",)
-    for network in files.networks(path)[1:]:
+    assert files.kinds(ours) == ("generator",)
+    for network in files.kinds(path)[1:]:
         discriminator = stylegan.load_discriminator(path)
         stylegan.save(discriminator, ours)
         assert stylegan.load_discriminator(ours).config == discriminator.config
-        assert files.networks(ours) == (network,)
+        assert files.kinds(ours) == (network,)
 
 
 def test_a_mapping_of_another_learning_rate(path):
@@ -271,7 +271,10 @@ REFUSED = {
         lambda p: write_nvidia(p, None, "stylegan2_discriminator", only="D"),
         "holds a discriminator only; expected a generator",
     ),
-    "nothing": (lambda p: torch.save({"x": torch.ones(2)}, p), "the keys x: nothing that is known"),
+    "nothing": (
+        lambda p: torch.save({"x": torch.ones(2)}, p),
+        "the keys x: no StyleGAN generator in",
+    ),
     "a tensor": (lambda p: torch.save(torch.ones(2), p), r"an array of shape \(2,\)"),
 }
 
