@@ -1,4 +1,4 @@
-"""StyleGAN2's residual discriminator, plain and conditional.
+"""The discriminators: StyleGAN2's residual one and StyleGAN1's plain one, with labels or without.
 
 Legend: N images, C channels, HxW pixels, R side of the image.
 Its block features also serve as a perceptual distance that needs no download.
@@ -18,6 +18,8 @@ from .mapping import Mapping
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
+    architecture: Literal["stylegan1", "stylegan2"] = "stylegan2"
+    """Those of StyleGAN1 take none of the options from `mapping_layers` on but `mbstd_group`."""
     img_resolution: int
     img_channels: int
     channels: tuple[int, ...]
