@@ -49,6 +49,16 @@ def filter2d(
     return F.conv2d(x, kernel, bias, stride=stride, padding=before, groups=channels)
 
 
+def four_shifts(kernel: Tensor) -> Tensor:
+    """(.., k, k) -> (.., k + 1, k + 1): the sum of a kernel's four shifts by 0 or 1 on each axis.
+
+    With it a convolution and a 2x2 sum, or nearest x2 and a convolution, are one operation.
+    """
+    padded = F.pad(kernel, (1, 1, 1, 1))
+    rows = padded[..., 1:, :] + padded[..., :-1, :]
+    return rows[..., 1:] + rows[..., :-1]
+
+
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Twice the side, zeros inserted, filtered: (N, C, H, W) -> (N, C, 2H, 2W)."""
     size = kernel.shape[0]

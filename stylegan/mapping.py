@@ -13,6 +13,16 @@ def normalize_second_moment(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-8)
 
 
+def check_label(c: Tensor | None, c_dim: int) -> Tensor:
+    """c, or ValueError where it is not (N, c_dim)."""
+    if c is None or c.shape[-1] != c_dim:
+        got = "none" if c is None else f"one of length {c.shape[-1]}"
+        raise ValueError(
+            f"this network wants a label of length {c_dim}, got {got}; pass c=(N, {c_dim})"
+        )
+    return c
+
+
 class Mapping(nn.Module):
     """f: Z -> W, fully connected layers with leaky ReLU.
 
@@ -50,13 +60,8 @@ class Mapping(nn.Module):
         """z: (N, z_dim); c: (N, c_dim) -> w: (N, w_dim), or with `per_layer` (N, L, w_dim)."""
         parts = [] if z is None else [normalize_second_moment(z)]
         if self.c_dim:
-            if c is None or c.shape[-1] != self.c_dim:
-                got = "none" if c is None else f"one of length {c.shape[-1]}"
-                raise ValueError(
-                    f"this network wants a label of length {self.c_dim}, got {got}; "
-                    f"pass c=(N, {self.c_dim})"
-                )
-            parts.append(normalize_second_moment(self.embed(c.to(self.embed.weight.dtype))))
+            c = check_label(c, self.c_dim).to(self.embed.weight.dtype)
+            parts.append(normalize_second_moment(self.embed(c)))
         x = torch.cat(parts, -1)
         for index in range(self.num_layers):
             x = activate(getattr(self, f"fc{index}")(x, gain=GAIN))

@@ -1,6 +1,7 @@
 """What a generator's own samples look like in W and P: computed once, cached beside its file.
 
-Legend: D = w_dim, L style inputs. "Improved StyleGAN Embedding: Where are the Good Latents?", section 3.
+Legend: L style inputs, D = w_dim.
+"Improved StyleGAN Embedding: Where are the Good Latents?", section 3.
 """
 
 import contextlib

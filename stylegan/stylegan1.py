@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import GAIN, Derived, Linear, activate, filter2d, image_layout, resample_filter
+from .layers import (
+    GAIN,
+    Derived,
+    Linear,
+    activate,
+    filter2d,
+    four_shifts,
+    image_layout,
+    resample_filter,
+)
 from .synthesis import Layer, Synthesis
 
 
@@ -105,10 +114,8 @@ class Conv(Epilogue):
 
 
 def fused_kernel(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) -> (I, O, 4, 4): summed over its four shifts, for a transposed convolution."""
-    padded = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
-    rows = padded[:, :, 1:] + padded[:, :, :-1]
-    return rows[..., 1:] + rows[..., :-1]
+    """(O, I, 3, 3) -> (I, O, 4, 4) of the transposed convolution with stride 2."""
+    return four_shifts(weight.transpose(0, 1))
 
 
 def nearest_kernel(weight: Tensor) -> Tensor:
