@@ -6,13 +6,12 @@ attributes say enough.
 
 import re
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .configs import STYLEGAN3, describe
 from .pickles import Fault, Network, shown
-from .translation import LR_MULTIPLIER, scale_mapping
+from .translation import LR_MULTIPLIER, number, scale_mapping
 
 NAME = "NVIDIA's networks for PyTorch (.pkl)"
 CLASSES = {"generator": "Generator", "discriminator": "Discriminator"}
@@ -49,7 +48,7 @@ def read(found: Network, network: str) -> tuple[dict, dict[str, Tensor]]:
         tensors |= _silent_noise(modules)
         stored = _stylegan2_settings(modules, network)
     multiplier = modules.get("mapping.fc0", {}).get("bias_gain", LR_MULTIPLIER)
-    tensors = scale_mapping(tensors, _plain(multiplier))
+    tensors = scale_mapping(tensors, number(multiplier))
     return describe(tensors, stored), tensors
 
 
@@ -97,12 +96,12 @@ def _refuse_variants(modules: dict[str, dict], architecture: str) -> None:
 
 def _stylegan2_settings(modules: dict[str, dict], network: str) -> dict:
     if network == "generator":
-        return {"conv_clamp": _plain(modules["synthesis.b4.conv1"].get("conv_clamp"))}
+        return {"conv_clamp": number(modules["synthesis.b4.conv1"].get("conv_clamp"))}
     group = modules["b4.mbstd"].get("group_size", 4) if "b4.mbstd" in modules else 4
     return {
-        "conv_clamp": _plain(modules["b4.conv"].get("conv_clamp")),
+        "conv_clamp": number(modules["b4.conv"].get("conv_clamp")),
         # None is the whole batch, however large.
-        "mbstd_group": 2**31 if group is None else _plain(group),
+        "mbstd_group": 2**31 if group is None else number(group),
     }
 
 
@@ -134,13 +133,4 @@ def _stylegan3_settings(modules: dict[str, dict]) -> dict:
         "img_resolution": modules[""]["img_resolution"],
     }
     wanted = (*STYLEGAN3, "img_resolution")
-    return {key: _plain(known[key]) for key in wanted if key in known}
-
-
-def _plain(value: object) -> object:
-    """A number, string or None, out of numpy's wrapping."""
-    if isinstance(value, (np.generic, np.ndarray)) and value.size == 1:
-        value = value.item()
-    if value is not None and not isinstance(value, (bool, int, float, str)):
-        raise Fault(f"is damaged: {shown(repr(value))} stands where a number should")
-    return value
+    return {key: number(known[key]) for key in wanted if key in known}

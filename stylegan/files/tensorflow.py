@@ -19,6 +19,7 @@ from .translation import (
     count,
     gain_before,
     nothing_left,
+    number,
     scale_mapping,
 )
 
@@ -67,11 +68,11 @@ def read(found: Network, network: str) -> tuple[dict, dict[str, Tensor]]:
         tensors = _stylegan1(left)
     else:
         tensors = _stylegan2(left, settings)
-    tensors = scale_mapping(tensors, settings.get("mapping_lrmul", LR_MULTIPLIER))
-    stored = {"conv_clamp": settings.get("conv_clamp")}
+    tensors = scale_mapping(tensors, number(settings.get("mapping_lrmul", LR_MULTIPLIER)))
+    stored = {"conv_clamp": number(settings.get("conv_clamp"))}
     group = settings.get("mbstd_group_size")
     if group is not None:
-        stored["mbstd_group"] = group
+        stored["mbstd_group"] = number(group)
     fused = settings.get("fused_scale", "auto")
     if isinstance(fused, bool):
         stored["fused_from"] = 4 if fused else 2**31

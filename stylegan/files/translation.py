@@ -3,10 +3,11 @@
 import math
 import re
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .pickles import Fault
+from .pickles import Fault, shown
 
 # The learning rate multiplier that our mapping network has.
 LR_MULTIPLIER = 0.01
@@ -60,3 +61,12 @@ def is_state(value: object) -> bool:
         and len(value) > 0
         and all(isinstance(k, str) and torch.is_tensor(x) for k, x in value.items())
     )
+
+
+def number(value: object) -> float | int | bool | None:
+    """A setting, out of numpy's wrapping; Fault where it is no finite number, bool or None."""
+    if isinstance(value, (np.generic, np.ndarray)) and value.size == 1:
+        value = value.item()
+    if value is None or (isinstance(value, (bool, int, float)) and abs(value) < float("inf")):
+        return value
+    raise Fault(f"is damaged: {shown(repr(value))} stands where a number should")

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 SOURCE = "raise SystemExit('the source text in the file was run')\n"
 BUFFERS = ("noise_const", "resample_filter", "w_avg", "transform", "freqs", "phases")
 BUFFERS += ("magnitude_ema", "up_filter", "down_filter")
