@@ -15,8 +15,15 @@ from torch.overrides import TorchFunctionMode
 from . import files
 from .discriminator import Discriminator, DiscriminatorConfig
 from .mapping import Mapping
-from .stylegan2 import StyleGAN2, SynthesisConfig
-from .synthesis import Feature, Noise
+from .stylegan1 import StyleGAN1
+from .stylegan2 import StyleGAN2
+from .synthesis import Feature, Noise, Synthesis
+
+SYNTHESES: dict[str, type[Synthesis]] = {
+    "stylegan1": StyleGAN1,
+    "stylegan2": StyleGAN2,
+}
+"""Synthesis network by the architecture that a file's configuration names."""
 
 
 class Generator(nn.Module):
@@ -28,18 +35,22 @@ class Generator(nn.Module):
     def __init__(self, config: dict):
         super().__init__()
         self.config = config
-        self.mapping = Mapping(
-            config["z_dim"], config["c_dim"], config["w_dim"], config["mapping_layers"]
-        )
-        self.synthesis = StyleGAN2(
-            SynthesisConfig(
-                w_dim=config["w_dim"],
-                img_resolution=config["img_resolution"],
-                img_channels=config["img_channels"],
-                channels=tuple(config["channels"]),
-                conv_clamp=config.get("conv_clamp"),
+        architecture = config["architecture"]
+        if architecture not in SYNTHESES:
+            raise ValueError(
+                f'the file holds a generator of the architecture "{architecture}"; '
+                f"expected one of {', '.join(SYNTHESES)}"
             )
+        # IDInvert's mapping, of a StyleGAN1: a w for each of the two layers of every block.
+        per_layer = 2 * len(config["channels"]) if config.get("w_per_layer") else 0
+        self.mapping = Mapping(
+            config["z_dim"],
+            config["c_dim"],
+            config["w_dim"],
+            config["mapping_layers"],
+            per_layer=per_layer,
         )
+        self.synthesis = SYNTHESES[architecture].from_config(config)
         self.path: Path | None = None
         self._fingerprint: str | None = None
 
@@ -79,8 +90,12 @@ class Generator(nn.Module):
 
     @property
     def noise_strengths(self) -> tuple[float, ...]:
-        """|strength| by which every noise map is multiplied, in their order."""
-        return tuple(abs(float(x.noise_strength)) for x in self.synthesis.noise_inputs)
+        """|strength| by which every noise map is multiplied, in their order.
+
+        StyleGAN1 has one for every channel: their root mean square.
+        """
+        strengths = (x.noise_strength for x in self.synthesis.noise_inputs)
+        return tuple(float(x.square().mean().sqrt()) for x in strengths)
 
     @property
     def style_sizes(self) -> tuple[int, ...]:
@@ -145,6 +160,7 @@ class Generator(nn.Module):
         """z: (N, z_dim) or one per input (N, L, z_dim); c: (N, c_dim) -> ws (N, L, w_dim).
 
         truncation: psi; the first `cutoff` inputs (None: all) move to w_avg + psi (w - w_avg).
+        With one z per input, input i is what z_i alone would give it.
         """
         if z.shape[-1] != self.z_dim or z.ndim not in (2, 3):
             raise ValueError(
@@ -155,15 +171,23 @@ class Generator(nn.Module):
             n, inputs, _ = z.shape
             c = None if c is None else c.repeat_interleave(inputs, 0)
             ws = self.mapping(z.flatten(0, 1), c).unflatten(0, (n, inputs))
+            if ws.ndim == 4:
+                # (N, z_i, input, w_dim): of every z_i its own input.
+                ws = ws.diagonal(dim1=1, dim2=2).transpose(1, 2)
         else:
-            ws = self.mapping(z, c)[:, None].expand(-1, self.num_ws, -1)
+            ws = self.spread(self.mapping(z, c))
         return self.truncate(ws, truncation, cutoff)
+
+    def spread(self, w: Tensor) -> Tensor:
+        """One w for all style inputs (N, w_dim), or one for each (N, L, w_dim) -> (N, L, w_dim)."""
+        return w if w.ndim == 3 else w[:, None].expand(-1, self.num_ws, -1)
 
     def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
         """ws: (N, L, w_dim) -> its first `cutoff` inputs at w_avg + psi (w - w_avg)."""
         if psi == 1 or cutoff == 0:
             return ws
-        near = torch.lerp(self.mapping.w_avg, ws[:, :cutoff], psi)
+        average = self.spread(self.mapping.w_avg[None])[:, :cutoff]
+        near = torch.lerp(average, ws[:, :cutoff], psi)
         return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], 1)
 
     def styles(self, ws: Tensor) -> tuple[Tensor, ...]:

@@ -23,11 +23,17 @@ def _generator(
     c_dim=0,
     conv_clamp=None,
     seed=0,
+    architecture="stylegan2",
+    w_per_layer=False,
+    fused_from=128,
 ):
-    """Random weights, and nothing at its neutral value: biases, noise strengths and w_avg count."""
+    """Random weights, and nothing at its neutral value: biases, noise strengths and w_avg count.
+
+    architecture: "stylegan1" has no conv_clamp; w_per_layer and fused_from are of StyleGAN1 alone.
+    """
     blocks = side.bit_length() - 2
     config = {
-        "architecture": "stylegan2",
+        "architecture": architecture,
         "z_dim": latent,
         "c_dim": c_dim,
         "w_dim": latent,
@@ -35,14 +41,17 @@ def _generator(
         "img_channels": img_channels,
         "mapping_layers": 2,
         "channels": channels or [width] * blocks,
-        "conv_clamp": conv_clamp,
     }
+    if architecture == "stylegan1":
+        config |= {"w_per_layer": w_per_layer, "fused_from": fused_from}
+    else:
+        config |= {"conv_clamp": conv_clamp}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         generator = freeze(Generator(config))
         for name, weight in generator.named_parameters():
             if name.endswith("noise_strength"):
-                weight.copy_(0.05 + 0.1 * torch.rand([]))
+                weight.copy_(0.05 + 0.1 * torch.rand(weight.shape))
             elif name.endswith("bias"):
                 # A learning-rate multiplier of 0.01 makes stored values of the mapping large.
                 size = 10.0 if name.startswith("mapping.fc") else 0.1

@@ -2,7 +2,7 @@
 
 from .containers import contents
 from .native import read_tensors, write, write_tensors
-from .networks import read
+from .networks import kinds, read
 from .pickles import Network
 
-__all__ = ["Network", "contents", "read", "read_tensors", "write", "write_tensors"]
+__all__ = ["Network", "contents", "kinds", "read", "read_tensors", "write", "write_tensors"]

@@ -119,7 +119,7 @@ def test_samples_are_the_same_in_any_count(network, tmp_path):
     assert command("sample", "--count", 0, "--out", tmp_path / "none.png") == 2
 
 
-@pytest.mark.parametrize("name", ["invert", "align", "info", "sample", "demo"])
+@pytest.mark.parametrize("name", ["invert", "align", "info", "convert", "sample", "demo"])
 def test_help_teaches(name, capsys):
     assert command(name, "--help") == 0
     assert "usage" in capsys.readouterr().out

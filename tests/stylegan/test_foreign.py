@@ -1,0 +1,317 @@
+"""Oracle: images of the original implementations, through files as the original programs save."""
+
+import pytest
+import tensorflow_files as tf
+import torch
+from containers import (
+    golden,
+    write_encoder,
+    write_genforce,
+    write_idinvert,
+    write_nvidia,
+    write_rosinality,
+)
+
+import stylegan
+from stylegan import files
+from stylegan.generator import fingerprint
+
+
+def close(got, expected, tolerance=1e-4):
+    torch.testing.assert_close(got, expected, atol=tolerance, rtol=0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "network.any"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("name", ["stylegan2_generator", "stylegan2_conditional_generator"])
+def test_nvidia(path, name, protocol):
+    config, state, arrays = golden(name)
+    write_nvidia(path, name, protocol=protocol)
+    generator = stylegan.load(path)
+    c = arrays.get("c")
+    close(generator.map(arrays["z"], c), arrays["ws"])
+    close(generator.map(arrays["z"], c, 0.7, 4), arrays["ws_psi0.7_cutoff4"])
+    close(generator.synthesize(arrays["ws"]), arrays["image_const"])
+    close(generator.synthesize(arrays["w_plus"], "none"), arrays["image_w_plus_none"])
+    assert generator.config["conv_clamp"] == config["synthesis_kwargs"]["conv_clamp"]
+    assert generator.fingerprint == fingerprint(state)
+
+
+@pytest.mark.parametrize("name", ["discriminator", "conditional_discriminator"])
+def test_nvidia_discriminator(path, name):
+    _, _, arrays = golden(f"stylegan2_{name}")
+    write_nvidia(path, discriminator=f"stylegan2_{name}")
+    discriminator = stylegan.load_discriminator(path)
+    close(discriminator(arrays["image"], arrays.get("c")), arrays["logits"])
+    assert stylegan.load(path).resolution == 32
+    assert files.kinds(path) == ("generator", "discriminator")
+
+
+@pytest.mark.parametrize("letter", ["t", "r"])
+def test_nvidia_stylegan3(path, letter):
+    _, _, arrays = golden(f"stylegan3_{letter}_generator")
+    write_nvidia(path, f"stylegan3_{letter}_generator")
+    generator = stylegan.load(path)
+    close(generator.map(arrays["z"]), arrays["ws"])
+    close(generator.synthesize(arrays["ws"]), arrays["image"], 1e-3)
+    close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"], 1e-3)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_tensorflow(path, protocol):
+    _, _, arrays = golden("stylegan2_tensorflow_variables")
+    tf.write_tensorflow(path, protocol=protocol)
+    generator = stylegan.load(path)
+    close(generator.map(arrays["z"]), arrays["ws"])
+    close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus_const"])
+    tf.write_tensorflow(path, only=2)
+    assert stylegan.load(path).fingerprint == generator.fingerprint
+
+
+def test_tensorflow_discriminator(path):
+    _, _, arrays = golden("stylegan2_discriminator")
+    tf.write_tensorflow(path, discriminator=tf.tensorflow_discriminator())
+    close(stylegan.load_discriminator(path)(arrays["image"]), arrays["logits"])
+    assert files.kinds(path) == ("generator", "discriminator")
+
+
+@pytest.mark.parametrize("size", ["", "128_"])
+@pytest.mark.parametrize("container", ["genforce", "legacy", "tensorflow"])
+def test_stylegan1(path, size, container):
+    name = f"stylegan1_genforce_{size}generator"
+    _, state, arrays = golden(name)
+    if container == "tensorflow":
+        tf.write_tensorflow(path, tf.tensorflow_stylegan1(name), settings={"label_size": 0})
+    else:
+        write_genforce(path, name, legacy=container == "legacy")
+    generator = stylegan.load(path)
+    close(generator.map(arrays["z"])[:, 0], arrays["w"])
+    close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
+    assert torch.equal(generator.mapping.w_avg, state["truncation.w_avg"])
+
+
+def test_idinvert(path):
+    """A w of its own per layer: here they are all the same."""
+    _, state, arrays = golden("stylegan1_genforce_128_generator")
+    write_idinvert(path)
+    generator = stylegan.load(path)
+    ws = generator.map(arrays["z"])
+    assert ws.shape == arrays["w_plus"].shape
+    close(ws, arrays["w"][:, None].expand_as(ws))
+    close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
+    means = generator.map(arrays["z"], truncation=0)
+    close(means, state["truncation.w_avg"].expand_as(means))
+
+
+def test_tensorflow_stylegan1_discriminator(path):
+    variables = tf.tensorflow_stylegan1_discriminator()
+    tf.write_tensorflow(path, discriminator=variables)
+    discriminator = stylegan.load_discriminator(path)
+    assert discriminator.config.architecture == "stylegan1"
+    logits = discriminator(torch.randn(4, 3, 32, 32))
+    assert logits.shape == (4, 1)
+    weights = discriminator.state_dict()
+    assert torch.equal(weights["b4.fc.weight"], variables["4x4/Dense0/weight"].T)
+    expected = variables["8x8/Conv1_down/weight"].permute(3, 2, 0, 1)
+    assert torch.equal(weights["b8.conv1.weight"], expected)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_genforce(path, legacy):
+    _, _, arrays = golden("stylegan2_genforce_generator")
+    for bare in (False, True):
+        write_genforce(path, legacy=legacy, bare=bare)
+        generator = stylegan.load(path)
+        close(generator.map(arrays["z"])[:, 0], arrays["w"])
+        close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_rosinality(path, legacy):
+    _, _, arrays = golden("stylegan2_rosinality_generator")
+    write_rosinality(path, legacy=legacy)
+    generator = stylegan.load(path)
+    close(generator.map(arrays["z"])[:, 0], arrays["w"])
+    close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
+    assert torch.equal(generator.mapping.w_avg, arrays["latent_avg"])
+    assert "w_avg_computed" not in generator.config
+    _, _, known = golden("stylegan2_discriminator")
+    close(stylegan.load_discriminator(path)(known["image"]), known["logits"])
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_rosinality_without_the_mean(path, bare):
+    _, _, arrays = golden("stylegan2_rosinality_generator")
+    write_rosinality(path, trained=True, bare=bare)
+    generator = stylegan.load(path)
+    assert generator.config["w_avg_computed"]
+    close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
+    # The oracle: other samples.
+    z = torch.randn(20_000, generator.z_dim)
+    ws = generator.mapping(z)
+    error = (generator.mapping.w_avg - ws.mean(0)).abs() / ws.std(0)
+    assert error.max() < 5 * (1 / 10_000 + 1 / 20_000) ** 0.5
+    assert stylegan.load(path).fingerprint == generator.fingerprint
+
+
+def test_the_generator_in_an_encoder(path):
+    _, _, arrays = golden("stylegan2_rosinality_generator")
+    write_encoder(path)
+    generator = stylegan.load(path)
+    close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
+    assert torch.equal(generator.mapping.w_avg, arrays["latent_avg"])
+    with pytest.raises(ValueError, match="holds a generator only; expected a discriminator"):
+        stylegan.load_discriminator(path)
+
+
+WRITERS = {
+    "nvidia": lambda path: write_nvidia(path, discriminator="stylegan2_discriminator"),
+    "conditional": lambda path: write_nvidia(path, "stylegan2_conditional_generator"),
+    "stylegan3": lambda path: write_nvidia(path, "stylegan3_r_generator"),
+    "tensorflow": tf.write_tensorflow,
+    "rosinality": lambda path: write_rosinality(path, trained=True),
+    "genforce": lambda path: write_genforce(path, "stylegan1_genforce_generator"),
+    "idinvert": write_idinvert,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_saved_again_it_is_the_same(path, tmp_path, name):
+    WRITERS[name](path)
+    generator = stylegan.load(path)
+    ours = tmp_path / "generator.safetensors"
+    stylegan.save(generator, ours)
+    again = stylegan.load(ours)
+    assert again.config == generator.config
+    assert again.fingerprint == generator.fingerprint
+    assert files.kinds(ours) == ("generator",)
+    for network in files.kinds(path)[1:]:
+        discriminator = stylegan.load_discriminator(path)
+        stylegan.save(discriminator, ours)
+        assert stylegan.load_discriminator(ours).config == discriminator.config
+        assert files.kinds(ours) == (network,)
+
+
+def test_a_mapping_of_another_learning_rate(path):
+    """The multiplier and the stored weights only count together."""
+    _, _, arrays = golden("stylegan2_generator")
+
+    def edit(name, attributes):
+        if name.startswith("mapping.fc"):
+            attributes["bias_gain"] = 0.02
+
+    write_nvidia(path, edit=edit)
+    config, tensors = files.read(path, "generator")
+    _, state, _ = golden("stylegan2_generator")
+    assert torch.equal(tensors["mapping.fc1.bias"], 2 * state["mapping.fc1.bias"])
+    assert torch.equal(tensors["mapping.fc1.weight"], 2 * state["mapping.fc1.weight"])
+    assert torch.equal(tensors["synthesis.b4.const"], state["synthesis.b4.const"])
+
+
+def test_layers_without_noise(path, monkeypatch):
+    _, _, arrays = golden("stylegan2_generator")
+    config, state, _ = golden("stylegan2_generator")
+    silent = {k: x for k, x in state.items() if "conv1.noise" not in k}
+    monkeypatch.setattr("containers.golden", lambda name: (config, silent, arrays))
+
+    def edit(name, attributes):
+        if name.endswith("conv1"):
+            attributes["use_noise"] = False
+
+    write_nvidia(path, edit=edit)
+    generator = stylegan.load(path)
+    close(generator.synthesize(arrays["w_plus"], "none"), arrays["image_w_plus_none"])
+    strengths = generator.noise_strengths
+    assert strengths[::2] == (0,) * 4
+    assert min(strengths[1::2]) > 0
+
+
+def change(kind, **changed):
+    def edit(name, attributes):
+        if kind in name:
+            attributes.update(changed)
+
+    return edit
+
+
+REFUSED = {
+    "residual": (lambda p: write_nvidia(p, edit=change("b8", architecture="resnet")), '"resnet"'),
+    "original": (lambda p: write_nvidia(p, edit=change("b8", architecture="orig")), '"orig"'),
+    "activation": (lambda p: write_nvidia(p, edit=change("conv0", activation="swish")), '"swish"'),
+    "kernel": (
+        lambda p: tf.write_tensorflow(p, settings={"resample_kernel": [1, 4, 1]}),
+        r"resample_kernel=\[1, 4, 1\]; this version reads \[1, 3, 3, 1\]",
+    ),
+    "config d": (
+        lambda p: tf.write_tensorflow(
+            p,
+            golden("stylegan2_tensorflow_variables")[1]
+            | {"synthesis/ToRGB_lod0/weight": torch.zeros(1, 1, 4, 3)},
+        ),
+        "configurations A to D",
+    ),
+    "old labels": (
+        lambda p: tf.write_tensorflow(
+            p,
+            golden("stylegan2_tensorflow_variables")[1]
+            | {"mapping/LabelConcat/weight": torch.zeros(4, 64)},
+        ),
+        "LabelConcat",
+    ),
+    "encoder": (lambda p: write_encoder(p, decoder=False), "holds an encoder, without the gen"),
+    "discriminator only": (
+        lambda p: write_nvidia(p, None, "stylegan2_discriminator"),
+        "holds a discriminator only; expected a generator",
+    ),
+    "discriminator alone": (
+        lambda p: write_nvidia(p, None, "stylegan2_discriminator", only="D"),
+        "holds a discriminator only; expected a generator",
+    ),
+    "nothing": (
+        lambda p: torch.save({"x": torch.ones(2)}, p),
+        "the keys x: no StyleGAN generator in",
+    ),
+    "a tensor": (lambda p: torch.save(torch.ones(2), p), r"an array of shape \(2,\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(path, name):
+    write, message = REFUSED[name]
+    write(path)
+    with pytest.raises(ValueError, match=message) as caught:
+        stylegan.load(path)
+    assert str(caught.value).startswith(f"{path} ")
+
+
+@pytest.mark.parametrize("only", [None, "G_ema"])
+def test_newer_classes_are_named(path, only, monkeypatch):
+    monkeypatch.setattr("containers._class_name", lambda name, root: "TriPlaneGenerator")
+    write_nvidia(path, only=only)
+    with pytest.raises(ValueError, match='class "TriPlaneGenerator", which is newer or another'):
+        stylegan.load(path)
+
+
+def test_missing_and_unknown_tensors_are_named(path):
+    _, state, _ = golden("stylegan2_rosinality_generator")
+    torch.save({"g_ema": state | {"attention.weight": torch.ones(2)}}, path)
+    with pytest.raises(ValueError, match="rosinality's generator has not .attention.weight"):
+        stylegan.load(path)
+    torch.save({"g_ema": {k: x for k, x in state.items() if k != "convs.2.noise.weight"}}, path)
+    with pytest.raises(ValueError, match="incomplete generator: 'convs.2.noise.weight' is missing"):
+        stylegan.load(path)
+
+
+def test_rosinality_before_constant_noise(path):
+    _, state, arrays = golden("stylegan2_rosinality_generator")
+    older = {k: x for k, x in state.items() if not k.startswith("noises.")}
+    torch.save({"g_ema": older, "latent_avg": arrays["latent_avg"]}, path)
+    generator = stylegan.load(path)
+    assert generator.fingerprint == stylegan.load(path).fingerprint
+    maps = generator.noise_maps(1)
+    assert 0.8 < maps[-1].std() < 1.2
+    assert not torch.equal(maps[-1], maps[-2])
