@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-STEPS = 2_000_000
+STEPS = 1_000_000
 """Opcodes in one file; the largest networks have less than a tenth of it."""
 DEPTH = 1000
 """Open marks: structures begun and not yet finished."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from .pickles import Fault, Network, shown
 
 DEEPEST = 200
+TOO_DEEP = f"is no network: it is nested more than {DEEPEST} deep"
 MOST_VALUES = 5_000_000
 """Values of the tree, a value in two places counted twice."""
 MOST_COPIES = 4
@@ -38,6 +39,8 @@ def check(tree: object, size: int) -> None:
             if key in depths:
                 continue
             opened.add(key)
+            if len(opened) > DEEPEST:
+                raise Fault(TOO_DEEP)
             pending.append((node, True))
             pending.extend((child, False) for child in _children(node))
             continue
@@ -46,7 +49,7 @@ def check(tree: object, size: int) -> None:
         values[key] = 1 + sum(values[child] for child in children)
         weights[key] = _bytes(node) + sum(weights[child] for child in children)
         if depths[key] > DEEPEST:
-            raise Fault(f"is no network: it is nested more than {DEEPEST} deep")
+            raise Fault(TOO_DEEP)
         if values[key] > MOST_VALUES or weights[key] > MOST_COPIES * size:
             raise Fault("is no network: it holds the same values again and again")
         opened.discard(key)
