@@ -278,8 +278,11 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
     ) -> object:
-        kwargs = (kwargs or {}) | ({"device": "meta"} if function is torch.randn else {})
-        return function(*args, **kwargs)
+        if function is torch.randn:
+            # One number stands for all. On the device "meta" the first division would import
+            # PyTorch's compiler, which takes seconds.
+            return torch.zeros([]).expand(*args)
+        return function(*args, **(kwargs or {}))
 
 
 def _complete(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> dict:

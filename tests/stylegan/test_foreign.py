@@ -51,6 +51,12 @@ def test_nvidia_discriminator(path, name):
     assert files.kinds(path) == ("generator", "discriminator")
 
 
+def test_nvidia_saved_by_torch(path):
+    _, _, arrays = golden("stylegan2_generator")
+    write_nvidia(path, only="G_ema", by_torch=True)
+    close(stylegan.load(path).synthesize(arrays["ws"]), arrays["image_const"])
+
+
 @pytest.mark.parametrize("letter", ["t", "r"])
 def test_nvidia_stylegan3(path, letter):
     _, _, arrays = golden(f"stylegan3_{letter}_generator")
