@@ -1,10 +1,13 @@
 """Oracle: images of the original implementations, through files as the original programs save."""
 
+import pickle
+
 import pytest
 import tensorflow_files as tf
 import torch
 from containers import (
     golden,
+    originals,
     write_encoder,
     write_genforce,
     write_idinvert,
@@ -14,6 +17,7 @@ from containers import (
 
 import stylegan
 from stylegan import files
+from stylegan.files import Network, nvidia
 from stylegan.generator import fingerprint
 
 
@@ -236,6 +240,63 @@ def test_layers_without_noise(path, monkeypatch):
     assert min(strengths[1::2]) > 0
 
 
+@pytest.mark.parametrize(("fused", "side"), [(True, 4), (False, 2**31), ("auto", 128)])
+def test_which_layers_are_fused(path, fused, side):
+    variables = tf.tensorflow_stylegan1("stylegan1_genforce_128_generator")
+    tf.write_tensorflow(path, variables, settings={"fused_scale": fused})
+    generator = stylegan.load(path)
+    assert generator.config["fused_from"] == side
+    _, _, arrays = golden("stylegan1_genforce_128_generator")
+    error = (generator.synthesize(arrays["w_plus"]) - arrays["image_w_plus"]).abs().max()
+    assert (error < 1e-4) == (fused == "auto")
+
+
+def test_minibatch_statistics_over_the_whole_batch(path):
+    """A group of None; of 4, six images would not divide."""
+    write_nvidia(path, None, "stylegan2_discriminator", edit=change("mbstd", group_size=None))
+    discriminator = stylegan.load_discriminator(path)
+    images = torch.randn(6, 3, 32, 32)
+    assert discriminator(images).shape == (6, 1)
+    write_nvidia(path, None, "stylegan2_discriminator")
+    with pytest.raises(ValueError, match="multiple of 4"):
+        stylegan.load_discriminator(path)(images)
+
+
+def test_encoders_of_idinvert_come_with_the_generator(path):
+    """(E, G, D, Gs): networks are told by what they hold, and not by their place."""
+    _, variables, arrays = golden("stylegan2_tensorflow_variables")
+    zeros = {name: torch.zeros_like(x) for name, x in variables.items()}
+    encoder = tf.Network("E", {"256x256/Conv/weight": torch.zeros(3, 3, 3, 4)}, {})
+    generators = [tf.tensorflow_network(name, x, {}) for name, x in [("G", zeros), ("", variables)]]
+    with originals({"dnnlib.tflib.network": tf.Network}), path.open("wb") as file:
+        pickle.dump((encoder, *generators), file)
+    close(stylegan.load(path).synthesize(arrays["w_plus"]), arrays["image_w_plus_const"])
+
+
+def test_labels_that_are_not_projected(path):
+    variables = tf.tensorflow_discriminator()
+    variables |= {"Output/weight": torch.zeros(32, 5), "Output/bias": torch.zeros(5)}
+    tf.write_tensorflow(path, discriminator=variables)
+    with pytest.raises(ValueError, match="holds a discriminator with an output for each of 5 lab"):
+        stylegan.load_discriminator(path)
+    assert stylegan.load(path).resolution == 32
+
+
+def test_modules_in_a_circle():
+    state = {"_parameters": {}, "_buffers": {}, "_modules": {}}
+    network = Network("Generator", state)
+    state["_modules"]["mapping"] = network
+    with pytest.raises(ValueError, match='is damaged: its part "mapping" is no module of its own'):
+        nvidia.read(network, "generator")
+
+
+def forget(key):
+    def edit(name, attributes):
+        attributes.pop(key, None)
+
+    return edit
+
+
 def change(kind, **changed):
     def edit(name, attributes):
         if kind in name:
@@ -248,6 +309,14 @@ REFUSED = {
     "residual": (lambda p: write_nvidia(p, edit=change("b8", architecture="resnet")), '"resnet"'),
     "original": (lambda p: write_nvidia(p, edit=change("b8", architecture="orig")), '"orig"'),
     "activation": (lambda p: write_nvidia(p, edit=change("conv0", activation="swish")), '"swish"'),
+    "clamp": (
+        lambda p: write_nvidia(p, edit=change("b4.conv1", conv_clamp="x")),
+        "is damaged: 'x' stands where a number should",
+    ),
+    "no size": (
+        lambda p: write_nvidia(p, "stylegan3_t_generator", edit=forget("img_resolution")),
+        "incomplete generator: 'img_resolution' is missing",
+    ),
     "kernel": (
         lambda p: tf.write_tensorflow(p, settings={"resample_kernel": [1, 4, 1]}),
         r"resample_kernel=\[1, 4, 1\]; this version reads \[1, 3, 3, 1\]",
