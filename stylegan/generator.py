@@ -253,7 +253,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
     config, tensors = files.read(path, "generator")
     with _Unfilled():
         generator = Generator(config)
-    generator.load_state_dict(_complete(generator, tensors, path), assign=True)
+    _fill(generator, tensors, path)
     generator.path = Path(path)
     return freeze(generator).to(device)
 
@@ -265,47 +265,46 @@ def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> 
     config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in known})
     with _Unfilled():
         network = Discriminator(config)
-    network.load_state_dict(_complete(network, tensors, path), assign=True)
+    _fill(network, tensors, path)
     return freeze(network).to(device)
 
 
 class _Unfilled(TorchFunctionMode):
-    """Networks are built without their random weights: no time, and no memory.
+    """Networks are built without their random weights: in no time, and in no memory.
 
-    What is not random is real: filters, which no file need hold.
+    One number stands for all of a weight, whatever size a file claims. What is not random is real:
+    filters, which no file need hold. (The meta device would do, but its first use takes seconds.)
     """
 
     def __torch_function__(
         self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
     ) -> object:
         if function is torch.randn:
-            # One number stands for all. On the device "meta" the first division would import
-            # PyTorch's compiler, which takes seconds.
             return torch.zeros([]).expand(*args)
+        if function is torch.Tensor.div and args[0].ndim and not any(args[0].stride()):
+            return args[0]
         return function(*args, **(kwargs or {}))
 
 
-def _complete(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> dict:
-    """The tensors with filters that a file may leave out, in memory of their own and float32.
+def _fill(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Put the tensors into a network, in float32; filters a file may leave out.
 
-    ValueError naming what does not fit.
+    Raises ValueError naming what does not fit.
     """
-    own = network.state_dict()
-    filled = {k: own[k] for k in own if k.endswith("resample_filter")} | tensors
+    own = network.state_dict(keep_vars=True)
     # Files also carry filters of layers that do not resample.
-    filled = {k: v for k, v in filled.items() if k in own or not k.endswith("resample_filter")}
-    missing, unexpected = sorted(own.keys() - filled.keys()), sorted(filled.keys() - own.keys())
-    wrong = [k for k in own.keys() & filled.keys() if own[k].shape != filled[k].shape]
+    given = {k: v for k, v in tensors.items() if k in own or not k.endswith("resample_filter")}
+    missing = sorted(k for k in own.keys() - given.keys() if not k.endswith("resample_filter"))
+    unexpected = sorted(given.keys() - own.keys())
+    wrong = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
     if missing or unexpected or wrong:
         raise ValueError(
             f"{path} does not fit the network that its configuration describes: "
             f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {wrong[:3]}"
         )
-    # Copies: readers give views of the file, which may change under a network that lives on.
-    return {
-        k: v.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        for k, v in filled.items()
-    }
+    for name, tensor in given.items():
+        # A copy: readers give views of the file, which may change under a network that lives on.
+        own[name].data = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def freeze(network: nn.Module) -> nn.Module:

@@ -80,7 +80,7 @@ def read(path: Path, network: str) -> tuple[dict, dict[str, Tensor]]:
             "releases, or one that facsimile convert wrote"
         )
     try:
-        return describe(tensors, json.loads(metadata.get("config", "{}"))), tensors
+        return describe(tensors, _configuration(metadata)), tensors
     except Fault as fault:
         raise ValueError(f"{path} {fault}") from fault
     except KeyError as error:
@@ -88,3 +88,18 @@ def read(path: Path, network: str) -> tuple[dict, dict[str, Tensor]]:
         raise ValueError(
             f"{path} is not a complete {name} {network}: the tensor {error} is missing"
         ) from error
+    except (AttributeError, IndexError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged: its configuration or the shapes of its tensors ({error}); "
+            "copy or download it again"
+        ) from error
+
+
+def _configuration(metadata: dict[str, str]) -> dict:
+    try:
+        stored = json.loads(metadata.get("config", "{}"))
+    except json.JSONDecodeError as error:
+        raise Fault(f"is damaged: its configuration is no JSON ({error})") from None
+    if not isinstance(stored, dict):
+        raise Fault("is damaged: its configuration is no JSON object")
+    return stored
