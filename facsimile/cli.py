@@ -128,8 +128,8 @@ class Convert:
     network: Literal["generator", "discriminator"] = "generator"
     """Which network of the file."""
     half: bool = False
-    """Store float16: half the size, images within rounding, and a fingerprint of its own, so that
-    latents of the original are refused."""
+    """Store float16: half the size, and images that differ a little. It is another generator, with
+    a fingerprint of its own: latents of the original are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
