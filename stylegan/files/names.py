@@ -92,8 +92,10 @@ def _tensor(
             f"is damaged: a tensor of shape {size}, strides {stride} and offset {offset} "
             f"in a storage of {storage.count} numbers"
         )
-    if storage.values is None or not count:
-        return torch.empty(size if not count else 0, dtype=storage.dtype)
+    if not count:
+        return torch.empty(size, dtype=storage.dtype)
+    if storage.values is None:
+        return torch.empty(0, dtype=storage.dtype)
     return storage.values.as_strided(size, stride, offset)
 
 
