@@ -8,6 +8,7 @@ import checkpoints
 import stylegan
 from checkpoints import Checkpoint
 from stylegan import Discriminator, Generator, Latents, files
+from stylegan.generator import fingerprint
 
 
 def info(file: str) -> None:
@@ -82,6 +83,7 @@ def _about_discriminator(network: Discriminator) -> dict:
         "resolution": f"{config.img_resolution} px, {config.img_channels} channels",
         "labels": config.c_dim or "none",
         "parameters": _parameters(network),
+        "fingerprint": fingerprint(network.state_dict()),
     }
 
 

@@ -61,6 +61,8 @@ class Invert:
     """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
     start: Literal["mean", "random"] | None = None
     """Where the code starts. Default: random in Z spaces, else the mean."""
+    label: int | None = None
+    """Class, from 0 on, that a conditional generator is to draw."""
     layer: str | None = None
     """Convolution whose output is the feature of f/ recipes, e.g. b16.conv0."""
     lr: float = 1.0
@@ -126,8 +128,8 @@ class Convert:
     network: Literal["generator", "discriminator"] = "generator"
     """Which network of the file."""
     half: bool = False
-    """Store float16: half the size, images within rounding, and a fingerprint of its own, so that
-    latents of the original are refused."""
+    """Store float16: half the size, and images that differ a little. It is another generator, with
+    a fingerprint of its own: latents of the original are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +218,7 @@ def invert(command: Invert) -> int:
         seed=command.seed,
         batch=command.batch,
         start=command.start,
+        label=command.label,
         align=command.align,
         face=command.face,
     )

@@ -17,11 +17,13 @@ from .discriminator import Discriminator, DiscriminatorConfig
 from .mapping import Mapping
 from .stylegan1 import StyleGAN1
 from .stylegan2 import StyleGAN2
+from .stylegan3 import StyleGAN3
 from .synthesis import Feature, Noise, Synthesis
 
 SYNTHESES: dict[str, type[Synthesis]] = {
     "stylegan1": StyleGAN1,
     "stylegan2": StyleGAN2,
+    "stylegan3": StyleGAN3,
 }
 """Synthesis network by the architecture that a file's configuration names."""
 
@@ -233,10 +235,13 @@ class Generator(nn.Module):
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
-    """Hash of names, shapes and float32 values; resampling filters are not counted."""
+    """Hash of names, shapes and float32 values.
+
+    Resampling filters, and where a StyleGAN3 is told to place its picture, are not counted.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        if name.endswith("resample_filter"):
+        if name.endswith(("resample_filter", "input.transform")):
             continue
         tensor = tensors[name].detach().float().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())

@@ -84,12 +84,19 @@ class Persistent(torch.nn.Module):
 
 
 def write_nvidia(
-    path, generator="stylegan2_generator", discriminator=None, *, protocol=4, edit=None, only=None
+    path,
+    generator="stylegan2_generator",
+    discriminator=None,
+    *,
+    protocol=4,
+    edit=None,
+    only=None,
+    by_torch=False,
 ):
     """A snapshot .pkl of stylegan2-ada-pytorch or stylegan3.
 
     edit(name, attributes): changes the attributes of a module before it is written. only: a single
-    key of the snapshot.
+    key of the snapshot. by_torch: with torch.save, as PTI saves its generators.
     """
     nothing = {"training_set_kwargs": EasyDict(path="dataset.zip", use_labels=False)}
     snapshot = {"G": None, "D": None, "G_ema": None, "augment_pipe": None, **nothing}
@@ -103,8 +110,12 @@ def write_nvidia(
         config, state, _ = golden(discriminator)
         snapshot["D"] = nvidia_module("Discriminator", config, state, edit)
     names = {"torch_utils.persistence": _reconstruct_persistent_obj, "dnnlib.util": EasyDict}
+    snapshot = snapshot[only] if only else snapshot
     with originals(names), open(path, "wb") as file:
-        pickle.dump(snapshot[only] if only else snapshot, file, protocol=protocol)
+        if by_torch:
+            torch.save(snapshot, file)
+        else:
+            pickle.dump(snapshot, file, protocol=protocol)
 
 
 def nvidia_module(class_name, config, state, edit=None):

@@ -168,7 +168,7 @@ def _stylegan2(left: dict[str, Tensor], settings: dict) -> dict[str, Tensor]:
                 constant = left.pop(f"synthesis/noise{noise}")
                 tensors[f"{ours}.noise_const"] = constant.reshape(side, side)
                 noise += 1
-    nothing_left(left, r"(.*/)?lod|.*beta", "StyleGAN2 in TensorFlow")
+    nothing_left(left, r"(.*/)?lod", "StyleGAN2 in TensorFlow")
     return tensors
 
 

@@ -51,6 +51,7 @@ def test_exit_status_1_when_some_photo_failed(network, squares, tmp_path, capsys
         (["--generator", "nobody"], 'no generator "nobody"'),
         (["--device", "abacus"], '"abacus" is no device'),
         (["--start", "mean", "--recipe", "z"], "a sphere has no mean"),
+        (["--label", "0"], "got the label 0; this generator takes none, as it has no classes"),
     ],
 )
 def test_wrong_use_is_status_2_with_a_sentence(network, squares, tmp_path, capsys, args, says):

@@ -5,6 +5,7 @@ import tensorflow_files as tf
 import torch
 from containers import (
     golden,
+    idinvert_state,
     write_encoder,
     write_genforce,
     write_idinvert,
@@ -51,6 +52,12 @@ def test_nvidia_discriminator(path, name):
     assert files.kinds(path) == ("generator", "discriminator")
 
 
+def test_nvidia_saved_by_torch(path):
+    _, _, arrays = golden("stylegan2_generator")
+    write_nvidia(path, only="G_ema", by_torch=True)
+    close(stylegan.load(path).synthesize(arrays["ws"]), arrays["image_const"])
+
+
 @pytest.mark.parametrize("letter", ["t", "r"])
 def test_nvidia_stylegan3(path, letter):
     _, _, arrays = golden(f"stylegan3_{letter}_generator")
@@ -94,10 +101,21 @@ def test_stylegan1(path, size, container):
     assert torch.equal(generator.mapping.w_avg, state["truncation.w_avg"])
 
 
-def test_idinvert(path):
+@pytest.mark.parametrize("mean", ["one", "one for each", "in a row"])
+@pytest.mark.parametrize("container", ["torch", "tensorflow"])
+def test_idinvert(path, container, mean):
     """A w of its own per layer: here they are all the same."""
-    _, state, arrays = golden("stylegan1_genforce_128_generator")
-    write_idinvert(path)
+    name = "stylegan1_genforce_128_generator"
+    _, state, arrays = golden(name)
+    w_avg = state["truncation.w_avg"]
+    w_avg = {"one": w_avg, "one for each": w_avg.repeat(12, 1), "in a row": w_avg.repeat(12)}[mean]
+    if container == "torch":
+        torch.save(idinvert_state(name) | {"truncation.w_avg": w_avg}, path)
+    else:
+        variables = tf.tensorflow_stylegan1(name) | {"dlatent_avg": w_avg}
+        for last, copies in (("weight", (1, 12)), ("bias", (12,))):
+            variables[f"mapping/Dense1/{last}"] = variables[f"mapping/Dense1/{last}"].repeat(copies)
+        tf.write_tensorflow(path, variables)
     generator = stylegan.load(path)
     ws = generator.map(arrays["z"])
     assert ws.shape == arrays["w_plus"].shape
@@ -194,124 +212,3 @@ def test_saved_again_it_is_the_same(path, tmp_path, name):
         stylegan.save(discriminator, ours)
         assert stylegan.load_discriminator(ours).config == discriminator.config
         assert files.kinds(ours) == (network,)
-
-
-def test_a_mapping_of_another_learning_rate(path):
-    """The multiplier and the stored weights only count together."""
-    _, _, arrays = golden("stylegan2_generator")
-
-    def edit(name, attributes):
-        if name.startswith("mapping.fc"):
-            attributes["bias_gain"] = 0.02
-
-    write_nvidia(path, edit=edit)
-    config, tensors = files.read(path, "generator")
-    _, state, _ = golden("stylegan2_generator")
-    assert torch.equal(tensors["mapping.fc1.bias"], 2 * state["mapping.fc1.bias"])
-    assert torch.equal(tensors["mapping.fc1.weight"], 2 * state["mapping.fc1.weight"])
-    assert torch.equal(tensors["synthesis.b4.const"], state["synthesis.b4.const"])
-
-
-def test_layers_without_noise(path, monkeypatch):
-    _, _, arrays = golden("stylegan2_generator")
-    config, state, _ = golden("stylegan2_generator")
-    silent = {k: x for k, x in state.items() if "conv1.noise" not in k}
-    monkeypatch.setattr("containers.golden", lambda name: (config, silent, arrays))
-
-    def edit(name, attributes):
-        if name.endswith("conv1"):
-            attributes["use_noise"] = False
-
-    write_nvidia(path, edit=edit)
-    generator = stylegan.load(path)
-    close(generator.synthesize(arrays["w_plus"], "none"), arrays["image_w_plus_none"])
-    strengths = generator.noise_strengths
-    assert strengths[::2] == (0,) * 4
-    assert min(strengths[1::2]) > 0
-
-
-def change(kind, **changed):
-    def edit(name, attributes):
-        if kind in name:
-            attributes.update(changed)
-
-    return edit
-
-
-REFUSED = {
-    "residual": (lambda p: write_nvidia(p, edit=change("b8", architecture="resnet")), '"resnet"'),
-    "original": (lambda p: write_nvidia(p, edit=change("b8", architecture="orig")), '"orig"'),
-    "activation": (lambda p: write_nvidia(p, edit=change("conv0", activation="swish")), '"swish"'),
-    "kernel": (
-        lambda p: tf.write_tensorflow(p, settings={"resample_kernel": [1, 4, 1]}),
-        r"resample_kernel=\[1, 4, 1\]; this version reads \[1, 3, 3, 1\]",
-    ),
-    "config d": (
-        lambda p: tf.write_tensorflow(
-            p,
-            golden("stylegan2_tensorflow_variables")[1]
-            | {"synthesis/ToRGB_lod0/weight": torch.zeros(1, 1, 4, 3)},
-        ),
-        "configurations A to D",
-    ),
-    "old labels": (
-        lambda p: tf.write_tensorflow(
-            p,
-            golden("stylegan2_tensorflow_variables")[1]
-            | {"mapping/LabelConcat/weight": torch.zeros(4, 64)},
-        ),
-        "LabelConcat",
-    ),
-    "encoder": (lambda p: write_encoder(p, decoder=False), "holds an encoder, without the gen"),
-    "discriminator only": (
-        lambda p: write_nvidia(p, None, "stylegan2_discriminator"),
-        "holds a discriminator only; expected a generator",
-    ),
-    "discriminator alone": (
-        lambda p: write_nvidia(p, None, "stylegan2_discriminator", only="D"),
-        "holds a discriminator only; expected a generator",
-    ),
-    "nothing": (
-        lambda p: torch.save({"x": torch.ones(2)}, p),
-        "the keys x: no StyleGAN generator in",
-    ),
-    "a tensor": (lambda p: torch.save(torch.ones(2), p), r"an array of shape \(2,\)"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(path, name):
-    write, message = REFUSED[name]
-    write(path)
-    with pytest.raises(ValueError, match=message) as caught:
-        stylegan.load(path)
-    assert str(caught.value).startswith(f"{path} ")
-
-
-@pytest.mark.parametrize("only", [None, "G_ema"])
-def test_newer_classes_are_named(path, only, monkeypatch):
-    monkeypatch.setattr("containers._class_name", lambda name, root: "TriPlaneGenerator")
-    write_nvidia(path, only=only)
-    with pytest.raises(ValueError, match='class "TriPlaneGenerator", which is newer or another'):
-        stylegan.load(path)
-
-
-def test_missing_and_unknown_tensors_are_named(path):
-    _, state, _ = golden("stylegan2_rosinality_generator")
-    torch.save({"g_ema": state | {"attention.weight": torch.ones(2)}}, path)
-    with pytest.raises(ValueError, match="rosinality's generator has not .attention.weight"):
-        stylegan.load(path)
-    torch.save({"g_ema": {k: x for k, x in state.items() if k != "convs.2.noise.weight"}}, path)
-    with pytest.raises(ValueError, match="incomplete generator: 'convs.2.noise.weight' is missing"):
-        stylegan.load(path)
-
-
-def test_rosinality_before_constant_noise(path):
-    _, state, arrays = golden("stylegan2_rosinality_generator")
-    older = {k: x for k, x in state.items() if not k.startswith("noises.")}
-    torch.save({"g_ema": older, "latent_avg": arrays["latent_avg"]}, path)
-    generator = stylegan.load(path)
-    assert generator.fingerprint == stylegan.load(path).fingerprint
-    maps = generator.noise_maps(1)
-    assert 0.8 < maps[-1].std() < 1.2
-    assert not torch.equal(maps[-1], maps[-2])
