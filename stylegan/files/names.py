@@ -35,9 +35,12 @@ Bytes = memoryview | bytearray
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """The numbers of a tensor, (numel,), before they have a shape."""
+    """The numbers of a tensor before they have a shape."""
 
-    values: Tensor
+    dtype: torch.dtype
+    count: int
+    values: Tensor | None
+    """(count,); None where they are not read yet."""
 
 
 def storage(data: Bytes, dtype: torch.dtype) -> Storage:
@@ -45,9 +48,8 @@ def storage(data: Bytes, dtype: torch.dtype) -> Storage:
     if len(data) % dtype.itemsize:
         raise Fault(f"is damaged: {len(data)} bytes hold no whole number of {dtype}")
     # PyTorch makes no tensor of an empty buffer.
-    return Storage(
-        torch.frombuffer(data, dtype=dtype) if len(data) else torch.empty(0, dtype=dtype)
-    )
+    values = torch.frombuffer(data, dtype=dtype) if len(data) else torch.empty(0, dtype=dtype)
+    return Storage(dtype, len(values), values)
 
 
 def _sizes(found: object) -> tuple[int, ...]:
@@ -81,16 +83,20 @@ def _tensor(
 ) -> Tensor:
     if not isinstance(storage, Storage):
         raise Fault("is damaged: a tensor without its storage")
-    values, size, stride = storage.values, _shape(size), _sizes(stride)
+    size, stride = _shape(size), _sizes(stride)
     (offset,) = _sizes((offset,))
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=False))
-    if len(size) != len(stride) or count > len(values) or (count and last >= len(values)):
+    if len(size) != len(stride) or count > storage.count or (count and last >= storage.count):
         raise Fault(
             f"is damaged: a tensor of shape {size}, strides {stride} and offset {offset} "
-            f"in a storage of {len(values)} numbers"
+            f"in a storage of {storage.count} numbers"
         )
-    return values.as_strided(size, stride, offset) if count else values.new_empty(size)
+    if not count:
+        return torch.empty(size, dtype=storage.dtype)
+    if storage.values is None:
+        return torch.empty(0, dtype=storage.dtype)
+    return storage.values.as_strided(size, stride, offset)
 
 
 def _parameter(tensor: object, requires_grad: object, hooks: object) -> Tensor:

@@ -6,6 +6,7 @@ table are called. Protocols 0 to 5; the bytes in a pickle stay views of the file
 """
 
 import inspect
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,13 +38,14 @@ class Function:
     """An entry of the table of names that a pickle may call."""
 
     def __init__(self, name: str, run: Callable):
-        self.name, self._run, self._signature = name, run, inspect.signature(run)
+        self.name, self._run = name, run
+        taken = inspect.signature(run).parameters.values()
+        self._least = sum(x.default is x.empty and x.kind != x.VAR_POSITIONAL for x in taken)
+        self._most = math.inf if any(x.kind == x.VAR_POSITIONAL for x in taken) else len(taken)
 
     def __call__(self, *arguments: object) -> object:
-        try:
-            self._signature.bind(*arguments)
-        except TypeError as error:
-            raise Fault(f"is damaged: it gives {self.name} wrong arguments ({error})") from None
+        if not self._least <= len(arguments) <= self._most:
+            raise Fault(f"is damaged: it gives {self.name} {len(arguments)} arguments")
         return self._run(*arguments)
 
 
@@ -84,13 +86,17 @@ def read(
     budget = budget or Budget()
     while not machine.stopped:
         budget.spend()
-        position, (code,) = machine.position, machine.take(1)
-        if code not in OPCODES:
+        position = machine.position
+        if position == len(data):
+            raise Fault(f"is cut short after {position:,} bytes; download it again")
+        run = OPCODES.get(data[position])
+        if run is None:
             raise Fault(
-                f"is damaged or in an unknown format: the byte {code:#04x} at {position} is "
-                "nothing that a network's pickle contains"
+                f"is damaged or in an unknown format: the byte {data[position]:#04x} at "
+                f"{position} is nothing that a network's pickle contains"
             )
-        OPCODES[code](machine)
+        machine.position += 1
+        run(machine)
     return machine.pop(), machine.position
 
 
@@ -158,9 +164,8 @@ class _Machine:
         return self.stack.pop()
 
     def top(self) -> object:
-        value = self.pop()
-        self.stack.append(value)
-        return value
+        self.push(self.pop())
+        return self.stack[-1]
 
     def mark(self) -> None:
         if len(self.outer) >= DEPTH:

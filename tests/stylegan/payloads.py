@@ -144,7 +144,7 @@ def disguised(canary):
         "call of a text": (push("os.system") + b"(" + touch + b"tR", "asks to call a str"),
         "call of a type": (look_up("numpy", "ndarray") + push((4,)) + b"R", "asks to call a type"),
         "call with a list": (look_up("collections", "OrderedDict") + b"]R", "with a list"),
-        "wrong arguments": (call("numpy", "dtype"), "wrong arguments"),
+        "wrong arguments": (call("numpy", "dtype"), "it gives numpy.dtype 0 arguments"),
         "a function as a value": (look_up(*rebuild), "holds torch._utils._rebuild"),
         "reduce in a reduce": (
             call("torch", "Size", call("builtins", "set", call("os", "system", touch))),
