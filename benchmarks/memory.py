@@ -88,11 +88,12 @@ def invert(
     metrics.score(images.clamp(-1, 1), targets, {"perceptual": perceptual})
 
 
-def resident() -> float:
-    """Resident memory of this process in MB."""
+def resident(*, peak: bool = False) -> float:
+    """Resident memory of this process in MB, now or at its peak."""
     status = Path("/proc/self/status")
     if status.is_file():
-        (line,) = [x for x in status.read_text().splitlines() if x.startswith("VmRSS:")]
+        name = "VmHWM:" if peak else "VmRSS:"
+        (line,) = [x for x in status.read_text().splitlines() if x.startswith(name)]
         return int(line.split()[1]) / 1024
     import resource
 

@@ -24,6 +24,7 @@ def random_generator(
 ) -> Generator:
     """A frozen generator of images with that side; `latent` is its z_dim and w_dim."""
     config = {
+        "architecture": "stylegan2",
         "z_dim": latent,
         "c_dim": 0,
         "w_dim": latent,

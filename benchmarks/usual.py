@@ -24,13 +24,13 @@ def synthesize(generator: Generator, ws: Tensor) -> Tensor:
     x = synthesis.b4.const[None].repeat(len(ws), 1, 1, 1)
     image = None
     for layer in synthesis.layers:
-        s = layer.affine(ws[:, layer.style])
-        if layer.feature:
-            x = conv_layer(layer.module, x, s)
+        style = layer.affine(ws[:, layer.style])
+        if layer.noise is not None:
+            x = conv_layer(layer.module, x, style)
             continue
-        y = to_rgb(layer.module, x, s)
+        y = to_rgb(layer.module, x, style)
         if image is not None:
-            kernel = getattr(synthesis, f"b{layer.side}").resample_filter
+            kernel = getattr(synthesis, layer.name.split(".")[0]).resample_filter
             size = len(kernel)
             y = y + upfirdn(image, kernel, up=2, padding=((size + 1) // 2, (size - 2) // 2))
         image = y

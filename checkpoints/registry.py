@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import stylegan
-from stylegan import Discriminator, Generator
+from stylegan import Discriminator, Generator, files
 
 BUNDLED = Path(__file__).parent
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
@@ -17,7 +17,7 @@ class Checkpoint:
     name: str
     generator: Generator
     discriminator: Discriminator | None
-    """None where the folder has none."""
+    """None where neither the folder nor the file has one."""
 
 
 def names() -> list[str]:
@@ -29,7 +29,8 @@ def find(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     """The frozen networks called `name`: a bundled name, a generator's file, or a folder.
 
     A folder holds generator.safetensors and may hold discriminator.safetensors; beside a single
-    file a discriminator.safetensors is looked for too. Raises FileNotFoundError or ValueError.
+    file a discriminator.safetensors is looked for too, and then in the file itself. Raises
+    FileNotFoundError or ValueError.
     """
     path = BUNDLED / str(name) if str(name) in names() else Path(name)
     if path.is_dir():
@@ -41,10 +42,24 @@ def find(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         )
     generator = stylegan.load(path, device)
     beside = path.with_name(DISCRIMINATOR)
-    discriminator = stylegan.load_discriminator(beside, device) if beside.is_file() else None
+    if beside.is_file():
+        discriminator = stylegan.load_discriminator(beside, device)
+    else:
+        beside, discriminator = path, _inside(path, device)
     if discriminator is not None and discriminator.img_channels != generator.img_channels:
         raise ValueError(
             f"{beside} takes images of {discriminator.img_channels} channels, and the generator "
             f"beside it makes {generator.img_channels}; keep only networks of one pair in a folder"
         )
     return Checkpoint(str(name), generator, discriminator)
+
+
+def _inside(path: Path, device: torch.device | str) -> Discriminator | None:
+    """The discriminator in a generator's own file; None where it has none that is known."""
+    if "discriminator" not in files.kinds(path):
+        return None
+    try:
+        return stylegan.load_discriminator(path, device)
+    except ValueError:
+        # A variant that is not read here is no reason to refuse the generator.
+        return None

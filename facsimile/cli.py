@@ -1,4 +1,4 @@
-"""The command line: `facsimile invert | align | info | sample | demo`.
+"""The command line: `facsimile invert | align | info | convert | sample | demo`.
 
 Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use, 130 after Ctrl-C.
 """
@@ -14,9 +14,8 @@ import tyro
 import checkpoints
 import data
 from metrics import PERCEPTUALS
-from stylegan import Latents
 
-from . import pictures
+from . import about, pictures
 from . import studio as studios
 from .demo import demo
 from .jobs import Job, Options, mean_scores
@@ -62,6 +61,8 @@ class Invert:
     """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
     start: Literal["mean", "random"] | None = None
     """Where the code starts. Default: random in Z spaces, else the mean."""
+    label: int | None = None
+    """Class, from 0 on, that a conditional generator is to draw."""
     layer: str | None = None
     """Convolution whose output is the feature of f/ recipes, e.g. b16.conv0."""
     lr: float = 1.0
@@ -97,10 +98,38 @@ class Align:
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Say what a generator or latents file is."""
+    """Say what a file of networks or of latents is.
+
+    It opens what convert opens, and runs nothing that is in a file.
+    """
 
     file: tyro.conf.Positional[str]
     """A file, a folder with generator.safetensors, or a bundled name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Write a network of any format as one .safetensors file, which says what it holds.
+
+    Reads the .pkl of NVIDIA (StyleGAN3, StyleGAN2-ADA and StyleGAN2 for PyTorch; StyleGAN2-ADA,
+    StyleGAN2 and StyleGAN1 for TensorFlow), rosinality's .pt, genforce's and IDInvert's .pth, the
+    generator inside pSp and e4e checkpoints, and .safetensors. Nothing in a file is executed.
+
+    A generator: facsimile convert ffhq.pkl --out ffhq/generator.safetensors
+
+    Its discriminator, for the perceptual term: facsimile convert ffhq.pkl --network discriminator
+    --out ffhq/discriminator.safetensors
+    """
+
+    file: tyro.conf.Positional[Path]
+    """The network's file."""
+    out: Path
+    """The .safetensors file to write."""
+    network: Literal["generator", "discriminator"] = "generator"
+    """Which network of the file."""
+    half: bool = False
+    """Store float16: half the size, and images that differ a little. It is another generator, with
+    a fingerprint of its own: latents of the original are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +164,7 @@ def main(args: list[str] | None = None) -> None:
         Annotated[Invert, tyro.conf.subcommand("invert")]
         | Annotated[Align, tyro.conf.subcommand("align")]
         | Annotated[Info, tyro.conf.subcommand("info")]
+        | Annotated[Convert, tyro.conf.subcommand("convert")]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Demo, tyro.conf.subcommand("demo")],
         prog="facsimile",
@@ -142,7 +172,8 @@ def main(args: list[str] | None = None) -> None:
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    run = {Invert: invert, Align: align, Info: info, Sample: sample, Demo: _demo}
+    run = {Invert: invert, Align: align, Sample: sample, Demo: _demo}
+    run |= {Info: _info, Convert: _convert}
     try:
         sys.exit(run[type(command)](command))
     except KeyboardInterrupt:
@@ -187,6 +218,7 @@ def invert(command: Invert) -> int:
         seed=command.seed,
         batch=command.batch,
         start=command.start,
+        label=command.label,
         align=command.align,
         face=command.face,
     )
@@ -256,52 +288,14 @@ def _demo(command: Demo) -> int:
     return demo(command.out)
 
 
-def info(command: Info) -> int:
-    path = Path(command.file)
-    try:
-        found = checkpoints.find(command.file)
-    except ValueError:
-        # Perhaps latents; if not that either, the generator's complaint is the better one.
-        try:
-            _describe_latents(Latents.load(path))
-        except ValueError:
-            checkpoints.find(command.file)
-        return OK
-    generator = found.generator
-    count = sum(parameter.numel() for parameter in generator.parameters())
-    rows = {
-        "kind": f"generator, {generator.config['architecture']}",
-        "resolution": f"{generator.resolution} px, {generator.img_channels} channels",
-        "latents": f"z {generator.z_dim}, w {generator.w_dim}, {generator.num_ws} style inputs",
-        "labels": generator.c_dim or "none",
-        "features": ", ".join(generator.feature_layers),
-        "feature by default": generator.default_feature_layer(),
-        "parameters": f"{count:,}",
-        "discriminator": "beside it" if found.discriminator else "none beside it",
-        "fingerprint": generator.fingerprint,
-    }
-    _print_rows(rows)
+def _info(command: Info) -> int:
+    about.info(command.file)
     return OK
 
 
-def _describe_latents(latents: Latents) -> None:
-    rows = {
-        "kind": f"latents of {len(latents)} images",
-        "space": latents.space,
-        "code": tuple(latents.code.shape),
-        "feature": f"{latents.layer} {tuple(latents.feature.shape)}" if latents.layer else "none",
-        "rgb skip": "none" if latents.rgb is None else f"kept {tuple(latents.rgb.shape)}",
-        "noise": "constant" if latents.noise is None else f"{len(latents.noise)} maps of its own",
-        "truncation": f"{latents.truncation} up to input {latents.cutoff or 'the last'}",
-        "generator": latents.fingerprint,
-    }
-    _print_rows(rows)
-
-
-def _print_rows(rows: dict) -> None:
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        print(f"{name:<{width}}  {value}")
+def _convert(command: Convert) -> int:
+    about.convert(command.file, command.out, command.network, half=command.half)
+    return OK
 
 
 def _photos(paths: list[Path]) -> list[Path]:

@@ -35,6 +35,7 @@ class Options:
     seed: int = 0
     batch: int = 8
     start: str | None = None
+    label: int | None = None
     align: bool = True
     face: str = "largest"
 
@@ -158,7 +159,9 @@ class Job:
     def _settings(self) -> dict:
         o = self.options
         own = {"align": o.align, "face": o.face}
-        return json.loads(json.dumps(self.studio.settings(o.recipe, o.seed, o.start) | own))
+        return json.loads(
+            json.dumps(self.studio.settings(o.recipe, o.seed, o.start, o.label) | own)
+        )
 
     # One batch ------------------------------------------------------------------------------------
 
@@ -174,6 +177,7 @@ class Job:
             seed=options.seed,
             batch=len(items),
             start=options.start,
+            label=options.label,
             callback=watch,
             state=state,
             names=[item.name for item in items],

@@ -119,6 +119,7 @@ class Studio:
         seed: int = 0,
         batch: int = 8,
         start: str | None = None,
+        label: int | None = None,
         align: bool = True,
         face: str = "largest",
         callback: Callable[[Step], None] | None = None,
@@ -129,18 +130,21 @@ class Studio:
 
         recipe: see `refine.recipes`; steps: of its first phase, the others in proportion. seed: of
         random starts. batch: images refined at once; the result changes by rounding alone.
-        start: "mean" or "random" in place of the recipe's own. callback, state: see
-        `refine.refine`; a state belongs to a single batch. names: of the folders that
-        `Result.save` writes.
+        start: "mean" or "random" in place of the recipe's own. label: the class, from 0 on, that a
+        conditional generator is to draw. callback, state: see `refine.refine`; a state belongs to a
+        single batch. names: of the folders that `Result.save` writes.
         Raises FileNotFoundError or data.PhotoError for a photo that cannot be used.
         """
+        recipe = self.recipe(recipe, steps)
+        self._check_label(recipe, label)
         targets, found = self._all_targets(photos, align, face)
         names = list(names or found)
-        recipe = self.recipe(recipe, steps)
         parts = []
         for index in range(0, len(targets), batch):
-            some, labels = targets[index : index + batch], names[index : index + batch]
-            parts.append(self._invert_batch(some, labels, recipe, seed, start, callback, state))
+            some, whose = targets[index : index + batch], names[index : index + batch]
+            parts.append(
+                self._invert_batch(some, whose, recipe, seed, start, label, callback, state)
+            )
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def _all_targets(self, photos, align: bool, face: str) -> tuple[Tensor, list[str]]:
@@ -157,6 +161,18 @@ class Studio:
             names += [stem if i == 0 else f"{stem}-face{i + 1}" for i in range(len(faces))]
         return torch.cat(targets), names
 
+    def _check_label(self, recipe: Recipe, label: int | None) -> None:
+        count = self.generator.c_dim
+        if label is None:
+            if count and recipe.space.removeprefix("f/") in ("z", "z+"):
+                raise ValueError(
+                    f"this generator draws {count} classes, and a code in Z is of one of them; "
+                    f"pass its label, 0 to {count - 1}"
+                )
+        elif not 0 <= label < count:
+            wants = f"one from 0 to {count - 1}" if count else "none, as it has no classes"
+            raise ValueError(f"got the label {label}; this generator takes {wants}")
+
     def _invert_batch(
         self,
         targets: Tensor,
@@ -164,17 +180,23 @@ class Studio:
         recipe: Recipe,
         seed: int,
         start: str | None,
+        label: int | None,
         callback: Callable[[Step], None] | None,
         state: dict | None,
     ) -> Result:
         began = time.perf_counter()
         targets = targets.to(self.device, self.generator.dtype)
+        c = None
+        if label is not None:
+            c = torch.zeros(len(targets), self.generator.c_dim).to(targets)
+            c[:, label] = 1
         first = stylegan.start(
             self.generator,
             recipe.space,
             len(targets),
             how=start or recipe.start,
             seed=seed,
+            label=c,
             layer=recipe.layer,
             rgb_skip=recipe.rgb_skip,
             truncation=recipe.truncation,
@@ -206,12 +228,15 @@ class Studio:
             status=refined.status,
             steps=refined.steps,
             seconds=(time.perf_counter() - began) / len(targets),
-            settings=self.settings(recipe, seed, start),
+            settings=self.settings(recipe, seed, start, label),
         )
 
-    def settings(self, recipe: Recipe, seed: int, start: str | None) -> dict:
+    def settings(
+        self, recipe: Recipe, seed: int, start: str | None, label: int | None = None
+    ) -> dict:
         """What decides the result of an inversion, beside the photo."""
-        return {
+        known = {} if label is None else {"label": label}
+        return known | {
             "generator": self.name,
             "fingerprint": self.generator.fingerprint,
             "recipe": recipe.name,

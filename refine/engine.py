@@ -77,6 +77,7 @@ def refine(
     _check_targets(generator, start, targets)
     _check_masks(generator, start, masks)
     _check_names(recipe, targets, masks)
+    _check_noise(generator, recipe)
     start = start.retract().detach()
     batch = Batch.prepare(generator, start, targets, masks, perceptual, recipe)
     run = _Run(batch, recipe)
@@ -120,6 +121,15 @@ def _check_names(recipe: Recipe, targets: dict[str, Tensor], masks: dict[str, Te
                 f'the term "{term.name}" finds no mask "{term.mask}" among '
                 f"{list(masks)}; pass masks={{{term.mask!r}: ...}}"
             )
+
+
+def _check_noise(generator: Generator, recipe: Recipe) -> None:
+    moving = (variable.name for phase in recipe.phases for variable in phase.variables)
+    if "noise" in moving and not generator.noise_strengths:
+        raise ValueError(
+            f'the recipe "{recipe.name}" moves noise maps, and this generator has no noise inputs; '
+            "choose a recipe without +noise"
+        )
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""StyleGAN2's residual discriminator, plain and conditional.
+"""The discriminators: StyleGAN2's residual one and StyleGAN1's plain one, with labels or without.
 
 Legend: N images, C channels, HxW pixels, R side of the image.
 Its block features also serve as a perceptual distance that needs no download.
@@ -14,30 +14,37 @@ from torch import Tensor, nn
 
 from .layers import (
     GAIN,
+    Derived,
     Linear,
     activate,
     as_batch,
     downsample,
     filter2d,
+    four_shifts,
     image_layout,
     resample_filter,
 )
-from .mapping import Mapping
+from .mapping import Mapping, check_label
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
+    architecture: Literal["stylegan1", "stylegan2"] = "stylegan2"
     img_resolution: int
     img_channels: int
     channels: tuple[int, ...]
     """Width of the blocks 4, 8, .., img_resolution."""
     c_dim: int = 0
     mapping_layers: int = 8
+    """Of the label; StyleGAN1 has no use for it, nor for the clamp."""
     conv_clamp: float | None = None
     mbstd_group: int = 4
     """Images over which the minibatch standard deviation is taken."""
     downsampling: Literal["fir", "mean"] = "fir"
-    """"fir" is StyleGAN2; "mean" shrinks by a 2x2 mean before conv1 and skip, which is faster."""
+    """"fir" is StyleGAN2; "mean" shrinks by a 2x2 mean before conv1 and skip, which is faster.
+
+    StyleGAN1 has a blur and a 2x2 mean of its own.
+    """
 
 
 class Conv(nn.Module):
@@ -98,6 +105,53 @@ class Block(nn.Module):
         return x + y
 
 
+class PlainConv(nn.Module):
+    """StyleGAN1's convolution: its gain is in the scale of the weight, and not on the bias."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.shrinking = Derived(shrinking_kernel)
+
+    def forward(self, x: Tensor, *, down: bool = False) -> Tensor:
+        """(N, I, H, W) -> (N, O, H, W); with `down`, which takes a 3x3 kernel, of half the side."""
+        scale = GAIN / math.sqrt(self.weight[0].numel())
+        if down:
+            weight, stride, padding = self.shrinking(self.weight), 2, 1
+        else:
+            weight, stride, padding = self.weight, 1, self.weight.shape[-1] // 2
+        weight = weight * scale
+        x = as_batch(lambda x: F.conv2d(x, weight, self.bias, stride, padding), x)
+        return activate(x)
+
+
+def shrinking_kernel(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) -> (O, I, 4, 4), which with stride 2 is the convolution and then a 2x2 mean.
+
+    StyleGAN1 runs it so from 128 pixels on, and in two steps below: to the same numbers.
+    """
+    return four_shifts(weight) / 4
+
+
+class PlainBlock(nn.Module):
+    """StyleGAN1's block, without a residual; halves the side."""
+
+    def __init__(self, config: DiscriminatorConfig, inputs: int, outputs: int, first: bool):
+        super().__init__()
+        if first:
+            self.fromrgb = PlainConv(config.img_channels, inputs, 1)
+        self.conv0 = PlainConv(inputs, inputs, 3)
+        self.conv1 = PlainConv(inputs, outputs, 3)
+        self.register_buffer("blur", resample_filter((1, 2, 1)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H/2, W/2)."""
+        if hasattr(self, "fromrgb"):
+            x = self.fromrgb(image_layout(x))
+        return self.conv1(filter2d(self.conv0(x), self.blur, (1, 1)), down=True)
+
+
 class Epilogue(nn.Module):
     """Minibatch statistics and the last layers, at 4x4."""
 
@@ -113,6 +167,24 @@ class Epilogue(nn.Module):
         x = torch.cat([x, minibatch_std(x, self.group)], 1)
         x = self.conv(x, padding=1)
         x = activate(self.fc(x.flatten(1), gain=GAIN))
+        return self.out(x)
+
+
+class PlainEpilogue(nn.Module):
+    """The same of StyleGAN1."""
+
+    def __init__(self, config: DiscriminatorConfig, outputs: int):
+        super().__init__()
+        width = config.channels[0]
+        self.conv = PlainConv(width + 1, width, 3)
+        self.fc = Linear(width * 4 * 4, width)
+        self.out = Linear(width, outputs)
+        self.group = config.mbstd_group
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(torch.cat([x, minibatch_std(x, self.group)], 1))
+        # The gain is on the weight, and not on the bias.
+        x = activate(self.fc(x.flatten(1) * GAIN))
         return self.out(x)
 
 
@@ -134,16 +206,20 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
-        widths = config.channels
+        widths, plain = config.channels, config.architecture == "stylegan1"
+        block, epilogue = (PlainBlock, PlainEpilogue) if plain else (Block, Epilogue)
         self.blocks = []
         for index in range(len(widths) - 1, 0, -1):
             first = index == len(widths) - 1
             name = f"b{4 * 2**index}"
-            setattr(self, name, Block(config, widths[index], widths[index - 1], first))
+            setattr(self, name, block(config, widths[index], widths[index - 1], first))
             self.blocks.append(name)
+        outputs = 1
         if config.c_dim:
+            outputs = config.c_dim if plain else widths[0]
+        if config.c_dim and not plain:
             self.mapping = Mapping(0, config.c_dim, widths[0], config.mapping_layers)
-        self.b4 = Epilogue(config, widths[0] if config.c_dim else 1)
+        self.b4 = epilogue(config, outputs)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """image: (N, img_channels, H, W) -> outputs of the blocks, largest first.
@@ -161,6 +237,9 @@ class Discriminator(nn.Module):
         y = self.b4(self.features(image)[-1])
         if not self.config.c_dim:
             return y
+        if self.config.architecture == "stylegan1":
+            # One output for every label.
+            return (y * check_label(c, self.config.c_dim)).sum(1, keepdim=True)
         # "cGANs with Projection Discriminator", without its unconditional term, as NVIDIA does it.
         label = self.mapping(None, c)
         return (y * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])

@@ -5,17 +5,27 @@ Legend: N images, L style inputs (num_ws), C channels, HxW pixels, R side of the
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from . import files
 from .discriminator import Discriminator, DiscriminatorConfig
 from .mapping import Mapping
-from .stylegan2 import StyleGAN2, SynthesisConfig
-from .synthesis import Feature, Noise
+from .stylegan1 import StyleGAN1
+from .stylegan2 import StyleGAN2
+from .stylegan3 import StyleGAN3
+from .synthesis import Feature, Noise, Synthesis
+
+SYNTHESES: dict[str, type[Synthesis]] = {
+    "stylegan1": StyleGAN1,
+    "stylegan2": StyleGAN2,
+    "stylegan3": StyleGAN3,
+}
+"""Synthesis network by the architecture that a file's configuration names."""
 
 
 class Generator(nn.Module):
@@ -27,18 +37,22 @@ class Generator(nn.Module):
     def __init__(self, config: dict):
         super().__init__()
         self.config = config
-        self.mapping = Mapping(
-            config["z_dim"], config["c_dim"], config["w_dim"], config["mapping_layers"]
-        )
-        self.synthesis = StyleGAN2(
-            SynthesisConfig(
-                w_dim=config["w_dim"],
-                img_resolution=config["img_resolution"],
-                img_channels=config["img_channels"],
-                channels=tuple(config["channels"]),
-                conv_clamp=config.get("conv_clamp"),
+        architecture = config["architecture"]
+        if architecture not in SYNTHESES:
+            raise ValueError(
+                f'the file holds a generator of the architecture "{architecture}"; '
+                f"expected one of {', '.join(SYNTHESES)}"
             )
+        # IDInvert's mapping, of a StyleGAN1: a w for each of the two layers of every block.
+        per_layer = 2 * len(config["channels"]) if config.get("w_per_layer") else 0
+        self.mapping = Mapping(
+            config["z_dim"],
+            config["c_dim"],
+            config["w_dim"],
+            config["mapping_layers"],
+            per_layer=per_layer,
         )
+        self.synthesis = SYNTHESES[architecture].from_config(config)
         self.path: Path | None = None
         self._fingerprint: str | None = None
 
@@ -78,8 +92,12 @@ class Generator(nn.Module):
 
     @property
     def noise_strengths(self) -> tuple[float, ...]:
-        """|strength| by which every noise map is multiplied, in their order."""
-        return tuple(abs(float(x.noise_strength)) for x in self.synthesis.noise_inputs)
+        """|strength| by which every noise map is multiplied, in their order.
+
+        StyleGAN1 has one for every channel: their root mean square.
+        """
+        strengths = (x.noise_strength for x in self.synthesis.noise_inputs)
+        return tuple(float(x.square().mean().sqrt()) for x in strengths)
 
     @property
     def style_sizes(self) -> tuple[int, ...]:
@@ -144,6 +162,7 @@ class Generator(nn.Module):
         """z: (N, z_dim) or one per input (N, L, z_dim); c: (N, c_dim) -> ws (N, L, w_dim).
 
         truncation: psi; the first `cutoff` inputs (None: all) move to w_avg + psi (w - w_avg).
+        With one z per input, input i is what z_i alone would give it.
         """
         if z.shape[-1] != self.z_dim or z.ndim not in (2, 3):
             raise ValueError(
@@ -154,15 +173,23 @@ class Generator(nn.Module):
             n, inputs, _ = z.shape
             c = None if c is None else c.repeat_interleave(inputs, 0)
             ws = self.mapping(z.flatten(0, 1), c).unflatten(0, (n, inputs))
+            if ws.ndim == 4:
+                # (N, z_i, input, w_dim): of every z_i its own input.
+                ws = ws.diagonal(dim1=1, dim2=2).transpose(1, 2)
         else:
-            ws = self.mapping(z, c)[:, None].expand(-1, self.num_ws, -1)
+            ws = self.spread(self.mapping(z, c))
         return self.truncate(ws, truncation, cutoff)
+
+    def spread(self, w: Tensor) -> Tensor:
+        """One w for all style inputs (N, w_dim), or one for each (N, L, w_dim) -> (N, L, w_dim)."""
+        return w if w.ndim == 3 else w[:, None].expand(-1, self.num_ws, -1)
 
     def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
         """ws: (N, L, w_dim) -> its first `cutoff` inputs at w_avg + psi (w - w_avg)."""
         if psi == 1 or cutoff == 0:
             return ws
-        near = torch.lerp(self.mapping.w_avg, ws[:, :cutoff], psi)
+        average = self.spread(self.mapping.w_avg[None])[:, :cutoff]
+        near = torch.lerp(average, ws[:, :cutoff], psi)
         return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], 1)
 
     def styles(self, ws: Tensor) -> tuple[Tensor, ...]:
@@ -208,10 +235,13 @@ class Generator(nn.Module):
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
-    """Hash of names, shapes and float32 values; resampling filters are not counted."""
+    """Hash of names, shapes and float32 values.
+
+    Resampling filters, and where a StyleGAN3 is told to place its picture, are not counted.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        if name.endswith("resample_filter"):
+        if name.endswith(("resample_filter", "input.transform")):
             continue
         tensor = tensors[name].detach().float().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
@@ -226,8 +256,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
     no generator.
     """
     config, tensors = files.read(path, "generator")
-    generator = Generator(config)
-    generator.load_state_dict(_complete(generator, tensors, path))
+    with _Unfilled():
+        generator = Generator(config)
+    _fill(generator, tensors, path)
     generator.path = Path(path)
     return freeze(generator).to(device)
 
@@ -236,25 +267,49 @@ def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> 
     """The discriminator in a file, frozen, in float32; raises as `load` does."""
     config, tensors = files.read(path, "discriminator")
     known = DiscriminatorConfig.__dataclass_fields__
-    network = Discriminator(DiscriminatorConfig(**{k: v for k, v in config.items() if k in known}))
-    network.load_state_dict(_complete(network, tensors, path))
+    config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in known})
+    with _Unfilled():
+        network = Discriminator(config)
+    _fill(network, tensors, path)
     return freeze(network).to(device)
 
 
-def _complete(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> dict:
-    """The tensors with filters that a file may leave out; ValueError naming what does not fit."""
-    own = network.state_dict()
-    filled = {k: own[k] for k in own if k.endswith("resample_filter")} | tensors
+class _Unfilled(TorchFunctionMode):
+    """Networks are built without their random weights: in no time, and in no memory.
+
+    One number stands for all of a weight, whatever size a file claims. What is not random is real:
+    filters, which no file need hold. (The meta device would do, but its first use takes seconds.)
+    """
+
+    def __torch_function__(
+        self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        if function is torch.randn:
+            return torch.zeros([]).expand(*args)
+        if function is torch.Tensor.div and args[0].ndim and not any(args[0].stride()):
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
+def _fill(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Put the tensors into a network, in float32; filters a file may leave out.
+
+    Raises ValueError naming what does not fit.
+    """
+    own = network.state_dict(keep_vars=True)
     # Files also carry filters of layers that do not resample.
-    filled = {k: v for k, v in filled.items() if k in own or not k.endswith("resample_filter")}
-    missing, unexpected = sorted(own.keys() - filled.keys()), sorted(filled.keys() - own.keys())
-    wrong = [k for k in own.keys() & filled.keys() if own[k].shape != filled[k].shape]
+    given = {k: v for k, v in tensors.items() if k in own or not k.endswith("resample_filter")}
+    missing = sorted(k for k in own.keys() - given.keys() if not k.endswith("resample_filter"))
+    unexpected = sorted(given.keys() - own.keys())
+    wrong = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
     if missing or unexpected or wrong:
         raise ValueError(
             f"{path} does not fit the network that its configuration describes: "
             f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {wrong[:3]}"
         )
-    return {k: v.float() for k, v in filled.items()}
+    for name, tensor in given.items():
+        # A copy: readers give views of the file, which may change under a network that lives on.
+        own[name].data = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def freeze(network: nn.Module) -> nn.Module:

@@ -172,10 +172,9 @@ def start(
     held = {}
     if has_feature:
         layer = layer or generator.default_feature_layer()
-        mean = spaces.SPACES["w"].start(generator, n, "mean", c=label)
+        mean = spaces.SPACES["w+"].start(generator, n, "mean", c=label)
         with torch.no_grad():
-            ws = mean[:, None].expand(-1, generator.num_ws, -1)
-            found = generator.synthesize(ws, stop=layer)
+            found = generator.synthesize(mean, stop=layer)
         held = {
             "layer": layer,
             "feature": found.x,

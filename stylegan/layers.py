@@ -55,14 +55,33 @@ def resample_filter(taps: tuple[float, ...] = (1, 3, 3, 1)) -> Tensor:
     return kernel / kernel.sum()
 
 
-def filter2d(x: Tensor, kernel: Tensor, padding: tuple[int, int], stride: int = 1) -> Tensor:
-    """Filter every channel of x (N, C, H, W); padding (before, after) is the same on both axes."""
+def filter2d(
+    x: Tensor,
+    kernel: Tensor,
+    padding: tuple[int, int],
+    stride: int = 1,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Filter every channel of x (N, C, H, W); padding (before, after) is the same on both axes.
+
+    bias: (C,), added to the result.
+    """
     channels, (before, after) = x.shape[1], padding
     if before != after:
         x, before = F.pad(x, (before, after, before, after)), 0
     # A convolution, not a correlation: custom filters need not be symmetric.
     kernel = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, kernel, stride=stride, padding=before, groups=channels)
+    return F.conv2d(x, kernel, bias, stride=stride, padding=before, groups=channels)
+
+
+def four_shifts(kernel: Tensor) -> Tensor:
+    """(.., k, k) -> (.., k + 1, k + 1): the sum of a kernel's four shifts by 0 or 1 on each axis.
+
+    With it a convolution and a 2x2 sum, or nearest x2 and a convolution, are one operation.
+    """
+    padded = F.pad(kernel, (1, 1, 1, 1))
+    rows = padded[..., 1:, :] + padded[..., :-1, :]
+    return rows[..., 1:] + rows[..., :-1]
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -86,6 +105,24 @@ def activate(x: Tensor, gain: float = 1.0, clamp: float | None = None) -> Tensor
     if gain != 1:
         x = x * gain
     return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+class Derived:
+    """A tensor that follows from a weight; kept while the weight is frozen and stays the same."""
+
+    def __init__(self, compute: Callable[[Tensor], Tensor]):
+        self.compute = compute
+        self._kept: tuple[object, Tensor] | None = None
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        if weight.requires_grad:
+            return self.compute(weight)
+        key = (weight.data_ptr(), weight._version, weight.dtype)
+        if self._kept is None or self._kept[0] != key:
+            # What is kept in inference mode must serve a gradient later.
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = (key, self.compute(weight))
+        return self._kept[1]
 
 
 class Linear(nn.Module):
@@ -133,24 +170,13 @@ class ModulatedConv(nn.Module):
         self.register_buffer("resample_filter", resample_filter())
         self.up = up
         self.clamp = clamp
-        self._energy: tuple[object, Tensor] | None = None
-
-    def energy(self) -> Tensor:
-        """Squared weight summed over the kernel (O, I); kept while the weight is frozen."""
-        if self.weight.requires_grad:
-            return self.weight.square().sum((2, 3))
-        key = (self.weight.data_ptr(), self.weight._version, self.weight.dtype)
-        if self._energy is None or self._energy[0] != key:
-            # What is kept in inference mode must serve a gradient later.
-            with torch.inference_mode(False), torch.no_grad():
-                self._energy = (key, self.weight.square().sum((2, 3)))
-        return self._energy[1]
+        self.energy = Derived(squares)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
         """x: (N, I, H, W); style: (N, I); noise: (1 or N, 1, H', W') or None -> (N, O, H', W')."""
         # Scaled activations in place of per-sample weights: one plain convolution for the batch,
         # and no gradient of a weight is needed to differentiate with respect to the style.
-        demodulation = torch.rsqrt(linear(style.square(), self.energy()) + 1e-8)
+        demodulation = torch.rsqrt(linear(style.square(), self.energy(self.weight)) + 1e-8)
         x = x * style[:, :, None, None]
         if self.up:
             weight = self.weight.transpose(0, 1)
@@ -169,6 +195,11 @@ class ModulatedConv(nn.Module):
             base = image_layout(offset + noise * (self.noise_strength * GAIN))
             x = torch.addcmul(base, x, scale)
         return activate(x, clamp=self.clamp)
+
+
+def squares(weight: Tensor) -> Tensor:
+    """Squared weight (O, I, k, k) summed over the kernel: (O, I)."""
+    return weight.square().sum((2, 3))
 
 
 class ToRGB(nn.Module):

@@ -3,6 +3,10 @@
 A space knows how a code starts, how it becomes what synthesis takes, how it is retracted onto the
 space, and how far it has strayed from the generator's own samples.
 
+Where the mapping gives every style input a w of its own (IDInvert), Z maps one z to all of them,
+Z+ takes from every z the w of its own input, and one code of W or P_N still serves all inputs: it
+starts from the mean over the inputs, a code of W+, P_N+ or S from the mean of every input.
+
 Legend: N images, L style inputs (num_ws), D numbers in a code vector.
 """
 
@@ -53,7 +57,7 @@ class Space:
 
     def decode(self, generator: Generator, code: Tensor, c: Tensor | None = None) -> Tensor:
         """code (N, *shape) -> ws (N, L, w_dim), or for S the styles."""
-        return self._spread(generator, code)
+        return generator.spread(code)
 
     def retract(self, code: Tensor) -> Tensor:
         """The code moved onto the space; itself where the space is all of R^D."""
@@ -73,12 +77,11 @@ class Space:
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         return whiten(generator, code[:, first:] if self.plus else code)
 
-    def _spread(self, generator: Generator, code: Tensor) -> Tensor:
-        return code if self.plus else code[:, None].expand(-1, generator.num_ws, -1)
-
     def _mean(self, generator: Generator, c: Tensor | None) -> Tensor:
         w = mean_w(generator, c)
-        return w[:, None].expand(-1, *self.shape(generator)) if self.plus else w
+        if self.plus:
+            return generator.spread(w)
+        return w if w.ndim == 2 else w.mean(1)
 
     def _random(self, generator: Generator, source: torch.Generator, c: Tensor | None) -> Tensor:
         return torch.randn(1, *self.shape(generator), generator=source)
@@ -129,7 +132,7 @@ class PN(Space):
     kind = "p_n"
 
     def decode(self, generator: Generator, code: Tensor, c: Tensor | None = None) -> Tensor:
-        return self._spread(generator, unwhiten(generator, code))
+        return generator.spread(unwhiten(generator, code))
 
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         return code[:, first:] if self.plus else code
@@ -154,7 +157,7 @@ class S(Space):
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         """(s - mean) / standard deviation by channel; both follow from those of w."""
         known = statistics.of(generator)
-        mean = torch.cat(self._styles(generator, known.w_mean[None]), 1)
+        mean = self._mean(generator, None)
         variance = []
         layers = [layer for layer in generator.synthesis.layers if layer.affine is not None]
         for layer in layers:
@@ -164,11 +167,8 @@ class S(Space):
         parts = white.split([len(part) for part in variance], dim=1)
         return torch.cat([p for p, x in zip(parts, layers, strict=True) if x.style >= first], 1)
 
-    def _styles(self, generator: Generator, w: Tensor) -> tuple[Tensor, ...]:
-        return generator.styles(w[:, None].expand(-1, generator.num_ws, -1))
-
     def _mean(self, generator: Generator, c: Tensor | None) -> Tensor:
-        return torch.cat(self._styles(generator, mean_w(generator, c)), 1)
+        return torch.cat(generator.styles(generator.spread(mean_w(generator, c))), 1)
 
     def _random(self, generator: Generator, source: torch.Generator, c: Tensor | None) -> Tensor:
         z = torch.randn(1, generator.z_dim, generator=source).to(generator.mapping.w_avg)
@@ -206,7 +206,10 @@ def unwhiten(generator: Generator, code: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mean_w(generator: Generator, c: Tensor | None = None, samples: int = 10_000) -> Tensor:
-    """(1, D) mean of f(z); with a label the mean of f(z, c) for that label (N, D)."""
+    """(1, D) mean of f(z); with a label the mean of f(z, c) for that label (N, D).
+
+    (.., L, D) where f(z) has a w for every style input.
+    """
     if c is None or not generator.c_dim:
         return statistics.of(generator).w_mean[None]
     z = torch.randn(samples, generator.z_dim, generator=torch.Generator().manual_seed(0))

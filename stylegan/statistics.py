@@ -1,9 +1,11 @@
 """What a generator's own samples look like in W and P: computed once, cached beside its file.
 
-Legend: D = w_dim. "Improved StyleGAN Embedding: Where are the Good Latents?", section 3.
+Legend: L style inputs, D = w_dim.
+"Improved StyleGAN Embedding: Where are the Good Latents?", section 3.
 """
 
 import contextlib
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,11 +23,11 @@ SAMPLES = 100_000
 @dataclass(frozen=True)
 class Statistics:
     w_mean: Tensor
-    """(D,) mean of f(z): the average image's code."""
+    """(D,) mean of f(z): the average image's code; (L, D) where f(z) has a w for every input."""
     w_covariance: Tensor
-    """(D, D)"""
+    """(D, D) about that mean, over all inputs."""
     p_mean: Tensor
-    """(D,) mean of p = LeakyReLU_5(w)."""
+    """(D,) mean of p = LeakyReLU_5(w), over all inputs."""
     p_basis: Tensor
     """(D, D) eigenvectors of cov(p) as columns, largest eigenvalue first."""
     p_std: Tensor
@@ -37,14 +39,18 @@ class Statistics:
 
 @torch.no_grad()
 def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Statistics:
-    """Mean and covariance of w and p over seeded samples; labels are drawn uniformly."""
+    """Mean and covariance of w and p over seeded samples; labels are drawn uniformly.
+
+    samples: vectors w; where f(z) has one for every input, so many fewer z are drawn.
+    """
     source = torch.Generator().manual_seed(seed)
-    dim = generator.w_dim
-    sums = {name: torch.zeros(dim, dtype=torch.float64) for name in "wp"}
+    shape = generator.mapping.shape
+    dim, inputs = shape[-1], math.prod(shape[:-1])
+    sums = {name: torch.zeros(inputs, dim, dtype=torch.float64) for name in "wp"}
     squares = {name: torch.zeros(dim, dim, dtype=torch.float64) for name in "wp"}
-    done = 0
-    while done < samples:
-        n = min(10_000, samples - done)
+    done, total = 0, math.ceil(samples / inputs)
+    while done < total:
+        n = min(math.ceil(10_000 / inputs), total - done)
         z = torch.randn(n, generator.z_dim, generator=source).to(generator.mapping.w_avg)
         c = None
         if generator.c_dim:
@@ -52,18 +58,20 @@ def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Stat
             c = torch.nn.functional.one_hot(drawn, generator.c_dim).to(z)
         w = generator.mapping(z, c)
         for name, x in (("w", w), ("p", gaussianize(w))):
-            x = x.double().cpu()
+            x = x.double().cpu().reshape(n, inputs, dim)
             sums[name] += x.sum(0)
-            squares[name] += x.T @ x
+            squares[name] += x.flatten(0, 1).T @ x.flatten(0, 1)
         done += n
-    mean = {name: total / done for name, total in sums.items()}
-    covariance = {k: squares[k] / done - torch.outer(mean[k], mean[k]) for k in mean}
+    mean = {"w": sums["w"] / done, "p": sums["p"].mean(0, keepdim=True) / done}
+    covariance = {
+        name: squares[name] / (done * inputs) - x.T @ x / len(x) for name, x in mean.items()
+    }
     values, vectors = torch.linalg.eigh(covariance["p"])
     values = values.clamp(min=float(values.max()) * 1e-8)
     return Statistics(
-        mean["w"].float(),
+        mean["w"].float().reshape(shape),
         covariance["w"].float(),
-        mean["p"].float(),
+        mean["p"].float()[0],
         vectors.flip(1).float().contiguous(),
         values.flip(0).sqrt().float(),
     )

@@ -51,6 +51,19 @@ class StyleGAN2(Synthesis):
             inputs = outputs
         self.layers = self._list_layers()
 
+    @classmethod
+    def from_config(cls, config: dict) -> "StyleGAN2":
+        """config: that of a `Generator`, with the widths "channels" and perhaps a "conv_clamp"."""
+        return cls(
+            SynthesisConfig(
+                w_dim=config["w_dim"],
+                img_resolution=config["img_resolution"],
+                img_channels=config["img_channels"],
+                channels=tuple(config["channels"]),
+                conv_clamp=config.get("conv_clamp"),
+            )
+        )
+
     def _list_layers(self) -> list[Layer]:
         found, style, noise = [], 0, 0
         for index in range(len(self.config.channels)):

@@ -52,6 +52,11 @@ class Synthesis(nn.Module):
 
     layers: list[Layer]
 
+    @classmethod
+    def from_config(cls, config: dict) -> "Synthesis":
+        """The network that a `Generator`'s configuration describes."""
+        raise NotImplementedError
+
     @property
     def num_ws(self) -> int:
         """Style inputs L."""

@@ -51,6 +51,7 @@ def test_exit_status_1_when_some_photo_failed(network, squares, tmp_path, capsys
         (["--generator", "nobody"], 'no generator "nobody"'),
         (["--device", "abacus"], '"abacus" is no device'),
         (["--start", "mean", "--recipe", "z"], "a sphere has no mean"),
+        (["--label", "0"], "got the label 0; this generator takes none, as it has no classes"),
     ],
 )
 def test_wrong_use_is_status_2_with_a_sentence(network, squares, tmp_path, capsys, args, says):
@@ -119,7 +120,7 @@ def test_samples_are_the_same_in_any_count(network, tmp_path):
     assert command("sample", "--count", 0, "--out", tmp_path / "none.png") == 2
 
 
-@pytest.mark.parametrize("name", ["invert", "align", "info", "sample", "demo"])
+@pytest.mark.parametrize("name", ["invert", "align", "info", "convert", "sample", "demo"])
 def test_help_teaches(name, capsys):
     assert command(name, "--help") == 0
     assert "usage" in capsys.readouterr().out

@@ -163,3 +163,56 @@ def test_an_exact_reconstruction_scores_infinity(studio, tmp_path):
     assert math.isinf(result.scores["psnr"][0])
     (folder,) = result.save(tmp_path)
     assert json.loads((folder / "scores.json").read_text())["scores"]["psnr"] == "inf"
+
+
+KINDS = {
+    "grey": {"img_channels": 1},
+    "RGBA": {"img_channels": 4},
+    "stylegan1": {"architecture": "stylegan1"},
+    "stylegan1, a w per layer": {"architecture": "stylegan1", "w_per_layer": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_generator(make_generator, make_discriminator, squares, tmp_path, kind):
+    generator = make_generator(32, 4, 8, **KINDS[kind])
+    discriminator = make_discriminator(
+        32,
+        4,
+        img_channels=generator.img_channels,
+        architecture=generator.config["architecture"],
+    )
+    perceptual = metrics.discriminator_features(discriminator)
+    studio = facsimile.Studio(generator, perceptual=perceptual)
+    result = studio.invert(squares / "0.png", recipe="f/w+ +noise", steps=2, align=False)
+    channels = generator.img_channels
+    assert result.targets.shape == result.images.shape == (1, channels, 32, 32)
+    (folder,) = result.save(tmp_path / "out")
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    for name in ("target", "reconstruction"):
+        with Image.open(folder / f"{name}.png") as picture:
+            assert picture.mode == mode
+    with Image.open(folder / "comparison.png") as picture:
+        # The three panels side by side show the photo first, whatever the channels.
+        shown = data.to_tensor(picture.crop((0, 0, 256, 256)).resize((32, 32), Image.NEAREST))
+    expected = result.targets[0, :3].expand(3, -1, -1)
+    torch.testing.assert_close(shown, expected, atol=1 / 127, rtol=0)
+
+
+def test_labels(make_generator, make_discriminator, squares):
+    perceptual = metrics.discriminator_features(make_discriminator(32, 4))
+    studio = facsimile.Studio(make_generator(32, 4, 8, c_dim=3), perceptual=perceptual)
+    options = {"steps": 2, "align": False}
+    results = [studio.invert(squares / "0.png", recipe="z", label=c, **options) for c in (0, 2)]
+    for result, label in zip(results, (0, 2), strict=True):
+        assert result.latents.label.tolist() == [[float(i == label) for i in range(3)]]
+        assert result.settings["label"] == label
+    assert (results[0].images - results[1].images).abs().max() > 1e-3
+    assert studio.invert(squares / "0.png", recipe="w+", **options).latents.label is None
+    with pytest.raises(ValueError, match="draws 3 classes.*pass its label, 0 to 2"):
+        studio.invert(squares / "0.png", recipe="f/z+", **options)
+    with pytest.raises(ValueError, match="got the label 3; this generator takes one from 0 to 2"):
+        studio.invert(squares / "0.png", recipe="w", label=3, **options)
+    plain = facsimile.Studio(make_generator(32, 4, 8), perceptual=perceptual)
+    with pytest.raises(ValueError, match="got the label 0; this generator takes none"):
+        plain.invert(squares / "0.png", recipe="w", label=0, **options)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import stylegan
 from stylegan.discriminator import minibatch_std
@@ -78,9 +79,11 @@ def test_labels_count(make_discriminator, targets):
         discriminator(targets, torch.zeros(4, 2))
 
 
-def test_gradient_of_r1_is_that_of_finite_differences(make_discriminator):
+@pytest.mark.parametrize("architecture", ["stylegan1", "stylegan2"])
+def test_gradient_of_r1_is_that_of_finite_differences(make_discriminator, architecture):
     """The penalty |dD/dx|^2 needs second derivatives of every layer."""
-    discriminator = make_discriminator(8, 4).double().requires_grad_(True)
+    discriminator = make_discriminator(8, 4, architecture=architecture)
+    discriminator.double().requires_grad_(True)
     image = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
 
     def penalty():
@@ -104,3 +107,52 @@ def test_gradient_of_r1_is_that_of_finite_differences(make_discriminator):
         slope = (values[0] - values[1]) / (2 * step.item())
         assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4, abs=1e-7)
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+# StyleGAN1 ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain(make_discriminator):
+    return make_discriminator(16, 4, architecture="stylegan1", c_dim=3).double()
+
+
+def test_stylegan1_in_plain_operations(plain):
+    """D_basic: no residuals, the He gain on every weight but the last, none on a bias."""
+    state = plain.state_dict()
+    kernel = torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]]).double() / 16
+    image = torch.randn(4, 3, 16, 16).double()
+
+    def conv(x, name, down=False):
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        scale = (2 / weight[0].numel()) ** 0.5
+        x = F.conv2d(x, weight * scale, padding=weight.shape[-1] // 2)
+        x = F.avg_pool2d(x, 2) if down else x
+        return F.leaky_relu(x + bias[:, None, None], 0.2)
+
+    x, found = conv(image, "b16.fromrgb"), []
+    for side in (16, 8):
+        x = conv(x, f"b{side}.conv0")
+        x = F.conv2d(x, kernel.expand(4, 1, 3, 3), padding=1, groups=4)
+        x = conv(x, f"b{side}.conv1", down=True)
+        found.append(x)
+    for got, expected in zip(plain.features(image), found, strict=True):
+        torch.testing.assert_close(got, expected)
+    x = conv(torch.cat([x, minibatch_std(x, 4)], 1), "b4.conv").flatten(1)
+    x = F.linear(x, state["b4.fc.weight"] * (2 / x.shape[1]) ** 0.5, state["b4.fc.bias"])
+    x = F.leaky_relu(x, 0.2)
+    scores = F.linear(x, state["b4.out.weight"] * 0.5, state["b4.out.bias"])
+    c = torch.eye(3).double()[[2, 0, 1, 1]]
+    expected = scores[range(4), [2, 0, 1, 1]][:, None]
+    torch.testing.assert_close(plain(image, c), expected)
+    with pytest.raises(ValueError, match="wants a label of length 3, got none"):
+        plain(image)
+
+
+def test_stylegan1_without_labels(make_discriminator, targets):
+    discriminator = make_discriminator(architecture="stylegan1")
+    names = {name.rpartition(".")[0] for name in discriminator.state_dict()}
+    blocks = {f"b{side}.conv{i}" for side in (8, 16, 32) for i in (0, 1)}
+    assert names == blocks | {"b32.fromrgb", "b4.conv", "b4.fc", "b4.out"}
+    assert discriminator(targets).shape == (4, 1)
+    assert [x.shape[-1] for x in discriminator.features(targets)] == [16, 8, 4]

@@ -1,25 +1,11 @@
 """Oracle: arrays that the original implementation computed, in tests/golden."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors import safe_open
+from containers import golden
 
 import stylegan
 from stylegan import files
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def golden(name):
-    """(config, state, arrays) of a golden file."""
-    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-        config = json.loads(file.metadata()["config"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    state = {key[6:]: x for key, x in tensors.items() if key.startswith("state/")}
-    return config, state, {key: x for key, x in tensors.items() if not key.startswith("state/")}
 
 
 def close(got, expected):

@@ -32,6 +32,8 @@ def picture(generator):
         {"c_dim": 3, "latent": 24},
         {"img_channels": 1, "conv_clamp": 1.5},
         {"channels": [9, 8, 7, 6]},
+        {"architecture": "stylegan1", "channels": [9, 8, 7, 6]},
+        {"architecture": "stylegan1", "fused_from": 16, "w_per_layer": True, "img_channels": 1},
     ],
 )
 def test_files_keep_everything(make_generator, tmp_path, options):
@@ -48,6 +50,26 @@ def test_files_keep_everything(make_generator, tmp_path, options):
     assert [p.name for p in tmp_path.iterdir()] == ["generator.safetensors"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"c_dim": 3, "conv_clamp": 256},
+        {"mbstd_group": 2, "downsampling": "mean", "mapping_layers": 0},
+        {"architecture": "stylegan1", "mapping_layers": 0},
+        {"architecture": "stylegan1", "mapping_layers": 0, "c_dim": 3, "img_channels": 1},
+    ],
+)
+def test_files_keep_everything_of_a_discriminator(make_discriminator, tmp_path, options):
+    discriminator = make_discriminator(**options)
+    path = tmp_path / "discriminator.safetensors"
+    stylegan.save(discriminator, path)
+    again = stylegan.load_discriminator(path)
+    assert again.config == discriminator.config
+    image = torch.randn(4, again.img_channels, 32, 32)
+    c = torch.eye(3)[[0, 1, 2, 0]] if again.config.c_dim else None
+    assert torch.equal(again(image, c), discriminator(image, c))
+
+
 def test_half_precision_is_another_generator(generator, tmp_path, saved):
     path = tmp_path / "half.safetensors"
     stylegan.save(generator, path, half=True)
@@ -56,6 +78,15 @@ def test_half_precision_is_another_generator(generator, tmp_path, saved):
     assert half.dtype == torch.float32
     assert half.fingerprint != generator.fingerprint
     torch.testing.assert_close(picture(half), picture(generator), atol=0.02, rtol=0)
+
+
+def test_half_precision_holds_every_number(make_generator, tmp_path):
+    generator = make_generator(8)
+    with torch.no_grad():
+        generator.mapping.fc1.bias[0] = 1e5
+    with pytest.raises(ValueError, match="mapping.fc1.bias has numbers above what float16 holds"):
+        stylegan.save(generator, tmp_path / "half.safetensors", half=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_fingerprint(generator):
@@ -126,10 +157,10 @@ def test_what_is_no_generator(generator, discriminator, tmp_path):
         stylegan.load(tmp_path)
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"GIF89a" + bytes(100))
-    with pytest.raises(ValueError, match="not a .safetensors file.*GIF89a.*this version reads"):
+    with pytest.raises(ValueError, match="is a picture, not a network; pass the file"):
         stylegan.load(path)
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="not a .safetensors file"):
+    with pytest.raises(ValueError, match="is empty; download or copy it again"):
         stylegan.load(path)
     stylegan.save(discriminator, path)
     with pytest.raises(ValueError, match="holds discriminator; expected a generator"):

@@ -1,0 +1,160 @@
+"""The configuration of a network: sizes from the shapes of its tensors, the rest as its file says.
+
+Tensors are named as ours: NVIDIA's names for StyleGAN2, ours for StyleGAN1 and StyleGAN3.
+"""
+
+import re
+
+from torch import Tensor
+
+from .pickles import Fault
+
+# What no shape tells of a StyleGAN3, with the release's defaults (NVlabs/stylegan3, config T).
+STYLEGAN3 = {
+    "num_critical": 2,
+    "first_cutoff": 2,
+    "first_stopband": 2**2.1,
+    "last_stopband_rel": 2**0.3,
+    "margin_size": 10,
+    "output_scale": 0.25,
+    "conv_clamp": 256,
+    "filter_size": 6,
+    "lrelu_upsampling": 2,
+    "use_radial_filters": False,
+}
+
+
+def kind(tensors: dict[str, Tensor]) -> tuple[str, str] | None:
+    """("generator" or "discriminator", architecture) of tensors with our names, None of others."""
+    if "synthesis.b4.const" in tensors:
+        return "generator", "stylegan2"
+    if "synthesis.layer0.const" in tensors:
+        return "generator", "stylegan1"
+    if "synthesis.input.freqs" in tensors:
+        return "generator", "stylegan3"
+    if "b4.out.weight" in tensors:
+        residual = any(".skip." in name for name in tensors)
+        return "discriminator", "stylegan2" if residual else "stylegan1"
+    return None
+
+
+def describe(tensors: dict[str, Tensor], stored: dict) -> dict:
+    """The configuration of a network, of numbers, strings and lists.
+
+    stored: what its file says beyond shapes. Raises Fault for what no network here can be, and
+    KeyError with the name of a tensor that is missing.
+    """
+    network, architecture = kind(tensors) or ("", "")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if network == "discriminator":
+        return _discriminator(architecture, shapes, stored)
+    about = {"stylegan1": _stylegan1, "stylegan2": _stylegan2, "stylegan3": _stylegan3}
+    if architecture not in about:
+        raise Fault("holds no StyleGAN that this version knows")
+    kept = {"w_avg_computed": True} if stored.get("w_avg_computed") else {}
+    return {
+        "architecture": architecture,
+        **_mapping(shapes),
+        **about[architecture](shapes, stored),
+        **kept,
+    }
+
+
+def _mapping(shapes: dict[str, tuple]) -> dict:
+    labels = "mapping.embed.weight" in shapes
+    w_dim = shapes["mapping.w_avg"][-1]
+    # z enters the first layer, beside the embedded label; without layers it is w.
+    first = shapes["mapping.fc0.weight"][1] if "mapping.fc0.weight" in shapes else w_dim
+    return {
+        "z_dim": first - w_dim if labels else first,
+        "c_dim": shapes["mapping.embed.weight"][1] if labels else 0,
+        "w_dim": w_dim,
+        "mapping_layers": _count(shapes, r"mapping\.fc\d+\.weight"),
+    }
+
+
+def _stylegan1(shapes: dict[str, tuple], stored: dict) -> dict:
+    blocks = _count(shapes, r"synthesis\.layer\d+\.bias") // 2
+    return {
+        "img_resolution": 4 * 2 ** (blocks - 1),
+        "img_channels": shapes["synthesis.torgb.weight"][0],
+        "channels": [shapes[f"synthesis.layer{2 * i + 1}.weight"][0] for i in range(blocks)],
+        "fused_from": stored.get("fused_from", 128),
+        "w_per_layer": len(shapes["mapping.w_avg"]) == 2,
+    }
+
+
+def _stylegan2(shapes: dict[str, tuple], stored: dict) -> dict:
+    if any(".skip." in name for name in shapes):
+        raise Fault(
+            'holds a generator with residual skips (architecture "resnet"); only "skip" is known'
+        )
+    sides = _sides(shapes, "synthesis.")
+    return {
+        "img_resolution": sides[-1],
+        "img_channels": shapes[f"synthesis.b{sides[-1]}.torgb.weight"][0],
+        "channels": [shapes[f"synthesis.b{side}.conv1.weight"][0] for side in sides],
+        "conv_clamp": _clamp(stored),
+    }
+
+
+def _stylegan3(shapes: dict[str, tuple], stored: dict) -> dict:
+    layers = _count(shapes, r"synthesis\.L\d+\.weight")
+    weights = [shapes[f"synthesis.L{index}.weight"] for index in range(layers)]
+    if "img_resolution" not in stored:
+        raise Fault("does not say img_resolution, which no shape of a StyleGAN3 tells")
+    return {
+        **{key: stored.get(key, value) for key, value in STYLEGAN3.items()},
+        "img_resolution": stored["img_resolution"],
+        "img_channels": weights[-1][0],
+        "channels": [weight[0] for weight in weights],
+        "conv_kernel": weights[0][-1],
+        # The toRGB layer comes on top of them.
+        "num_layers": layers - 1,
+    }
+
+
+def _discriminator(architecture: str, shapes: dict[str, tuple], stored: dict) -> dict:
+    sides = _sides(shapes, "")
+    mapped = "mapping.embed.weight" in shapes
+    width, inputs = shapes["b4.conv.weight"][:2]
+    if inputs != width + 1:
+        raise Fault(
+            f"holds a discriminator whose last convolution takes {inputs} channels; expected "
+            f"{width}, and one of minibatch statistics"
+        )
+    outputs = shapes["b4.out.weight"][0]
+    if architecture == "stylegan2" and not mapped and outputs != 1:
+        raise Fault(
+            f"holds a discriminator with an output for each of {outputs} labels; this version "
+            "reads those of StyleGAN2-ADA, which project them"
+        )
+    labels = shapes["mapping.embed.weight"][1] if mapped else 0 if outputs == 1 else outputs
+    known = ("mbstd_group", "downsampling")
+    return {
+        "architecture": architecture,
+        "conv_clamp": _clamp(stored),
+        **{key: stored[key] for key in known if key in stored},
+        "img_resolution": sides[-1],
+        "img_channels": shapes[f"b{sides[-1]}.fromrgb.weight"][1],
+        "channels": (width, *(shapes[f"b{side}.conv0.weight"][0] for side in sides[1:])),
+        "c_dim": labels,
+        "mapping_layers": _count(shapes, r"mapping\.fc\d+\.weight"),
+    }
+
+
+def _sides(shapes: dict[str, tuple], prefix: str) -> list[int]:
+    found = (re.match(re.escape(prefix) + r"b(\d{1,6})\.", name) for name in shapes)
+    sides = sorted({int(match[1]) for match in found if match})
+    if sides != [4 * 2**index for index in range(len(sides))]:
+        raise Fault(f"has blocks of {sides} pixels; expected 4, 8, 16 and so on")
+    return sides
+
+
+def _count(shapes: dict[str, tuple], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in shapes)
+
+
+def _clamp(stored: dict) -> float | None:
+    """conv_clamp, which no shape tells, from our configuration or from NVIDIA's nested one."""
+    return stored.get("synthesis_kwargs", stored).get("conv_clamp")

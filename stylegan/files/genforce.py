@@ -1,0 +1,138 @@
+"""Checkpoints of genforce (StyleGAN1 and StyleGAN2), and IDInvert's StyleGAN1 generators."""
+
+import re
+
+import torch
+from torch import Tensor
+
+from .configs import describe
+from .translation import blocks, count, gain_before, is_state, nothing_left
+
+NAME = "genforce's StyleGAN (.pth)"
+
+
+def find(tree: object) -> dict[str, dict]:
+    """The networks in a tree: {"generator": state}. Its discriminators are not read."""
+    if not isinstance(tree, dict):
+        return {}
+    # Its training checkpoints keep the networks one level deeper.
+    inner = tree.get("models", tree)
+    states = (inner.get("generator_smooth"), inner.get("generator"), inner)
+    found = [state for state in states if _is_generator(state)]
+    return {"generator": found[0]} if found else {}
+
+
+def read(found: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
+    """(config, tensors) of what `find` found."""
+    if "synthesis.early_layer.const" in found:
+        tensors = _stylegan2(dict(found))
+        return describe(tensors, {}), tensors
+    left, fused_from = _plain_names(found)
+    tensors = _stylegan1(left)
+    return describe(tensors, {"fused_from": fused_from}), tensors
+
+
+def _is_generator(state: object) -> bool:
+    # "truncation" may be missing from a state, "mapping" may not.
+    return (
+        is_state(state)
+        and any(name.startswith("mapping.dense0.") for name in state)
+        and any(name.startswith("synthesis.layer0.") for name in state)
+    )
+
+
+def _stylegan2(left: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {
+        "mapping.w_avg": left.pop("truncation.w_avg"),
+        "synthesis.b4.const": left.pop("synthesis.early_layer.const")[0],
+    }
+    for index in range(count(left, r"mapping\.dense\d+\.weight")):
+        for part in ("weight", "bias"):
+            tensors[f"mapping.fc{index}.{part}"] = left.pop(f"mapping.dense{index}.{part}")
+    for index, side in enumerate(blocks(count(left, r"synthesis\.output\d+\.bias"))):
+        ours = f"synthesis.b{side}"
+        names = {f"{ours}.conv1": f"layer{2 * index}", f"{ours}.torgb": f"output{index}"}
+        if index:
+            names[f"{ours}.conv0"] = f"layer{2 * index - 1}"
+        for our, their in names.items():
+            _modulated(left, f"synthesis.{their}", our, tensors)
+            if not our.endswith("torgb"):
+                noise = left.pop(f"synthesis.{their}.noise")
+                tensors[f"{our}.noise_const"] = noise.reshape(side, side)
+                strength = left.pop(f"synthesis.{their}.noise_strength")
+                tensors[f"{our}.noise_strength"] = strength.reshape([])
+        if index:
+            # Convolved and correlated there the other way round.
+            tensors[f"{ours}.conv0.weight"] = tensors[f"{ours}.conv0.weight"].flip(2, 3)
+    nothing_left(left, r".*\.kernel|.*\blod|truncation\.\w+", "genforce's StyleGAN2")
+    return tensors
+
+
+def _modulated(left: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
+    for part in ("weight", "bias"):
+        tensors[f"{ours}.{part}"] = left.pop(f"{theirs}.{part}")
+    tensors[f"{ours}.affine.weight"] = left.pop(f"{theirs}.style.weight")
+    tensors[f"{ours}.affine.bias"] = left.pop(f"{theirs}.style.bias") + 1
+
+
+def _stylegan1(left: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {"synthesis.layer0.const": left.pop("synthesis.layer0.const")[0]}
+    layers = count(left, r"mapping\.dense\d+\.weight")
+    for index in range(layers):
+        tensors[f"mapping.fc{index}.weight"] = left.pop(f"mapping.dense{index}.weight")
+        bias = left.pop(f"mapping.dense{index}.bias")
+        tensors[f"mapping.fc{index}.bias"] = gain_before(bias)
+    sides = blocks(count(left, r"synthesis\.output\d+\.weight"))
+    for index in range(2 * len(sides)):
+        side, theirs = sides[index // 2], f"synthesis.layer{index}"
+        names = {"bias": "bias", "noise_strength": "apply_noise.weight"}
+        names |= {"affine.weight": "style.weight", "affine.bias": "style.bias"}
+        if index:
+            names["weight"] = "weight"
+        for ours, their in names.items():
+            tensors[f"{theirs}.{ours}"] = left.pop(f"{theirs}.{their}")
+        noise = left.pop(f"{theirs}.apply_noise.noise")
+        tensors[f"{theirs}.noise_const"] = noise.reshape(side, side)
+    for part in ("weight", "bias"):
+        name = f"synthesis.output{len(sides) - 1}.{part}"
+        tensors[f"synthesis.torgb.{part}"] = left.pop(name)
+    inputs = 2 * len(sides)
+    w_dim = tensors["synthesis.layer0.affine.weight"].shape[1]
+    per_layer = tensors[f"mapping.fc{layers - 1}.weight"].shape[0] == inputs * w_dim
+    mean = left.pop("truncation.w_avg")
+    tensors["mapping.w_avg"] = mean_per_layer(mean, inputs, w_dim) if per_layer else mean
+    # Smaller toRGB layers served progressive growing.
+    ignored = r".*\.kernel|.*\blod|truncation\.\w+|synthesis\.output\d+\..*|.*\.scale"
+    nothing_left(left, ignored, "genforce's StyleGAN1")
+    return tensors
+
+
+def mean_per_layer(mean: Tensor, inputs: int, w_dim: int) -> Tensor:
+    """The mean w of generators with a w of its own per layer, (inputs, w_dim), from any layout."""
+    if mean.numel() == w_dim:
+        return mean.reshape(1, w_dim).repeat(inputs, 1)
+    return mean.reshape(inputs, w_dim)
+
+
+def _plain_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    """(IDInvert's StyleGAN1 with genforce's names, side from which up-convolutions are fused)."""
+    shorter = [
+        (r"layer0\.first_layer$", "layer0.const"),
+        (r"\.epilogue\.", "."),
+        (r"\.style_mod\.dense\.", ".style."),
+        (r"\.(fc|conv)\.weight$", ".weight"),
+        (r"\.wscale\.bias$", ".bias"),
+    ]
+    renamed, fused_from = {}, 128
+    if any(".epilogue." in name for name in state):
+        fused = [i for i in range(2, 2 * 12, 2) if f"synthesis.layer{i}.weight" in state]
+        # Convolutions that are not fused are called layer2.conv there.
+        layers = 2 * count(state, r"synthesis\.output\d+\.(conv\.)?weight")
+        fused_from = 4 * 2 ** ((fused[0] if fused else layers) // 2)
+    for name, x in state.items():
+        for pattern, plain in shorter:
+            name = re.sub(pattern, plain, name)
+        if re.fullmatch(r"synthesis\.layer\d+\.weight", name) and x.shape[2:] != (3, 3):
+            x = x.permute(3, 2, 0, 1)  # fused ones are (k, k, in, out) there
+        renamed[name] = torch.as_tensor(x)
+    return renamed, fused_from

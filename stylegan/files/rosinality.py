@@ -1,0 +1,141 @@
+"""Checkpoints of rosinality/stylegan2-pytorch, and the generators inside pSp and e4e encoders."""
+
+import torch
+from torch import Tensor
+
+from ..mapping import Mapping
+from .configs import describe
+from .translation import blocks, count, is_state, nothing_left, prefixed
+
+NAME = "rosinality's StyleGAN2 (.pt)"
+SAMPLES = 10_000
+
+
+def find(tree: object) -> dict[str, dict]:
+    """The networks in a tree: {"generator": .., "discriminator": ..}, as `read` takes them."""
+    if not isinstance(tree, dict):
+        return {}
+    found = {}
+    mean = tree.get("latent_avg")
+    for key in ("g_ema", "g"):
+        if _is_generator(tree.get(key)) and not found:
+            found["generator"] = {"state": tree[key], "mean": mean}
+    if _is_discriminator(tree.get("d")):
+        found["discriminator"] = {"state": tree["d"]}
+    encoder = tree.get("state_dict")
+    if is_state(encoder) and _is_generator(prefixed(encoder, "decoder.")):
+        found["generator"] = {"state": prefixed(encoder, "decoder."), "mean": mean}
+    if _is_generator(tree):
+        found["generator"] = {"state": tree, "mean": None}
+    if _is_discriminator(tree):
+        found["discriminator"] = {"state": tree}
+    return found
+
+
+def read(found: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
+    """(config, tensors) of what `find` found."""
+    if network == "discriminator":
+        tensors = _discriminator(dict(found["state"]))
+        return describe(tensors, {}), tensors
+    tensors = _generator(dict(found["state"]))
+    mean = found["mean"]
+    if mean is None:
+        tensors["mapping.w_avg"] = mean_w(tensors)
+    else:
+        # Encoders keep it once per style input.
+        tensors["mapping.w_avg"] = mean.reshape(-1, mean.shape[-1])[0]
+    return describe(tensors, {"w_avg_computed": mean is None}), tensors
+
+
+def mean_w(tensors: dict[str, Tensor]) -> Tensor:
+    """The mean (w_dim,) of f(z) over 10,000 z of a fixed seed, for files that do not hold it."""
+    layers = count(tensors, r"mapping\.fc\d+\.weight")
+    w_dim, z_dim = tensors["mapping.fc0.weight"].shape
+    # In float64 the mean is the same to the last digit of float32 on every machine, and so is the
+    # fingerprint.
+    mapping = Mapping(z_dim, 0, w_dim, layers).double()
+    state = prefixed(tensors, "mapping.")
+    mapping.load_state_dict({"w_avg": torch.zeros(w_dim)} | state)
+    source, total = torch.Generator().manual_seed(0), 0.0
+    with torch.no_grad():
+        for _ in range(10):
+            z = torch.randn(SAMPLES // 10, z_dim, dtype=torch.float64, generator=source)
+            total = total + mapping(z).sum(0)
+    return (total / SAMPLES).float()
+
+
+def _is_generator(state: object) -> bool:
+    return is_state(state) and "conv1.conv.modulation.weight" in state and "input.input" in state
+
+
+def _is_discriminator(state: object) -> bool:
+    return is_state(state) and "final_linear.1.weight" in state and "convs.0.0.weight" in state
+
+
+def _generator(left: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {"synthesis.b4.const": left.pop("input.input")[0]}
+    for index in range(count(left, r"style\.\d+\.weight")):
+        for part in ("weight", "bias"):
+            # style.0 is the normalisation of z
+            tensors[f"mapping.fc{index}.{part}"] = left.pop(f"style.{index + 1}.{part}")
+    for index, side in enumerate(blocks(1 + count(left, r"to_rgbs\.\d+\.bias"))):
+        ours = f"synthesis.b{side}"
+        if index == 0:
+            _convolution(left, "conv1", f"{ours}.conv1", 0, side, tensors)
+            _to_rgb(left, "to_rgb1", f"{ours}.torgb", tensors)
+            continue
+        first = 2 * index - 2
+        _convolution(left, f"convs.{first}", f"{ours}.conv0", first + 1, side, tensors)
+        _convolution(left, f"convs.{first + 1}", f"{ours}.conv1", first + 2, side, tensors)
+        _to_rgb(left, f"to_rgbs.{index - 1}", f"{ours}.torgb", tensors)
+    nothing_left(left, r".*\.kernel", "rosinality's generator")
+    return tensors
+
+
+def _convolution(
+    left: dict[str, Tensor], theirs: str, ours: str, noise: int, side: int, tensors: dict
+) -> None:
+    _modulation(left, theirs, ours, tensors)
+    tensors[f"{ours}.bias"] = left.pop(f"{theirs}.activate.bias").flatten()
+    tensors[f"{ours}.noise_strength"] = left.pop(f"{theirs}.noise.weight").reshape([])
+    constant = left.pop(f"noises.noise_{noise}", None)
+    if constant is None:
+        # Files of before the repository had constant noise: any will do, the same every time.
+        source = torch.Generator().manual_seed(noise)
+        constant = torch.randn(side, side, generator=source)
+    tensors[f"{ours}.noise_const"] = constant.reshape(side, side)
+
+
+def _to_rgb(left: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
+    _modulation(left, theirs, ours, tensors)
+    tensors[f"{ours}.bias"] = left.pop(f"{theirs}.bias").flatten()
+
+
+def _modulation(left: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
+    tensors[f"{ours}.weight"] = left.pop(f"{theirs}.conv.weight")[0]
+    for part in ("weight", "bias"):
+        tensors[f"{ours}.affine.{part}"] = left.pop(f"{theirs}.conv.modulation.{part}")
+
+
+def _discriminator(left: dict[str, Tensor]) -> dict[str, Tensor]:
+    sides = blocks(1 + count(left, r"convs\.\d+\.skip\.1\.weight"))
+    names = {
+        f"b{sides[-1]}.fromrgb.weight": "convs.0.0.weight",
+        f"b{sides[-1]}.fromrgb.bias": "convs.0.1.bias",
+        "b4.conv.weight": "final_conv.0.weight",
+        "b4.conv.bias": "final_conv.1.bias",
+    }
+    for index, side in enumerate(reversed(sides[1:]), start=1):
+        names |= {
+            f"b{side}.conv0.weight": f"convs.{index}.conv1.0.weight",
+            f"b{side}.conv0.bias": f"convs.{index}.conv1.1.bias",
+            f"b{side}.conv1.weight": f"convs.{index}.conv2.1.weight",
+            f"b{side}.conv1.bias": f"convs.{index}.conv2.2.bias",
+            f"b{side}.skip.weight": f"convs.{index}.skip.1.weight",
+        }
+    for index, ours in enumerate(("b4.fc", "b4.out")):
+        for part in ("weight", "bias"):
+            names[f"{ours}.{part}"] = f"final_linear.{index}.{part}"
+    tensors = {ours: left.pop(theirs) for ours, theirs in names.items()}
+    nothing_left(left, r".*\.kernel", "rosinality's discriminator")
+    return tensors

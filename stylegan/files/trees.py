@@ -1,0 +1,83 @@
+"""What has been read is a tree of plain values: no circles, no bombs, nothing unfinished."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .pickles import Fault, Network, shown
+
+DEEPEST = 200
+TOO_DEEP = f"is no network: it is nested more than {DEEPEST} deep"
+MOST_VALUES = 5_000_000
+"""Values of the tree, a value in two places counted twice."""
+MOST_COPIES = 4
+"""Bytes of all tensors, counted likewise, per byte of the file."""
+LEAVES = (
+    *(set, str, int, float, bool, type(None), bytearray, memoryview),
+    *(Tensor, np.ndarray, np.generic, np.dtype, torch.dtype),
+)
+
+
+def check(tree: object, size: int) -> None:
+    """Raise Fault where code that walks the tree of a file of `size` bytes could hang or overflow.
+
+    A walk of its own stack: children first, each value once.
+    """
+    depths: dict[int, int] = {}
+    values: dict[int, int] = {}
+    weights: dict[int, int] = {}
+    opened: set[int] = set()
+    pending = [(tree, False)]
+    while pending:
+        node, leaving = pending.pop()
+        key = id(node)
+        if not leaving:
+            if key in opened:
+                raise Fault("is no network: a value that contains itself")
+            if key in depths:
+                continue
+            opened.add(key)
+            if len(opened) > DEEPEST:
+                raise Fault(TOO_DEEP)
+            pending.append((node, True))
+            pending.extend((child, False) for child in _children(node))
+            continue
+        children = [id(child) for child in _children(node)]
+        depths[key] = 1 + max((depths[child] for child in children), default=0)
+        values[key] = 1 + sum(values[child] for child in children)
+        weights[key] = _bytes(node) + sum(weights[child] for child in children)
+        if depths[key] > DEEPEST:
+            raise Fault(TOO_DEEP)
+        if values[key] > MOST_VALUES or weights[key] > MOST_COPIES * size:
+            raise Fault("is no network: it holds the same values again and again")
+        opened.discard(key)
+
+
+def describe(tree: object) -> str:
+    """What a tree is, for a message."""
+    if isinstance(tree, dict):
+        return f"a dict with the keys {', '.join(map(shown, list(tree)[:8]))}"
+    if isinstance(tree, list | tuple):
+        return f"a {type(tree).__name__} of {len(tree)} values"
+    if isinstance(tree, Tensor | np.ndarray):
+        return f"an array of shape {tuple(tree.shape)}"
+    return shown(tree.name) if isinstance(tree, Network) else f"a {type(tree).__name__}"
+
+
+def _children(node: object) -> Iterable[object]:
+    if isinstance(node, Network):
+        return (node.state,)
+    if isinstance(node, dict):
+        return node.values()
+    if isinstance(node, list | tuple):
+        return node
+    if isinstance(node, LEAVES):
+        return ()
+    name = getattr(node, "name", type(node).__name__)
+    raise Fault(f"is no network: it holds {shown(name)} as a value")
+
+
+def _bytes(node: object) -> int:
+    return node.nbytes if isinstance(node, Tensor | np.ndarray) else 0

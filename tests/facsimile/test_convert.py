@@ -1,0 +1,104 @@
+"""`facsimile convert` and `facsimile info`, on files of other programs."""
+
+import pytest
+import torch
+from containers import rosinality_discriminator, write_rosinality
+
+import checkpoints
+import stylegan
+from facsimile.cli import main
+
+
+def command(*args):
+    with pytest.raises(SystemExit) as left:
+        main([str(arg) for arg in args])
+    return left.value.code
+
+
+@pytest.fixture
+def file(tmp_path):
+    """(a rosinality file without discriminator, the generator in it)"""
+    path = tmp_path / "generator.pt"
+    write_rosinality(path, discriminator=False)
+    return path, stylegan.load(path)
+
+
+def test_convert(file, tmp_path, capsys):
+    path, generator = file
+    out = tmp_path / "new" / "generator.safetensors"
+    assert command("convert", path, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert f"{out}\n" in said
+    assert generator.fingerprint in said
+    assert stylegan.load(out).fingerprint == generator.fingerprint
+    assert [x.name for x in out.parent.iterdir()] == [out.name]
+    half = tmp_path / "half.safetensors"
+    assert command("convert", out, "--out", half, "--half") == 0
+    assert half.stat().st_size < 0.6 * out.stat().st_size
+    assert stylegan.load(half).fingerprint in capsys.readouterr().out
+
+
+def test_info(file, tmp_path, capsys, make_discriminator):
+    path, generator = file
+    assert command("info", path) == 0
+    said = capsys.readouterr().out
+    assert "generator, stylegan2" in said
+    assert "32 px, 3 channels" in said
+    assert "z 64, w 64, 8 style inputs" in said
+    assert f"{sum(x.numel() for x in generator.parameters()):,}" in said
+    assert "none, here or beside it" in said
+    assert generator.fingerprint in said
+    assert "mean w" not in said
+    write_rosinality(path, trained=True, discriminator=False)
+    assert command("info", path) == 0
+    assert "computed from 10,000 samples" in capsys.readouterr().out
+    stylegan.save(make_discriminator(16, img_channels=1), tmp_path / "other.safetensors")
+    assert command("info", tmp_path / "other.safetensors") == 0
+    said = capsys.readouterr().out
+    assert "discriminator, stylegan2" in said
+    assert "16 px, 1 channels" in said
+
+
+def test_the_input_is_not_overwritten(file, tmp_path, capsys):
+    path, _ = file
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(path)
+    before = path.read_bytes()
+    assert command("convert", path, "--out", path) == 2
+    assert "must end in .safetensors" in capsys.readouterr().err
+    assert command("convert", path, "--out", link) == 2
+    assert "itself; choose another name" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_wrong_files_are_status_2_with_a_sentence(file, tmp_path, capsys):
+    path, _ = file
+    out = tmp_path / "out.safetensors"
+    assert command("convert", path, "--out", out, "--network", "discriminator") == 2
+    assert "holds a generator only; expected a discriminator" in capsys.readouterr().err
+    assert command("convert", tmp_path / "none.pkl", "--out", out) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_discriminator_in_the_same_file(file, tmp_path, capsys):
+    path, _ = file
+    write_rosinality(path)
+    assert command("info", path) == 0
+    assert "there, stylegan2" in capsys.readouterr().out
+    assert checkpoints.find(path).discriminator.img_resolution == 32
+    out = tmp_path / "discriminator.safetensors"
+    assert command("convert", path, "--out", out, "--network", "discriminator") == 0
+    assert f"{path} holds a generator too: --network generator" in capsys.readouterr().out
+    assert stylegan.load_discriminator(out).img_resolution == 32
+
+
+def test_an_unknown_discriminator_does_not_stand_in_the_way(file, capsys):
+    path, generator = file
+    saved = torch.load(path, weights_only=True)
+    torch.save(saved | {"d": rosinality_discriminator() | {"more": torch.ones(1)}}, path)
+    found = checkpoints.find(path)
+    assert found.discriminator is None
+    assert found.generator.fingerprint == generator.fingerprint
+    assert command("info", path) == 0
+    assert "in the file, of a kind that is not read" in capsys.readouterr().out
