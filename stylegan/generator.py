@@ -256,9 +256,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
     no generator.
     """
     config, tensors = files.read(path, "generator")
-    with _Unfilled():
-        generator = Generator(config)
-    _fill(generator, tensors, path)
+    generator = _build(lambda: Generator(config), tensors, path)
     generator.path = Path(path)
     return freeze(generator).to(device)
 
@@ -268,9 +266,7 @@ def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> 
     config, tensors = files.read(path, "discriminator")
     known = DiscriminatorConfig.__dataclass_fields__
     config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in known})
-    with _Unfilled():
-        network = Discriminator(config)
-    _fill(network, tensors, path)
+    network = _build(lambda: Discriminator(config), tensors, path)
     return freeze(network).to(device)
 
 
@@ -289,6 +285,20 @@ class _Unfilled(TorchFunctionMode):
         if function is torch.Tensor.div and args[0].ndim and not any(args[0].stride()):
             return args[0]
         return function(*args, **(kwargs or {}))
+
+
+def _build(
+    make: Callable[[], nn.Module], tensors: dict[str, Tensor], path: str | Path
+) -> nn.Module:
+    """The network that `make` constructs, with these tensors; ValueError where none comes of it."""
+    try:
+        with _Unfilled():
+            network = make()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        # The settings are the file's, and may be anything.
+        raise ValueError(f"{path} describes a network that cannot be built: {error}") from error
+    _fill(network, tensors, path)
+    return network
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
