@@ -26,10 +26,13 @@ def _generator(
     architecture="stylegan2",
     w_per_layer=False,
     fused_from=128,
+    layers=4,
+    radial=False,
 ):
     """Random weights, and nothing at its neutral value: biases, noise strengths and w_avg count.
 
-    architecture: "stylegan1" has no conv_clamp; w_per_layer and fused_from are of StyleGAN1 alone.
+    architecture: "stylegan1" has no conv_clamp; w_per_layer and fused_from are of StyleGAN1 alone,
+    layers before toRGB and radial (configuration R instead of T) of StyleGAN3.
     """
     blocks = side.bit_length() - 2
     config = {
@@ -46,6 +49,22 @@ def _generator(
         config |= {"w_per_layer": w_per_layer, "fused_from": fused_from}
     else:
         config |= {"conv_clamp": conv_clamp}
+    if architecture == "stylegan3":
+        widths = channels or [width] * layers
+        config |= {
+            "channels": [*widths, img_channels],
+            "num_layers": len(widths),
+            "num_critical": 2,
+            "first_cutoff": 2,
+            "first_stopband": 2**2.1,
+            "last_stopband_rel": 2**0.3,
+            "margin_size": 10,
+            "output_scale": 0.25,
+            "filter_size": 6,
+            "lrelu_upsampling": 2,
+            "conv_kernel": 1 if radial else 3,
+            "use_radial_filters": radial,
+        }
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         generator = freeze(Generator(config))
@@ -58,6 +77,9 @@ def _generator(
                 weight.add_(size * torch.randn(weight.shape))
             elif name.endswith("torgb.weight"):
                 weight.mul_(0.3)
+        for name, buffer in generator.named_buffers():
+            if name.endswith("magnitude_ema"):
+                buffer.copy_(0.3 + 0.4 * torch.rand([]))
         z = torch.randn(1000, latent)
         c = torch.eye(c_dim)[torch.arange(1000) % c_dim] if c_dim else None
         generator.mapping.w_avg.copy_(generator.mapping(z, c).mean(0))

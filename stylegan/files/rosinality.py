@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from stylegan.mapping import Mapping
-
+from ..mapping import Mapping
 from .configs import describe
 from .translation import blocks, count, is_state, nothing_left, prefixed
 
