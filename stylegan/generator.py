@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -256,9 +257,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
     no generator.
     """
     config, tensors = files.read(path, "generator")
-    with _Unfilled():
-        generator = Generator(config)
-    _fill(generator, tensors, path)
+    generator = _build(lambda: Generator(config), tensors, path)
     generator.path = Path(path)
     return freeze(generator).to(device)
 
@@ -268,9 +267,7 @@ def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> 
     config, tensors = files.read(path, "discriminator")
     known = DiscriminatorConfig.__dataclass_fields__
     config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in known})
-    with _Unfilled():
-        network = Discriminator(config)
-    _fill(network, tensors, path)
+    network = _build(lambda: Discriminator(config), tensors, path)
     return freeze(network).to(device)
 
 
@@ -291,6 +288,20 @@ class _Unfilled(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def _build(
+    make: Callable[[], nn.Module], tensors: dict[str, Tensor], path: str | Path
+) -> nn.Module:
+    """The network that `make` constructs, with these tensors; ValueError where none comes of it."""
+    try:
+        with _Unfilled():
+            network = make()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        # The settings are the file's, and may be anything.
+        raise ValueError(f"{path} describes a network that cannot be built: {error}") from error
+    _fill(network, tensors, path)
+    return network
+
+
 def _fill(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
     """Put the tensors into a network, in float32; filters a file may leave out.
 
@@ -308,8 +319,17 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> N
             f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {wrong[:3]}"
         )
     for name, tensor in given.items():
-        # A copy: readers give views of the file, which may change under a network that lives on.
-        own[name].data = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        own[name].data = _copy(tensor)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """In float32, and always a copy: readers give views of a file, which may change or end."""
+    copy = torch.empty(tensor.shape)
+    if tensor.dtype == torch.float32:
+        # NumPy copies in one thread: on a busy machine PyTorch's wait for each other far longer.
+        np.copyto(copy.numpy(), tensor.detach().numpy())
+        return copy
+    return copy.copy_(tensor.detach())
 
 
 def freeze(network: nn.Module) -> nn.Module:

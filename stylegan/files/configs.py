@@ -7,7 +7,7 @@ import re
 
 from torch import Tensor
 
-from .pickles import Fault
+from .pickles import Fault, shown
 
 # What no shape tells of a StyleGAN3, with the release's defaults (NVlabs/stylegan3, config T).
 STYLEGAN3 = {
@@ -157,4 +157,7 @@ def _count(shapes: dict[str, tuple], pattern: str) -> int:
 
 def _clamp(stored: dict) -> float | None:
     """conv_clamp, which no shape tells, from our configuration or from NVIDIA's nested one."""
-    return stored.get("synthesis_kwargs", stored).get("conv_clamp")
+    clamp = stored.get("synthesis_kwargs", stored).get("conv_clamp")
+    if clamp is not None and type(clamp) not in (int, float):
+        raise Fault(f"has the conv_clamp {shown(clamp)}; expected a number")
+    return clamp

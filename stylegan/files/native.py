@@ -57,9 +57,24 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, tensors
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is no .safetensors file, or a damaged .safetensors file ({error}); "
-            "copy or download it again"
+            f"{path} is no .safetensors file, or a damaged .safetensors file "
+            f"({error}{_cut_short(path)}); copy or download it again"
         ) from error
+
+
+def _cut_short(path: Path) -> str:
+    """How much of a file is there, where its header says that there is more."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        whole = 8 + int.from_bytes(file.read(8), "little")
+        header = file.read(whole - 8) if whole <= size else b""
+    try:
+        entries = json.loads(header or "{}").items()
+        whole += max((x["data_offsets"][1] for k, x in entries if k != "__metadata__"), default=0)
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return ""
+    return f"; cut short, {size:,} of {whole:,} bytes are there" if size < whole else ""
 
 
 def kinds(path: Path) -> tuple[str, ...]:

@@ -61,3 +61,25 @@ def test_a_huge_claim_takes_no_memory(generator, tmp_path):
     stylegan.files.write(path, "generator", {}, state)
     with pytest.raises(ValueError, match="of another shape"):
         stylegan.load(path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("conv_clamp", "much"),
+        ("filter_size", 10**9),
+        ("num_critical", None),
+        ("img_resolution", 2**40),
+        ("first_cutoff", 0),
+        ("margin_size", "wide"),
+    ],
+)
+def test_settings_of_a_file_are_not_trusted(tmp_path, setting, value):
+    path = tmp_path / "generator.safetensors"
+    name = "stylegan2_generator" if setting == "conv_clamp" else "stylegan3_t_generator"
+    containers.write_nvidia(path, name)
+    config, tensors = stylegan.files.read(path, "generator")
+    tensors = {name: x.clone() for name, x in tensors.items()}
+    stylegan.files.write(path, "generator", config | {setting: value}, tensors)
+    with pytest.raises(ValueError, match=str(path)):
+        stylegan.load(path)
