@@ -23,14 +23,14 @@ def synthesize(generator: Generator, ws: Tensor) -> Tensor:
     synthesis = generator.synthesis
     x = synthesis.b4.const[None].repeat(len(ws), 1, 1, 1)
     image = None
-    for name, layer, style, noise, _ in synthesis.layers:
-        s = layer.affine(ws[:, style])
-        if noise is not None:
-            x = conv_layer(layer, x, s)
+    for layer in synthesis.layers:
+        style = layer.affine(ws[:, layer.style])
+        if layer.noise is not None:
+            x = conv_layer(layer.module, x, style)
             continue
-        y = to_rgb(layer, x, s)
+        y = to_rgb(layer.module, x, style)
         if image is not None:
-            kernel = getattr(synthesis, name.split(".")[0]).resample_filter
+            kernel = getattr(synthesis, layer.name.split(".")[0]).resample_filter
             size = len(kernel)
             y = y + upfirdn(image, kernel, up=2, padding=((size + 1) // 2, (size - 2) // 2))
         image = y

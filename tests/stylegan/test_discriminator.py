@@ -79,9 +79,11 @@ def test_labels_count(make_discriminator, targets):
         discriminator(targets, torch.zeros(4, 2))
 
 
-def test_gradient_of_r1_is_that_of_finite_differences(make_discriminator):
+@pytest.mark.parametrize("architecture", ["stylegan1", "stylegan2"])
+def test_gradient_of_r1_is_that_of_finite_differences(make_discriminator, architecture):
     """The penalty |dD/dx|^2 needs second derivatives of every layer."""
-    discriminator = make_discriminator(8, 4).double().requires_grad_(True)
+    discriminator = make_discriminator(8, 4, architecture=architecture)
+    discriminator.double().requires_grad_(True)
     image = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
 
     def penalty():

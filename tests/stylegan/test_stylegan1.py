@@ -263,6 +263,23 @@ def test_gradient_of_the_noise(small):
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
 
+@pytest.mark.parametrize("name", ["layer1.weight", "layer2.weight", "layer4.noise_strength"])
+def test_gradient_of_a_weight(make_generator, name):
+    """Training a generator: what is kept of a frozen weight is then part of the graph."""
+    generator = make_generator(16, 3, 4, architecture="stylegan1", fused_from=16).double()
+    ws = generator.map(torch.randn(2, 4).double())
+    weight = generator.synthesis.get_parameter(name).requires_grad_()
+    (gradient,) = torch.autograd.grad(generator.synthesize(ws).square().sum(), weight)
+    direction = torch.randn_like(weight)
+    values = []
+    for step in (1e-6, -2e-6):
+        with torch.no_grad():
+            weight += step * direction
+            values.append(generator.synthesize(ws).square().sum().item())
+    slope = (values[0] - values[1]) / 2e-6
+    assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
+
+
 def test_second_derivatives(small):
     """The gradient of |d image / d w|^2 by finite differences."""
     generator, ws = small
