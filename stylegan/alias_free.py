@@ -1,11 +1,11 @@
 """Where StyleGAN3's layers sample their signals, and the low-pass filters between them.
 
 Rates are in samples per side of the image; cutoff and stopband in cycles per side of the image.
-"Alias-Free Generative Adversarial Networks", section 3.2 and appendix C.
+"Alias-Free Generative Adversarial Networks", section 3.2, "Flexible layer specifications".
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -38,15 +38,15 @@ class Sampling:
     """Whether layers that are not critically sampled have radially symmetric down-filters."""
 
     def __post_init__(self):
-        wrong = [k for k, v in vars(self).items() if not 0 <= v <= 2**20]
-        if not wrong:
-            positive = vars(self).keys() - {"num_critical", "margin_size", "use_radial_filters"}
-            wrong = [k for k in positive if not vars(self)[k]]
-        if wrong:
-            raise ValueError(
-                f"a StyleGAN3's {sorted(wrong)[0]} is {vars(self)[sorted(wrong)[0]]}; expected a "
-                "number of sensible size"
-            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("num_critical", "margin_size", "use_radial_filters") else 1
+            whole = field.type is float or isinstance(value, int)
+            if not (whole and least <= value <= 2**20):
+                raise ValueError(
+                    f"a StyleGAN3's {field.name} is {value}; expected a number from {least} on, of "
+                    f"the kind {field.type.__name__}"
+                )
         if self.num_layers <= self.num_critical:
             raise ValueError(
                 f"a StyleGAN3 has {self.num_layers} layers, {self.num_critical} of them critically "
@@ -81,7 +81,7 @@ class Resampling(NamedTuple):
 def levels(sampling: Sampling) -> list[Level]:
     """Of the layers 0, 1, .., and last toRGB. Layer 0 reads its own, any other the one before.
 
-    Frequencies grow geometrically up to the critically sampled layers (section 3.2).
+    Frequencies grow geometrically up to the critically sampled layers.
     """
     side, found = sampling.img_resolution, []
     last = side / 2
@@ -91,8 +91,9 @@ def levels(sampling: Sampling) -> list[Level]:
         growth = last * sampling.last_stopband_rel / sampling.first_stopband
         stopband = sampling.first_stopband * growth**e
         rate = 2 ** math.ceil(math.log2(min(2 * stopband, side)))
-        critical = index >= sampling.num_layers - 1
-        size = side if critical else rate + 2 * sampling.margin_size
+        # The last two have no margin.
+        inside = index < sampling.num_layers - 1
+        size = rate + 2 * sampling.margin_size if inside else side
         found.append(Level(cutoff, max(stopband, rate / 2) - cutoff, rate, size))
     return found
 
@@ -131,7 +132,8 @@ def low_pass(
 ) -> Tensor:
     """(taps,) or with `radial` (taps, taps), of sum 1: sinc, or jinc, under a Kaiser window.
 
-    Appendix C.1, equations 6 to 9; the window's shape from the attenuation, after Kaiser.
+    Kaiser's formulas for the attenuation that the taps reach in a transition band of twice
+    `half_width`, and for the window's shape.
     """
     attenuation = 2.285 * (taps - 1) * math.pi * 2 * half_width / (rate / 2) + 7.95
     if attenuation > 50:

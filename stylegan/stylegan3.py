@@ -72,10 +72,10 @@ def downsample(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
     return F.conv2d(x, rows.transpose(2, 3), stride=(1, factor), groups=channels)
 
 
-def whence(cos: Tensor, sin: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """(..) each -> (.., 2, 3): where the content of a picture's pixels lay before a motion.
+def inverse_motion(cos: Tensor, sin: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """(..) each -> (.., 2, 3): takes a point of the moved picture to where it was before.
 
-    The motion turns the picture counter-clockwise about its centre, then moves it; y points down.
+    The motion turns a picture counter-clockwise about its centre, then moves it; y points down.
     """
     rows = [
         [cos, -sin, sin * down - cos * right],
@@ -94,14 +94,14 @@ def placement(
     The transform is the inverse of that motion: it tells every pixel where its content comes from.
     """
     angle = torch.deg2rad(torch.as_tensor(rotation, dtype=torch.float64))
-    shift = torch.as_tensor(translation, dtype=torch.float64)
+    shift = torch.as_tensor(translation, dtype=torch.float64, device=angle.device)
     if angle.ndim > 1 or shift.ndim not in (1, 2) or shift.shape[-1] != 2:
         raise ValueError(
             f"got a rotation of the shape {tuple(angle.shape)} and a translation of "
             f"{tuple(shift.shape)}; expected () or (N,), and (2,) or (N, 2)"
         )
     parts = torch.broadcast_tensors(angle.cos(), angle.sin(), *shift.unbind(-1))
-    rows = whence(*parts)
+    rows = inverse_motion(*parts)
     last = rows.new_tensor([0, 0, 1]).expand(*rows.shape[:-2], 1, 3)
     return torch.cat([rows, last], -2).float()
 
@@ -109,7 +109,7 @@ def placement(
 class FourierInput(nn.Module):
     """Waves of fixed frequencies, turned and moved by the style and by `transform`.
 
-    Section 3.2, "Fourier features" and appendix F.
+    Section 3.2, "Transformed Fourier features".
     """
 
     def __init__(self, channels: int, w_dim: int, size: int, rate: int, bandwidth: float):
@@ -117,7 +117,7 @@ class FourierInput(nn.Module):
         super().__init__()
         self.size, self.rate, self.bandwidth = size, rate, bandwidth
         self.weight = nn.Parameter(torch.randn(channels, channels))
-        # (cos, sin, right, down) of a style, at first almost the pose that does nothing.
+        # (cos, sin, right, down) times any length; the bias alone is the pose that does nothing.
         self.affine = Linear(w_dim, 4)
         self.affine.bias.data[0] = 1
         # Uniform over the disc.
@@ -130,7 +130,7 @@ class FourierInput(nn.Module):
     def forward(self, style: Tensor) -> Tensor:
         """style: (N, 4) -> (N, C, size, size)."""
         style = style / style[:, :2].norm(dim=1, keepdim=True)
-        turned = whence(*style.unbind(1)) @ self._transform(len(style))  # (N, 2, 3)
+        turned = inverse_motion(*style.unbind(1)) @ self._transform(len(style))  # (N, 2, 3)
         freqs = self.freqs @ turned[:, :, :2]  # (N, C, 2)
         phases = self.phases + (turned[:, :, 2:] * self.freqs.T).sum(1)  # (N, C)
         # A wave between the bandwidth and half the rate fades, so that none is ever aliased.
@@ -156,10 +156,11 @@ class FourierInput(nn.Module):
 
 
 class Conv(nn.Module):
-    """Modulated convolution; bias; up-sampling, leaky ReLU, down-sampling ("filtered lrelu").
+    """Modulated convolution; bias; up-sampling, leaky ReLU, down-sampling.
 
-    weight: (O, I, k, k). Appendix D.2: weights and styles are normalised before they meet, and
-    1 / sqrt(magnitude_ema) keeps the size of the input.
+    weight: (O, I, k, k). Weights and styles are normalised before they meet, and
+    1 / sqrt(magnitude_ema) evens out the size of the input (section 3.1); the leaky ReLU is
+    filtered (section 3.2, "Filtered nonlinearities").
     """
 
     def __init__(

@@ -163,9 +163,11 @@ def test_low_pass():
     ("change", "message"),
     [
         ({"num_layers": 2}, "2 layers, 2 of them critically sampled; expected more layers"),
-        ({"first_cutoff": 0}, "first_cutoff is 0; expected a number of sensible size"),
+        ({"first_cutoff": 0}, "first_cutoff is 0; expected a number from 1 on, of the kind float"),
         ({"first_stopband": math.nan}, "first_stopband is nan; expected"),
-        ({"margin_size": -1}, "margin_size is -1; expected"),
+        ({"margin_size": -1}, "margin_size is -1; expected a number from 0 on, of the kind int"),
+        ({"margin_size": 10.5}, "margin_size is 10.5; expected"),
+        ({"img_resolution": 1e9}, "img_resolution is 1000000000.0; expected"),
         ({"filter_size": 1000}, "filters of 2000 and 2000 taps; expected at most 256"),
         ({"num_layers": 5}, "got 5 widths; a StyleGAN3 of 5 layers has 6"),
     ],
@@ -209,7 +211,7 @@ def test_downsample(shape):
 
 
 def plain_weights(layer, style):
-    """(N, O, I, k, k) of each image: everything of appendix D.2 in its order."""
+    """(N, O, I, k, k) of each image: everything in the order of the release."""
     weight = layer.weight * layer.weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
     style = style * style.square().mean(1, keepdim=True).rsqrt()
     weight = weight * style[:, None, :, None, None]
