@@ -1,8 +1,9 @@
 """The frozen generator, and the spaces it speaks."""
 
 from .discriminator import Discriminator, DiscriminatorConfig
-from .generator import Generator, freeze, load, load_discriminator, save
+from .generator import Generator
 from .latents import Latents, start
+from .loading import freeze, load, load_discriminator, save
 from .synthesis import Feature
 
 __all__ = [

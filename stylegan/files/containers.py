@@ -1,5 +1,6 @@
 """Which container a file is, told by its content, and the plain values in it."""
 
+import gc
 import mmap
 import re
 from pathlib import Path
@@ -43,10 +44,16 @@ def contents(path: str | Path) -> object:
     head = bytes(data[:HEAD])
     if native.recognise(head[:16]):
         return native.read_tensors(path)[1]
+    # Thousands of small values would send the collector through all of PyTorch's objects.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         return _read(data, head)
     except Fault as fault:
         raise ValueError(f"{path} {fault}") from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def opened(path: Path) -> memoryview:

@@ -59,6 +59,10 @@ def shown(value: object) -> str:
     return text if len(text) < 100 else f"{text[:100]}..."
 
 
+LAYOUTS = {form: struct.Struct(form) for form in ("<B", "<H", "<i", "<I", "<Q", ">d")}
+"""Of the numbers behind opcodes."""
+
+
 class Machine:
     def __init__(self, data: memoryview, names: dict, persistent: Callable | None, start: int):
         self.data, self.position = data, start
@@ -71,18 +75,24 @@ class Machine:
 
     # Bytes ----------------------------------------------------------------------------------------
 
-    def take(self, count: int) -> memoryview:
-        left = len(self.data) - self.position
+    def skip(self, count: int) -> int:
+        """Go past some bytes; returns where they begin."""
+        begin, left = self.position, len(self.data) - self.position
         if not 0 <= count <= left:
             raise Fault(
-                f"is cut short or damaged: at byte {self.position} it announces {count} bytes more "
+                f"is cut short or damaged: at byte {begin} it announces {count} bytes more "
                 f"and {left} are left; download it again"
             )
         self.position += count
-        return self.data[self.position - count : self.position]
+        return begin
+
+    def take(self, count: int) -> memoryview:
+        begin = self.skip(count)
+        return self.data[begin : begin + count]
 
     def number(self, form: str) -> int | float:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        layout = LAYOUTS[form]
+        return layout.unpack_from(self.data, self.skip(layout.size))[0]
 
     def line(self, longest: int = LONGEST_LINE) -> bytes:
         # In growing pieces, so that a short line is not searched for in the whole file.

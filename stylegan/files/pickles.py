@@ -22,11 +22,6 @@ class Budget:
     def __init__(self, steps: int = STEPS):
         self.left = steps
 
-    def spend(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Fault(f"is no network: its pickle has more than {STEPS:,} operations")
-
 
 def read(
     data: memoryview,
@@ -43,10 +38,14 @@ def read(
     """
     machine = Machine(data, names, persistent, start)
     budget = budget or Budget()
+    end = len(data)
     while not machine.stopped:
-        budget.spend()
+        # Written out, for this is where the time of reading a network goes.
+        budget.left -= 1
         position = machine.position
-        if position == len(data):
+        if budget.left < 0:
+            raise Fault(f"is no network: its pickle has more than {STEPS:,} operations")
+        if position == end:
             raise Fault(f"is cut short after {position:,} bytes; download it again")
         run = OPCODES.get(data[position])
         if run is None:

@@ -101,7 +101,6 @@ def test_designed_filters_are_those_of_the_release(known):
 
 
 def test_saved_and_loaded(known, tmp_path):
-    pytest.importorskip("stylegan.files.configs", reason="files do not hold StyleGAN3 yet")
     config, tensors, arrays = known
     path = tmp_path / "generator.safetensors"
     files.write(path, "generator", config, tensors)
