@@ -39,7 +39,7 @@ def test_a_batch_is_its_single_runs(little, name):
 @pytest.mark.parametrize("name", [*RECIPES, "w+ +noise"])
 def test_a_batch_is_its_single_runs_in_float32(generator, perceptual, targets, name):
     """Rounding, which the steps amplify, stays below 2 % of every score."""
-    recipe = build(name).with_steps(60)
+    recipe = build(name).with_steps(30)
     start = stylegan.start(generator, recipe.space, len(targets))
 
     def score(rows):
