@@ -18,7 +18,7 @@ COMPARED = ("mse", "perceptual")
 class Options(faces.Options):
     """Invert a batch at once and each of its images alone, in float32, and compare the scores.
 
-    Images of a batch do not influence one another; what remains is the rounding of other
+    Images of a batch do not influence one another; what could remain is the rounding of other
     convolution routines, which many steps amplify. Exits with 1 when a score differs by over 2 %.
     """
 
