@@ -1,16 +1,24 @@
 """torch.save's format before PyTorch 1.6, in which NVIDIA's pickles hold their tensors too."""
 
+import re
 import struct
 from collections.abc import Callable
 
 import torch
 
 from . import pickles
-from .names import NAMES, Storage, storage
+from .names import NAMES, TENSOR_TYPES, Storage, storage
 from .pickles import Budget, Fault, shown
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
+USUAL = re.compile(
+    rb"\x80\x02\(X\x07\0\0\0storageq\0ctorch\n(\w{1,20})Storage\nq\x01X(.)\0\0\0(\d{1,20})q\x02"
+    rb"X\x03\0\0\0cpuq\x03(K.|M..|J...[\0-\x7f])Ntq\x04Q\.\x80\x02]q\0X\2\0\0\0\3q\x01a\.",
+    re.DOTALL,
+)
+"""The two pickles of a single storage, as every file of NVIDIA's has them for each tensor: its
+type, the length of its key and the key, the opcode and bytes of its count; the key once more."""
 
 
 class Legacy:
@@ -34,6 +42,13 @@ class Legacy:
         if not self.head or bytes(data[: len(self.head)]) != self.head:
             self.head = bytes(data[: self._head(data)])
         position = len(self.head)
+        # Takes a tenth of the time of the machine; what differs in the least goes there.
+        usual = USUAL.match(data, position)
+        if usual is not None and usual[2][0] == len(usual[3]):
+            dtype = TENSOR_TYPES.get(usual[1].decode())
+            if dtype is not None:
+                count = int.from_bytes(usual[4][1:], "little")
+                return _storages(data, usual.end(), {"": Storage(dtype, count, None)})[""]
         wanted: dict[str, Storage] = {}
 
         def note(identity: object) -> Storage:

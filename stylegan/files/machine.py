@@ -124,7 +124,8 @@ class Machine:
         return self.stack.pop()
 
     def top(self) -> object:
-        self.push(self.pop())
+        if not self.stack:
+            self.pop()  # says what is wrong
         return self.stack[-1]
 
     def mark(self) -> None:

@@ -25,9 +25,8 @@ def check(tree: object, size: int) -> None:
 
     A walk of its own stack: children first, each value once.
     """
-    depths: dict[int, int] = {}
-    values: dict[int, int] = {}
-    weights: dict[int, int] = {}
+    # Of every value that holds others: its depth, the values in it, and the bytes of its tensors.
+    known: dict[int, tuple[int, int, int]] = {}
     opened: set[int] = set()
     pending = [(tree, False)]
     while pending:
@@ -36,21 +35,21 @@ def check(tree: object, size: int) -> None:
         if not leaving:
             if key in opened:
                 raise Fault("is no network: a value that contains itself")
-            if key in depths:
+            if key in known:
                 continue
             opened.add(key)
-            if len(opened) > DEEPEST:
-                raise Fault(TOO_DEEP)
             pending.append((node, True))
-            pending.extend((child, False) for child in _children(node))
+            pending.extend((child, False) for child in _children(node) if not _leaf(child))
             continue
-        children = [id(child) for child in _children(node)]
-        depths[key] = 1 + max((depths[child] for child in children), default=0)
-        values[key] = 1 + sum(values[child] for child in children)
-        weights[key] = _bytes(node) + sum(weights[child] for child in children)
-        if depths[key] > DEEPEST:
-            raise Fault(TOO_DEEP)
-        if values[key] > MOST_VALUES or weights[key] > MOST_COPIES * size:
+        depth, values, size_inside = 0, 1, _bytes(node)
+        for child in _children(node):
+            inside = (1, 1, _bytes(child)) if _leaf(child) else known[id(child)]
+            depth = max(depth, inside[0])
+            values, size_inside = values + inside[1], size_inside + inside[2]
+        known[key] = (1 + depth, values, size_inside)
+        if depth >= DEEPEST:
+            raise Fault(f"is no network: it is nested more than {DEEPEST} deep")
+        if values > MOST_VALUES or size_inside > MOST_COPIES * size:
             raise Fault("is no network: it holds the same values again and again")
         opened.discard(key)
 
@@ -77,6 +76,10 @@ def _children(node: object) -> Iterable[object]:
         return ()
     name = getattr(node, "name", type(node).__name__)
     raise Fault(f"is no network: it holds {shown(name)} as a value")
+
+
+def _leaf(node: object) -> bool:
+    return isinstance(node, LEAVES)
 
 
 def _bytes(node: object) -> int:
