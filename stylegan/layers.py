@@ -131,17 +131,20 @@ class ModulatedConv(nn.Module):
             x = filter2d(x, self.resample_filter * 4, (1, 1))
         else:
             x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
-        # max(gx, .2gx) = g max(x, .2x): the gain is folded into the small tensors.
-        offset = (self.bias * GAIN)[None, :, None, None]
-        scale = (demodulation * GAIN)[:, :, None, None]
+        # max(gx, .2gx) = g max(x, .2x): the gain is folded into the small tensors. They take x's
+        # dtype: under autocast a float32 one would make the large ones float32 too.
+        offset = (self.bias * GAIN)[None, :, None, None].to(x.dtype)
+        scale = (demodulation * GAIN)[:, :, None, None].to(x.dtype)
         if noise is None:
             x = torch.addcmul(offset, x, scale)
-        elif noise.shape[0] == 1:
-            # Shared by the batch; in x's layout, which addcmul's result would lose otherwise.
-            shared = image_layout(offset + noise * (self.noise_strength * GAIN))
-            x = torch.addcmul(shared, x, scale)
         else:
-            x = torch.addcmul(noise * (self.noise_strength * GAIN), x, scale).add_(offset)
+            noise = (noise * (self.noise_strength * GAIN)).to(x.dtype)
+            if noise.shape[0] == 1:
+                # Shared by the batch; in x's layout, which addcmul's result would lose otherwise.
+                x = torch.addcmul(image_layout(offset + noise), x, scale)
+            else:
+                # addcmul's gradient takes a pass more over the activations.
+                x = (x * scale).add_(noise).add_(offset)
         return activate(x, clamp=self.clamp)
 
 
