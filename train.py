@@ -67,7 +67,9 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
             last = seen >= run.images or (stop is not None and stop.is_set())
             if last or step % run.log_every == 0:
                 curves = meter.read()  # raises Diverged
-                curves |= {f"lr/{p.name}": p.optimizer.param_groups[0]["lr"] for p in recipe.players}
+                curves |= {
+                    f"lr/{p.name}": p.optimizer.param_groups[0]["lr"] for p in recipe.players
+                }
                 if log is not None:
                     log.curves(curves | recipe.figures(), seen)
             if last or _crossed(run.save_every, run.batch, seen):
@@ -75,10 +77,14 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
             if log is not None and (last or _crossed(run.sample_every, run.batch, seen)):
                 _trying(recipe.save, run.out)
                 _trying(log.sheet, recipe.samples(), seen)
-            if log is not None and (seen >= run.images or _crossed(run.score_every, run.batch, seen)):
+            if log is not None and (
+                seen >= run.images or _crossed(run.score_every, run.batch, seen)
+            ):
                 scores = recipe.scores()
                 log.curves(scores, seen)
-                bar.write("  ".join([f"{seen} images", *(f"{k} {v:.5g}" for k, v in scores.items())]))
+                bar.write(
+                    "  ".join([f"{seen} images", *(f"{k} {v:.5g}" for k, v in scores.items())])
+                )
             if stop is not None and stop.is_set():
                 raise KeyboardInterrupt
     if log is not None:

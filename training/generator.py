@@ -336,7 +336,9 @@ class GeneratorRecipe:
         rng = source("cpu", self.run.seed, what)
         z = torch.randn(count, average.z_dim, generator=rng).to(average.mapping.w_avg)
         for part in z.split(16):
-            yield growth.draw(average, average.map(part, truncation=truncation), "const", self.alpha)
+            yield growth.draw(
+                average, average.map(part, truncation=truncation), "const", self.alpha
+            )
 
     def _mean_w(self) -> Tensor:
         rng = source("cpu", self.run.seed, "mean w")

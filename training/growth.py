@@ -160,5 +160,3 @@ def _adopt(network: nn.Module, trained: nn.Module, name: Path) -> None:
     if wrong:
         raise ValueError(f"the {name} of --from has other sizes, e.g. of {sorted(wrong)[0]}")
     network.load_state_dict(own | {k: theirs[k] for k in own.keys() & theirs.keys()})
-
-
