@@ -134,6 +134,7 @@ class GeneratorRecipe:
         self.gamma = 0.0008 * run.resolution**2 / run.batch if run.r1 is None else run.r1
         self.seen = 0
         self.path_mean = torch.zeros([], device=host.device, dtype=run.dtype)
+        self.path_known = False
         self.p = 0.0
         # Sum and count of the signs since p last moved; lengths of the paths of this step.
         self.signs = torch.zeros(2, device=host.device, dtype=run.dtype)
@@ -287,7 +288,8 @@ class GeneratorRecipe:
             )
             lengths = path_lengths(ws, fake, directions)
             self._lengths.append(lengths.detach().mean())
-            apart = (lengths - self.path_mean).square().mean()
+            mean = self.path_mean if self.path_known else self._lengths[0]
+            apart = (lengths - mean).square().mean()
             losses["generator/path"] = self.run.path * self.run.path_every * apart
         return losses
 
@@ -300,7 +302,9 @@ class GeneratorRecipe:
         ema.update(self.average, self.generator, factor)
         if self._lengths:
             mean = self.host.mean(torch.stack(self._lengths).mean())
-            self.path_mean = self.path_mean.lerp(mean, 0.01)
+            # A mean that began at 0 would pull all paths towards 0 for thousands of steps.
+            self.path_mean = self.path_mean.lerp(mean, 0.01) if self.path_known else mean
+            self.path_known = True
             self._lengths = []
         if run.augment and (place.step + 1) % SIGNS_EVERY == 0:
             total, count = self.host.mean(self.signs).tolist()
@@ -313,6 +317,7 @@ class GeneratorRecipe:
         return {
             "average": self.average.state_dict(),
             "path_mean": self.path_mean,
+            "path_known": self.path_known,
             "signs": self.signs,
             "p": self.p,
             "seen": self.seen,
@@ -321,7 +326,7 @@ class GeneratorRecipe:
     def load_state(self, state: dict[str, Any]) -> None:
         self.average.load_state_dict(state["average"])
         self.path_mean, self.signs = state["path_mean"], state["signs"]
-        self.p, self.seen = state["p"], state["seen"]
+        self.path_known, self.p, self.seen = state["path_known"], state["p"], state["seen"]
 
     # What a person sees ---------------------------------------------------------------------------
 
