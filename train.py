@@ -1,7 +1,7 @@
 """The training program: one loop on Accelerate, a recipe per network.
 
     python train.py generator --data faces.zip --resolution 64 --images 1000000 --out runs/a
-    torchrun --nproc_per_node 2 train.py generator ...       accelerate launch train.py generator ...
+    accelerate launch train.py generator ...      torchrun --nproc_per_node 2 train.py generator ...
 
 To go on after a stop, run the same command again: the same weights come out as without the stop.
 Exit status: 0 done, 1 the losses are no numbers any more, 2 wrong use, 130 after Ctrl-C.
@@ -20,8 +20,11 @@ from tqdm import tqdm
 import checkpoints
 from facsimile.unfinished import interruptible
 from training import Checkpoints, Diverged, Host, Log, Meter, Place, Recipe, Run, healthy, spread
-from training.generator import GeneratorRun
+from training.generator import GeneratorRecipe
+from training.generator_settings import GeneratorRun
 
+RECIPES = {"generator": (GeneratorRun, GeneratorRecipe)}
+"""Name on the command line: its settings, and what is made of them on a Host."""
 OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -29,7 +32,7 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
     """Until `run.images` images were seen. Raises Diverged, OSError, or KeyboardInterrupt."""
     share = _share(run, recipe, host)
     keep = Checkpoints(run.out, run.fixed())
-    step = _resume(keep, recipe, host)
+    step = _resume(keep, recipe)
     meter = Meter(host, run.batch)
     log = Log(run.out, step * run.batch) if host.main else None
     bar = tqdm(
@@ -103,9 +106,9 @@ def _share(run: Run, recipe: Recipe, host: Host) -> int:
     return run.batch // parts
 
 
-def _resume(keep: Checkpoints, recipe: Recipe, host: Host) -> int:
+def _resume(keep: Checkpoints, recipe: Recipe) -> int:
     """Steps done; 0 where there is no checkpoint."""
-    found = keep.load(host.device)
+    found = keep.load()
     if found is None:
         return 0
     for player in recipe.players:
@@ -169,7 +172,7 @@ def start(run: Run) -> None:
         mean=lambda x: accelerator.reduce(x, "mean"),
         find=checkpoints.find,
     )
-    recipe = run.build(host)
+    recipe = next(make for told, make in RECIPES.values() if told is type(run))(run, host)
     _share(run, recipe, host)
     if host.main:
         print(_describe(run, recipe), flush=True)
@@ -192,7 +195,7 @@ def start(run: Run) -> None:
 def main(args: list[str] | None = None) -> int:
     try:
         run = tyro.extras.subcommand_cli_from_dict(
-            {"generator": GeneratorRun},
+            {name: told for name, (told, _) in RECIPES.items()},
             prog="train.py",
             description=__doc__,
             args=args,

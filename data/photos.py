@@ -68,7 +68,7 @@ def read_photo(
 ) -> Image.Image:
     """The first picture of a file, upright, RGB, 8 bits, in sRGB.
 
-    content: the file's bytes where it is not on the disk, as in an archive; `path` is its name then.
+    content: the file's bytes, where `path` is but a name, as in an archive.
     Raises FileNotFoundError, or PhotoError for everything else that is wrong with the file. The
     size is checked against `max_pixels` from the header, before anything is decoded.
     """

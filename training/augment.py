@@ -1,8 +1,8 @@
 """Adaptive discriminator augmentation: real and drawn images transformed alike, with probability p.
 
 Legend: N images, C channels, S side in pixels. "Training Generative Adversarial Networks with
-Limited Data", appendix B: pixel blitting, geometric and colour transformations. Differentiable once;
-the resampling is bilinear, with mirrored borders.
+Limited Data", appendix B: pixel blitting, geometric and colour transformations. Differentiable
+once; the resampling is bilinear, with mirrored borders.
 """
 
 import math

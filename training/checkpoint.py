@@ -34,8 +34,8 @@ class Checkpoints:
             self.last.replace(self.before)
         part.replace(self.last)
 
-    def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The newest readable state; None where there is none.
+    def load(self) -> dict[str, Any] | None:
+        """The newest readable state, on the CPU; None where there is none.
 
         Raises ValueError where it belongs to other settings, or where none can be read.
         """
@@ -44,11 +44,12 @@ class Checkpoints:
             if not path.exists():
                 continue
             try:
-                found = torch.load(path, map_location=device, weights_only=True)
+                found = torch.load(path, map_location="cpu", weights_only=True)
                 self._compare(found["settings"], path)
                 return found["state"]
             except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-                damaged.append(f"{path} ({str(error).splitlines()[0]})")
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                damaged.append(f"{path} ({reason})")
         if damaged:
             raise ValueError(
                 f"no checkpoint can be read: {', '.join(damaged)}; "

@@ -8,113 +8,31 @@ interval: no step is added, so Adam needs no correction for lazy regularisation.
 
 import contextlib
 import copy
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import Tensor
 
 import data
 import stylegan
-from metrics.frechet import FRECHETS, Features, Moments, features, frechet, moments
+from metrics.frechet import Features, Moments, features, frechet, moments
 from stylegan import DiscriminatorConfig, freeze
 
 from . import augment, ema, growth
+from .draws import Draws
+from .generator_settings import GeneratorRun
 from .growth import Critic
+from .penalties import path_lengths, r1
 from .randomness import source
 from .recipe import Host, Place, Player
-from .settings import Run
 
 SIGNS_EVERY = 4
 """Steps between two looks at how often the discriminator is right about the training set."""
 MEAN_SAMPLES = 10_000
 """Of which the average w is the mean."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorRun(Run):
-    """Train a StyleGAN2 generator and its discriminator.
-
-    Writes OUT/generator.safetensors (the moving average), discriminator.safetensors, sample sheets,
-    curves and checkpoints. New: train.py generator --data faces.zip --resolution 64 --images
-    1000000 --out runs/a. Grown from the bundled one: --from faces --resolution 128
-    """
-
-    data: tuple[str, ...]
-    """Image folders or zips, used together."""
-    resolution: int
-    """Side of the images in pixels, a power of two."""
-    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Trained networks to go on from, of this side or half of it: a bundled name, a generator's
-    file, or a folder with generator.safetensors. A run that has a checkpoint ignores them."""
-    grow_images: int = 20_000
-    """Images over which a new block is faded in, when --from has half the side."""
-    channel_base: int | None = None
-    """Channels of the block of side s: base / s, at most the maximum. Default: those of --from, or
-    16384."""
-    channel_max: int | None = None
-    """Default: that of --from, or 512."""
-    latent: int = 512
-    """Length of z and w, where --from does not say."""
-    mapping_layers: int = 8
-    downsampling: Literal["mean", "fir"] = "mean"
-    """How the discriminator shrinks, where --from does not say: fir as StyleGAN2, mean is faster."""
-    group: int = 8
-    """Images per minibatch statistic, where --from does not say."""
-    lr: float = 0.0025
-    """Of the generator."""
-    critic_lr: float = 0.0025
-    r1: float | None = None
-    """Weight gamma of R1. Default: 0.0008 R^2 / batch: 0.1 at 64 px and 32 images."""
-    r1_every: int = 16
-    """Steps between two R1 penalties."""
-    mixing: float = 0.5
-    """Probability of two codes in one image; StyleGAN2 has 0.9."""
-    path: float = 2.0
-    """Weight of the path-length term; 0: not computed."""
-    path_every: int = 8
-    """Steps between two path-length terms."""
-    average: float = 10_000
-    """Half-life of the moving average of the weights, in images."""
-    average_ramp: float = 0.05
-    """The half-life is at most this share of the images seen; 0: no ramp."""
-    flip: bool = True
-    """Mirror half of the training images."""
-    augment: float = 0.6
-    """Target of the discriminator's mean sign on training images, which drives the probability of
-    augmentation; 0: none."""
-    augment_images: int = 500_000
-    """Images within which that probability can rise from 0 to 1."""
-    samples: int = 32
-    """Images of a sample sheet, at truncation 0.7."""
-    frechet: Literal[FRECHETS] = "auto"
-    """Features of the distance to the training set. auto: SqueezeNet with --frechet-weights, else
-    InceptionV3 of torch-fidelity, else a frozen discriminator. Only the second is called FID."""
-    frechet_weights: Path | None = None
-    """Local file of SqueezeNet 1.1's ImageNet weights."""
-    frechet_images: int = 5_000
-    """Images of either set; the whole training set counts only as far."""
-
-    FREE = (*Run.FREE, "samples", "frechet", "frechet_weights", "frechet_images")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        growth.check_side(self.resolution)
-        for name in ("group", "r1_every", "path_every", "samples", "latent", "mapping_layers"):
-            self._at_least(name, 1)
-        for name in ("channel_base", "channel_max"):
-            if getattr(self, name) is not None:
-                self._at_least(name, 1)
-        self._at_least("grow_images", 0)
-        self._at_least("frechet_images", 2)
-
-    def build(self, host: Host) -> "GeneratorRecipe":
-        return GeneratorRecipe(self, host)
 
 
 class GeneratorRecipe:
@@ -127,6 +45,7 @@ class GeneratorRecipe:
         self.critic = critic.to(host.device, run.dtype, memory_format=layout).train()
         self.average = freeze(copy.deepcopy(self.generator))
         self.group = critic.network.config.mbstd_group
+        self.draws = Draws(run.seed, self.group, host.device, run.dtype)
         self.players = (
             _player("critic", self.critic, run.critic_lr),
             _player("generator", self.generator, run.lr),
@@ -140,7 +59,6 @@ class GeneratorRecipe:
         self.signs = torch.zeros(2, device=host.device, dtype=run.dtype)
         self._lengths: list[Tensor] = []
         self._kept: tuple[Tensor, Tensor] | None = None
-        self._order: tuple[int, Tensor] | None = None
         self.images: data.ImageSet | None = None
         self._features: Features | None = None
         self._real: Moments | None = None
@@ -156,80 +74,26 @@ class GeneratorRecipe:
             said += f", {images.enlarged} were smaller than {self.run.resolution} px and enlarged"
         return said
 
-    # What a place draws ---------------------------------------------------------------------------
-
-    def _sources(self, what: str, place: Place, device: torch.device | str) -> Iterator:
-        """One source of randomness per group of samples at `place`."""
-        first, blocks = place.first // self.group, place.n // self.group
-        for block in range(first, first + blocks):
-            yield source(device, self.run.seed, what, block)
-
-    def _gather(self, parts: list[Tensor]) -> Tensor:
-        """Per group (group, ...) -> (N, ...), so that `minibatch_std` sees these groups."""
-        return torch.stack(parts, 1).flatten(0, 1)
-
-    def _reals(self, place: Place) -> Tensor:
-        """Training images (N, 3, R, R) at `place`: each once per epoch, in a seeded order."""
-        numbers = torch.arange(place.first, place.first + place.n)
-        parts = []
-        for numbered, rng in zip(
-            numbers.split(self.group), self._sources("flip", place, "cpu"), strict=True
-        ):
-            images = self.images.take(self._shuffled(numbered), self.device, self.run.dtype)
-            mirrored = torch.rand(self.group, generator=rng) < 0.5 * self.run.flip
-            mirrored = mirrored.to(self.device)[:, None, None, None]
-            parts.append(torch.where(mirrored, images.flip(3), images))
-        return self._gather(parts)
-
-    def _shuffled(self, numbers: Tensor) -> Tensor:
-        """Indices into the training set of samples of the run."""
-        size, found = len(self.images), []
-        for number in numbers.tolist():
-            epoch, position = divmod(number, size)
-            if self._order is None or self._order[0] != epoch:
-                rng = source("cpu", self.run.seed, "order", epoch)
-                self._order = (epoch, torch.randperm(size, generator=rng))
-            found.append(self._order[1][position])
-        return torch.stack(found)
+    # One step -------------------------------------------------------------------------------------
 
     def _fakes(self, place: Place) -> tuple[Tensor, Tensor]:
         """(ws, images) of fresh codes and noise."""
-        run, g, device, dtype = self.run, self.generator, self.device, self.run.dtype
-        codes, noises, cuts = [], [], []
-        shapes = [tuple(x.noise_const.shape) for x in g.synthesis.noise_inputs]
-        sizes = [math.prod(shape) for shape in shapes]
-        for rng in self._sources("fake", place, device):
-            normal = {"generator": rng, "device": device}
-            codes.append(torch.randn(self.group, 2, g.z_dim, **normal))
-            noises.append(torch.randn(self.group, sum(sizes), **normal))
-            mixed, cut = torch.rand(2, self.group, **normal)
-            # Inputs from `cut` on come from the second code.
-            cut = 1 + (cut * (g.num_ws - 1)).floor()
-            cuts.append(torch.where(mixed < run.mixing, cut, g.num_ws))
-        z, noise, cut = (self._gather(x).to(dtype) for x in (codes, noises, cuts))
-        maps = [
-            part.unflatten(1, (1, *shape))
-            for part, shape in zip(noise.split(sizes, 1), shapes, strict=True)
-        ]
+        g = self.generator
+        z, second = self.draws.codes(g, place, self.run.mixing)
+        noise = self.draws.noise(g, place)
         # The mapping costs little, and the path lengths need its precision.
-        first, second = g.mapping(z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
-        later = torch.arange(g.num_ws, device=device) >= cut[:, None]
-        ws = torch.where(later[:, :, None], second[:, None], first[:, None])
+        a, b = g.mapping(z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
+        ws = torch.where(second[:, :, None], b[:, None], a[:, None])
         with self._autocast():
-            return ws, growth.draw(g, ws, maps, self.alpha)
+            return ws, growth.draw(g, ws, noise, self.alpha)
 
-    def _judge(self, image: Tensor, what: str, place: Place) -> tuple[Tensor, Tensor]:
-        """(logits (N, 1), the images that the critic was shown)."""
+    def _judge(self, image: Tensor, what: str, place: Place, leaf: bool = False) -> tuple:
+        """(logits (N, 1), the images that the critic was shown; with `leaf` to derive by)."""
         if self.p > 0:
-            numbers = [
-                (torch.rand(self.group, augment.UNIFORMS, generator=rng), rng)
-                for rng in self._sources(f"augment {what}", place, "cpu")
-            ]
-            normal = [torch.randn(self.group, augment.NORMALS, generator=r) for _, r in numbers]
-            uniform = self._gather([u for u, _ in numbers])
-            shown = image.to(self.run.dtype)
-            image = augment.augment(shown, self.p, uniform, self._gather(normal))
-        if what == "real" and self._due(self.run.r1_every, place) and self.gamma:
+            uniform = self.draws.numbers(f"chance {what}", place, torch.rand, augment.UNIFORMS)
+            normal = self.draws.numbers(f"amount {what}", place, torch.randn, augment.NORMALS)
+            image = augment.augment(image.to(self.run.dtype), self.p, uniform, normal)
+        if leaf:
             image = image.detach().requires_grad_()
         with self._autocast():
             return self.critic(image, self.alpha).to(self.run.dtype), image
@@ -247,19 +111,19 @@ class GeneratorRecipe:
         """How far a new block is faded in."""
         return min(1.0, self.seen / self.run.grow_images) if self.grows else 1.0
 
-    # Losses ---------------------------------------------------------------------------------------
-
     def losses(self, player: str, place: Place) -> dict[str, Tensor]:
         return self._critic(place) if player == "critic" else self._generator(place)
 
     def _critic(self, place: Place) -> dict[str, Tensor]:
-        """Logistic loss, and R1 ("Which Training Methods for GANs do actually Converge?", eq. 9)."""
+        """Logistic loss and R1."""
         # One drawing serves both players where a step has one micro-step.
         with torch.set_grad_enabled(place.whole):
             ws, fake = self._fakes(place)
         self._kept = (ws, fake) if place.whole else None
         fake_logits, _ = self._judge(fake.detach(), "fake", place)
-        real_logits, shown = self._judge(self._reals(place), "real", place)
+        penalised = self.gamma > 0 and self._due(self.run.r1_every, place)
+        real = self.draws.images(self.images, place, self.run.flip)
+        real_logits, shown = self._judge(real, "real", place, leaf=penalised)
         if self.run.augment:
             signs = real_logits.detach().sign()
             self.signs += torch.stack([signs.sum(), signs.new_tensor(float(len(signs)))])
@@ -267,7 +131,7 @@ class GeneratorRecipe:
             "critic/fake": F.softplus(fake_logits).mean(),
             "critic/real": F.softplus(-real_logits).mean(),
         }
-        if shown.requires_grad:
+        if penalised:
             penalty = r1(real_logits, shown)
             losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty.mean()
         return losses
@@ -279,18 +143,13 @@ class GeneratorRecipe:
         logits, _ = self._judge(fake, "drawn", place)
         losses = {"generator/fake": F.softplus(-logits).mean()}
         if self.run.path and self._due(self.run.path_every, place):
-            rngs = self._sources("path", place, self.device)
-            directions = self._gather(
-                [
-                    torch.randn(self.group, *fake.shape[1:], generator=rng, device=self.device)
-                    for rng in rngs
-                ]
-            )
+            shape = fake.shape[1:]
+            directions = self.draws.numbers("path", place, torch.randn, *shape, near=True)
             lengths = path_lengths(ws, fake, directions)
             self._lengths.append(lengths.detach().mean())
-            mean = self.path_mean if self.path_known else self._lengths[0]
-            apart = (lengths - mean).square().mean()
-            losses["generator/path"] = self.run.path * self.run.path_every * apart
+            if self.path_known:
+                apart = (lengths - self.path_mean).square().mean()
+                losses["generator/path"] = self.run.path * self.run.path_every * apart
         return losses
 
     # Between steps --------------------------------------------------------------------------------
@@ -308,8 +167,9 @@ class GeneratorRecipe:
             self._lengths = []
         if run.augment and (place.step + 1) % SIGNS_EVERY == 0:
             total, count = self.host.mean(self.signs).tolist()
-            grow = math.copysign(SIGNS_EVERY * run.batch / run.augment_images, total / count)
-            grow = grow if total / count > run.augment else -abs(grow)
+            # Right too often about the training set: it is being learned by heart.
+            direction = 1 if total / count > run.augment else -1
+            grow = direction * SIGNS_EVERY * run.batch / run.augment_images
             self.p = min(max(self.p + grow, 0.0), 1.0)
             self.signs.zero_()
 
@@ -325,7 +185,8 @@ class GeneratorRecipe:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.average.load_state_dict(state["average"])
-        self.path_mean, self.signs = state["path_mean"], state["signs"]
+        self.path_mean = state["path_mean"].to(self.device)
+        self.signs = state["signs"].to(self.device)
         self.path_known, self.p, self.seen = state["path_known"], state["p"], state["seen"]
 
     # What a person sees ---------------------------------------------------------------------------
@@ -382,19 +243,6 @@ class GeneratorRecipe:
         average.mapping.w_avg.copy_(self._mean_w())
         stylegan.save(growth.fold(average, self.alpha), out / "generator.safetensors")
         stylegan.save(self.critic.network, out / "discriminator.safetensors")
-
-
-def r1(logits: Tensor, image: Tensor) -> Tensor:
-    """(N,) squared gradient of the logits with respect to the images."""
-    (gradient,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
-    return gradient.square().sum((1, 2, 3))
-
-
-def path_lengths(ws: Tensor, image: Tensor, directions: Tensor) -> Tensor:
-    """(N,) |J^T y| per image, y normal: StyleGAN2, eq. 4; mean over the L inputs of ws (N, L, D)."""
-    directions = directions / math.sqrt(image.shape[2] * image.shape[3])
-    (gradient,) = torch.autograd.grad((image * directions).sum(), ws, create_graph=True)
-    return gradient.square().sum(2).mean(1).sqrt()
 
 
 def _player(name: str, module: torch.nn.Module, lr: float) -> Player:

@@ -37,9 +37,9 @@ class Critic(nn.Module):
 
 
 def draw(generator: Generator, ws: Tensor, noise: Noise, alpha: float = 1.0) -> Tensor:
-    """ws: (N, L, w_dim) -> images. alpha 0: those of the generator without its last block, enlarged.
+    """ws: (N, L, w_dim) -> images; the last toRGB layer counts alpha times.
 
-    Between, the last toRGB layer counts alpha times.
+    alpha 0: the images of the generator without its last block, enlarged.
     """
     if alpha >= 1:
         return generator.synthesize(ws, noise)

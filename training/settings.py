@@ -6,8 +6,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from .recipe import Host, Recipe
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -53,9 +51,6 @@ class Run:
         if getattr(self, name) < least:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} is {getattr(self, name)}; it must be at least {least}")
-
-    def build(self, host: Host) -> Recipe:
-        raise NotImplementedError
 
     def plain(self) -> dict[str, Any]:
         """As JSON would have it."""
