@@ -68,14 +68,15 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
             bar.update(min(run.batch, run.images - bar.n))
 
             last = seen >= run.images or (stop is not None and stop.is_set())
-            if last or step % run.log_every == 0:
+            save = last or _crossed(run.save_every, run.batch, seen)
+            if save or step % run.log_every == 0:
                 curves = meter.read()  # raises Diverged
                 curves |= {
                     f"lr/{p.name}": p.optimizer.param_groups[0]["lr"] for p in recipe.players
                 }
                 if log is not None:
                     log.curves(curves | recipe.figures(), seen)
-            if last or _crossed(run.save_every, run.batch, seen):
+            if save:
                 _save(keep, recipe, step, host, final=last)
             if log is not None and (last or _crossed(run.sample_every, run.batch, seen)):
                 _trying(recipe.save, run.out)

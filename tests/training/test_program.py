@@ -134,7 +134,7 @@ def test_losses_that_are_no_numbers(tmp_path, tiny, capsys, monkeypatch):
     def broken(self, player, place):
         found = losses(self, player, place)
         if place.step == 5 and player == "generator":
-            found["generator/fake"] = found["generator/fake"] + float("nan")
+            found["generator/fake"] = found["generator/fake"] * float("nan")
         return found
 
     monkeypatch.setattr(GeneratorRecipe, "losses", broken)
