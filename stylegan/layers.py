@@ -135,16 +135,18 @@ class ModulatedConv(nn.Module):
         # dtype: under autocast a float32 one would make the large ones float32 too.
         offset = (self.bias * GAIN)[None, :, None, None].to(x.dtype)
         scale = (demodulation * GAIN)[:, :, None, None].to(x.dtype)
+        if noise is not None:
+            noise = (noise * (self.noise_strength * GAIN)).to(x.dtype)
         if noise is None:
             x = torch.addcmul(offset, x, scale)
+        elif self.weight.requires_grad:
+            # In training: addcmul's gradient takes a pass more over the activations.
+            x = (x * scale).add_(noise).add_(offset)
+        elif noise.shape[0] == 1:
+            # Shared by the batch; in x's layout, which addcmul's result would lose otherwise.
+            x = torch.addcmul(image_layout(offset + noise), x, scale)
         else:
-            noise = (noise * (self.noise_strength * GAIN)).to(x.dtype)
-            if noise.shape[0] == 1:
-                # Shared by the batch; in x's layout, which addcmul's result would lose otherwise.
-                x = torch.addcmul(image_layout(offset + noise), x, scale)
-            else:
-                # addcmul's gradient takes a pass more over the activations.
-                x = (x * scale).add_(noise).add_(offset)
+            x = torch.addcmul(noise, x, scale).add_(offset)
         return activate(x, clamp=self.clamp)
 
 

@@ -111,8 +111,12 @@ def grown(
 ) -> tuple[Generator, Critic]:
     """Networks of `side` whose layers are those of trained ones, as far as they reach."""
     small, before = generator.resolution, tuple(generator.config["channels"])
-    if generator.config["c_dim"] or generator.img_channels != 3:
-        raise ValueError("--from names a generator with labels or not of RGB; none such is trained")
+    kind = generator.config.get("architecture", "stylegan2")
+    if kind != "stylegan2" or generator.config["c_dim"] or generator.img_channels != 3:
+        raise ValueError(
+            f"--from names a {kind} of {generator.img_channels} channels and "
+            f"{generator.config['c_dim']} labels; only StyleGAN2 of RGB without labels is trained"
+        )
     if side not in (small, 2 * small):
         raise ValueError(
             f"--from makes images of {small} px, and --resolution is {side}; "
@@ -127,21 +131,21 @@ def grown(
             f"--from has channels {', '.join(map(str, before))} in its blocks, and --channel-base "
             f"{base} with --channel-max {most} asks for others; leave both away"
         )
-    kind = DiscriminatorConfig(img_resolution=side, img_channels=3, channels=channels)
+    told = DiscriminatorConfig(img_resolution=side, img_channels=3, channels=channels)
     if discriminator is not None:
         if discriminator.img_resolution != small:
             raise ValueError(
                 f"the discriminator beside --from takes images of {discriminator.img_resolution} "
                 f"px, and its generator makes {small}; keep only networks of one pair in a folder"
             )
-        kind = discriminator.config
+        told = discriminator.config
     config = generator.config
     ours, critic = new(
         side,
         channels,
         latent=config["z_dim"],
         mapping_layers=config["mapping_layers"],
-        critic=kind,
+        critic=told,
         seed=seed,
     )
     _adopt(ours, generator, Path("generator"))

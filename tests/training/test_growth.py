@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stylegan import freeze
 from stylegan.layers import resample_filter, upsample
 from training import growth
 
@@ -20,6 +21,7 @@ def grow(pair, side=32, channel_base=None, channel_max=None):
 @torch.no_grad()
 def test_alpha_0_is_the_old_pair_exactly(pair):
     generator, critic = grow(pair)
+    freeze(generator)  # in training, sums are taken in another order
     source = torch.Generator().manual_seed(1)
     z = torch.randn(4, 8, generator=source)
     ws, old_ws = generator.map(z), pair[0].map(z)
@@ -88,3 +90,8 @@ def test_widths_of_the_releases():
 def test_sides_are_powers_of_two(side):
     with pytest.raises(ValueError, match=f"--resolution is {side}; it must be a power of two"):
         growth.check_side(side)
+
+
+def test_labels_are_not_trained(make_generator):
+    with pytest.raises(ValueError, match="2 labels; only StyleGAN2 of RGB without labels"):
+        grow((make_generator(16, 8, 8, c_dim=2), None))
