@@ -17,6 +17,9 @@ import torch
 
 torch.set_num_threads(1)
 
+import torch._dynamo  # noqa: E402, F401  optimisers import it, and every life would anew
+import torch.utils.tensorboard  # noqa: E402, F401
+
 import train  # noqa: E402
 
 
@@ -48,7 +51,7 @@ def main(kills, processes, args):
             while written(checkpoint) == before:
                 time.sleep(0.01)
                 assert os.waitpid(lives[0], os.WNOHANG) == (0, 0), f"life {number} ended by itself"
-            time.sleep(moments.uniform(0, 0.25))
+            time.sleep(moments.uniform(0, 0.1))
             for process in lives:
                 os.kill(process, signal.SIGKILL)
         endings = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in lives]
