@@ -21,7 +21,7 @@ import stylegan
 from metrics.frechet import Features, Moments, features, frechet, moments
 from stylegan import DiscriminatorConfig, freeze
 
-from . import augment, ema, growth
+from . import augment, ema, growth, vision
 from .draws import Draws
 from .generator_settings import GeneratorRun
 from .growth import Critic
@@ -44,6 +44,15 @@ class GeneratorRecipe:
         self.generator = generator.to(host.device, run.dtype, memory_format=layout).train()
         self.critic = critic.to(host.device, run.dtype, memory_format=layout).train()
         self.average = freeze(copy.deepcopy(self.generator))
+        self.trunk, self.heads = None, None
+        if run.vision is not None:
+            self.trunk = vision.trunk(run.vision).to(host.device, run.dtype)
+            blank = torch.zeros(1, 3, run.resolution, run.resolution).to(host.device, run.dtype)
+            channels = [x.shape[1] for x in vision.look(self.trunk, blank)]
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(run.seed)
+                self.heads = vision.Heads(channels).to(host.device, run.dtype)
+            self.critic.heads = self.heads
         self.group = critic.network.config.mbstd_group
         self.draws = Draws(run.seed, self.group, host.device, run.dtype)
         self.players = (
@@ -98,6 +107,11 @@ class GeneratorRecipe:
         with self._autocast():
             return self.critic(image, self.alpha).to(self.run.dtype), image
 
+    def _glance(self, image: Tensor) -> Tensor:
+        """Logits (N, layers) of the heads on the frozen network."""
+        with self._autocast():
+            return self.heads(vision.look(self.trunk, image)).to(self.run.dtype)
+
     def _due(self, every: int, place: Place) -> bool:
         return place.step % every == 0
 
@@ -120,7 +134,7 @@ class GeneratorRecipe:
         with torch.set_grad_enabled(place.whole):
             ws, fake = self._fakes(place)
         self._kept = (ws, fake) if place.whole else None
-        fake_logits, _ = self._judge(fake.detach(), "fake", place)
+        fake_logits, shown_fake = self._judge(fake.detach(), "fake", place)
         penalised = self.gamma > 0 and self._due(self.run.r1_every, place)
         real = self.draws.images(self.images, place, self.run.flip)
         real_logits, shown = self._judge(real, "real", place, leaf=penalised)
@@ -131,6 +145,10 @@ class GeneratorRecipe:
             "critic/fake": F.softplus(fake_logits).mean(),
             "critic/real": F.softplus(-real_logits).mean(),
         }
+        if self.heads is not None:
+            weight, on_fake = self.run.vision_weight, self._glance(shown_fake)
+            losses["critic/vision fake"] = weight * F.softplus(on_fake).mean()
+            losses["critic/vision real"] = weight * F.softplus(-self._glance(shown.detach())).mean()
         if penalised:
             penalty = r1(real_logits, shown)
             losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty.mean()
@@ -140,8 +158,11 @@ class GeneratorRecipe:
         """Non-saturating loss, and the path-length term."""
         ws, fake = self._kept or self._fakes(place)
         self._kept = None
-        logits, _ = self._judge(fake, "drawn", place)
+        logits, shown = self._judge(fake, "drawn", place)
         losses = {"generator/fake": F.softplus(-logits).mean()}
+        if self.heads is not None:
+            glance = F.softplus(-self._glance(shown)).mean()
+            losses["generator/vision"] = self.run.vision_weight * glance
         if self.run.path and self._due(self.run.path_every, place):
             shape = fake.shape[1:]
             directions = self.draws.numbers("path", place, torch.randn, *shape, near=True)

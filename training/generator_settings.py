@@ -66,6 +66,10 @@ class GeneratorRun(Run):
     augmentation; 0: none."""
     augment_images: int = 500_000
     """Images within which that probability can rise from 0 to 1."""
+    vision: Path | None = None
+    """File of SqueezeNet 1.1's ImageNet weights, for a second critic on its frozen features."""
+    vision_weight: float = 1.0
+    """Of that critic's losses."""
     samples: int = 32
     """Images of a sample sheet, at truncation 0.7."""
     frechet: Literal[FRECHETS] = "auto"
