@@ -5,21 +5,11 @@ import zipfile
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 
 import checkpoints
 import train
 from training import Checkpoints
 from training.generator import GeneratorRecipe
-
-
-@pytest.fixture(autouse=True)
-def alone():
-    """accelerate keeps one state per process; every run here begins with none."""
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-    PartialState._reset_state()
 
 
 def test_a_run_leaves_networks_sheets_and_curves(tmp_path, tiny, pictures, capsys):
