@@ -58,11 +58,11 @@ class Checkpoints:
         return None
 
     def _compare(self, found: dict[str, Any], path: Path) -> None:
-        names = sorted(found.keys() | self.settings.keys())
-        other = [name for name in names if found.get(name) != self.settings.get(name)]
+        # A setting that was not there then is none that was changed.
+        other = sorted(name for name in found if found[name] != self.settings.get(name))
         if other:
             said = ", ".join(
-                f"{name.replace('_', '-')} {found.get(name)} and not {self.settings.get(name)}"
+                f"{name.replace('_', '-')} {found[name]} and not {self.settings.get(name)}"
                 for name in other
             )
             raise ValueError(

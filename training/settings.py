@@ -20,8 +20,7 @@ class Run:
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp64"] = "bf16"
     """bf16 keeps weights in float32; fp16 is not offered: two optimisers would share one scaler."""
-    device: str = "auto"
-    """auto, cpu, cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     """CPU threads; default: PyTorch's choice."""
     log_every: int = 20
@@ -42,9 +41,8 @@ class Run:
     """What may differ when a run goes on: none of it changes the weights that a step makes."""
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch", "accumulate", "log_every", "save_every"):
-            self._at_least(name, 1)
-        for name in ("sample_every", "score_every"):
+        often = ("log_every", "save_every", "sample_every", "score_every")
+        for name in ("images", "batch", "accumulate", *often):
             self._at_least(name, 1)
 
     def _at_least(self, name: str, least: float) -> None:

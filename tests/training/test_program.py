@@ -185,3 +185,10 @@ def test_zips_are_data_too(tmp_path, tiny, pictures):
         for path in pictures.glob("*.png"):
             file.write(path, path.name)
     assert train.main(tiny(tmp_path / "run", data=archive, images=4)) == 0
+
+
+def test_a_setting_that_is_newer_than_the_checkpoint(tmp_path):
+    Checkpoints(tmp_path, {"seed": 0}).save({"step": 1})
+    assert Checkpoints(tmp_path, {"seed": 0, "invented later": 3}).load() == {"step": 1}
+    with pytest.raises(ValueError, match="was trained with seed 0 and not 1"):
+        Checkpoints(tmp_path, {"seed": 1}).load()
