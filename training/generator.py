@@ -60,6 +60,9 @@ class GeneratorRecipe:
             _player("generator", self.generator, run.lr),
         )
         self.gamma = 0.0008 * run.resolution**2 / run.batch if run.r1 is None else run.r1
+        self.ramp = run.average_ramp
+        if self.ramp is None:
+            self.ramp = 0.05 if run.start is None or self.grows else 0.0
         self.seen = 0
         self.path_mean = torch.zeros([], device=host.device, dtype=run.dtype)
         self.path_known = False
@@ -178,7 +181,7 @@ class GeneratorRecipe:
     def after(self, place: Place) -> None:
         run = self.run
         self.seen = (place.step + 1) * run.batch
-        factor = ema.decay(run.batch, self.seen, run.average, run.average_ramp)
+        factor = ema.decay(run.batch, self.seen, run.average, self.ramp)
         ema.update(self.average, self.generator, factor)
         if self._lengths:
             mean = self.host.mean(torch.stack(self._lengths).mean())

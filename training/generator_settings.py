@@ -57,8 +57,10 @@ class GeneratorRun(Run):
     """Steps between two path-length terms."""
     average: float = 10_000
     """Half-life of the moving average of the weights, in images."""
-    average_ramp: float = 0.05
-    """The half-life is at most this share of the images seen; 0: no ramp."""
+    average_ramp: float | None = None
+    """The half-life is at most this share of the images seen; 0: no ramp. Default: 0.05, and none
+    with --from of the same side: the average need not forget a trained beginning (measured after
+    26,000 such images: 9 % less Fréchet distance)."""
     flip: bool = True
     """Mirror half of the training images."""
     augment: float = 0.6
@@ -67,7 +69,8 @@ class GeneratorRun(Run):
     augment_images: int = 500_000
     """Images within which that probability can rise from 0 to 1."""
     vision: Path | None = None
-    """File of SqueezeNet 1.1's ImageNet weights, for a second critic on its frozen features."""
+    """File of SqueezeNet 1.1's ImageNet weights, for a second critic on its frozen features: fewer
+    images are needed, at four fifths of the speed. A distance on the same features flatters it."""
     vision_weight: float = 1.0
     """Of that critic's losses."""
     samples: int = 32

@@ -1,12 +1,16 @@
 """Networks that begin with another's layers."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from stylegan import freeze
 from stylegan.layers import resample_filter, upsample
-from training import growth
+from training import Host, growth
+from training.generator import GeneratorRecipe
+from training.generator_settings import GeneratorRun
 
 
 @pytest.fixture
@@ -95,3 +99,16 @@ def test_sides_are_powers_of_two(side):
 def test_labels_are_not_trained(make_generator):
     with pytest.raises(ValueError, match="2 labels; only StyleGAN2 of RGB without labels"):
         grow((make_generator(16, 8, 8, c_dim=2), None))
+
+
+def test_the_average_of_a_trained_pair_need_not_forget(tmp_path, pair):
+    def ramp(**told):
+        run = GeneratorRun(out=tmp_path, images=1, data=("x",), **told)
+        found = SimpleNamespace(generator=pair[0], discriminator=pair[1])
+        host = Host(device=torch.device("cpu"), find=lambda name: found)
+        return GeneratorRecipe(run, host).ramp
+
+    assert ramp(resolution=16, start="trained") == 0
+    assert ramp(resolution=32, start="trained") == 0.05  # a new block begins at random
+    assert ramp(resolution=16, channel_base=64, latent=8) == 0.05
+    assert ramp(resolution=16, start="trained", average_ramp=0.2) == 0.2
