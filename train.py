@@ -112,10 +112,16 @@ def _resume(keep: Checkpoints, recipe: Recipe) -> int:
     found = keep.load()
     if found is None:
         return 0
-    for player in recipe.players:
-        player.module.load_state_dict(found["modules"][player.name])
-        player.optimizer.load_state_dict(found["optimizers"][player.name])
-    recipe.load_state(found["recipe"])
+    try:
+        for player in recipe.players:
+            player.module.load_state_dict(found["modules"][player.name])
+            player.optimizer.load_state_dict(found["optimizers"][player.name])
+        recipe.load_state(found["recipe"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"the checkpoint in {keep.last.parent} holds other networks than these settings make "
+            f"({str(error).splitlines()[0]}); give the same settings to go on, or another folder"
+        ) from error
     return found["step"]
 
 

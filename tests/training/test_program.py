@@ -192,3 +192,14 @@ def test_a_setting_that_is_newer_than_the_checkpoint(tmp_path):
     assert Checkpoints(tmp_path, {"seed": 0, "invented later": 3}).load() == {"step": 1}
     with pytest.raises(ValueError, match="was trained with seed 0 and not 1"):
         Checkpoints(tmp_path, {"seed": 1}).load()
+
+
+def test_other_networks(tmp_path, tiny, capsys):
+    """A checkpoint from before a setting was known, whose networks that setting changes."""
+    out = tmp_path / "run"
+    assert train.main(tiny(out, images=8)) == 0
+    found = torch.load(out / "checkpoint.pt", weights_only=True)
+    del found["settings"]["latent"]
+    torch.save(found, out / "checkpoint.pt")
+    assert train.main(tiny(out, images=16, latent=4)) == train.WRONG_USE
+    assert "holds other networks than these settings make" in capsys.readouterr().err
