@@ -127,7 +127,7 @@ def _resume(keep: Checkpoints, recipe: Recipe) -> int:
 
 def _save(keep: Checkpoints, recipe: Recipe, step: int, host: Host, *, final: bool) -> None:
     """Write a checkpoint of sane weights. A full disk stops the run only at its end."""
-    healthy(recipe.players, host)  # raises Diverged
+    healthy(recipe.players)  # raises Diverged
     if not host.main:
         return
     state = {

@@ -24,7 +24,7 @@ def spread(weights: Sequence[Tensor], host: Host) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def healthy(players: Iterable[Player], host: Host) -> None:
+def healthy(players: Iterable[Player]) -> None:
     """Raise Diverged if any weight is not finite: such weights must not replace good ones."""
     for player in players:
         largest = torch.stack([x.detach().abs().amax() for x in player.module.parameters()])
