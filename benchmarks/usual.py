@@ -1,4 +1,4 @@
-"""StyleGAN2 synthesis the usual way, to compare `stylegan.Generator.synthesize` with.
+"""StyleGAN2 the usual way, to compare `Generator.synthesize` and the discriminator with.
 
 The fused form that implementations use at inference: every image has its own modulated and
 demodulated weights, and one grouped convolution serves the batch; NCHW, one operation per step.
@@ -9,10 +9,12 @@ Legend: N images, L style inputs, I input and O output channels, k kernel side, 
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan import Generator
+from stylegan import Discriminator, Generator
+from stylegan.discriminator import minibatch_std
 
 
 def synthesize(generator: Generator, ws: Tensor) -> Tensor:
@@ -91,6 +93,37 @@ def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, padding: tuple[int, int])
     x = F.pad(x, (before, after, before, after))
     weight = kernel.flip(0, 1)[None, None].repeat(channels, 1, 1, 1)
     return F.conv2d(x, weight, groups=channels)
+
+
+def judge(discriminator: Discriminator, image: Tensor) -> Tensor:
+    """image: (N, img_channels, R, R) -> logits (N, 1), with the discriminator's own weights.
+
+    NCHW, one operation per step; for a discriminator that shrinks by a mean and has no labels.
+    """
+    x = image
+    for name in discriminator.blocks:
+        block = getattr(discriminator, name)
+        if hasattr(block, "fromrgb"):
+            x = equalised(block.fromrgb, x)
+        y = equalised(block.skip, F.avg_pool2d(x, 2), active=False)
+        x = equalised(block.conv0, x, padding=1)
+        x = equalised(block.conv1, F.avg_pool2d(x, 2), padding=1)
+        x = (x + y) * math.sqrt(0.5)
+    last = discriminator.b4
+    x = torch.cat([x, minibatch_std(x, last.group)], 1)
+    x = equalised(last.conv, x, padding=1)
+    x = F.leaky_relu(last.fc(x.flatten(1)), 0.2) * math.sqrt(2)
+    return last.out(x)
+
+
+def equalised(layer: nn.Module, x: Tensor, padding: int = 0, *, active: bool = True) -> Tensor:
+    """Convolution with an equalised learning rate, bias, leaky ReLU: (N, I, H, W) -> (N, O, ..)."""
+    weight = layer.weight / math.sqrt(layer.weight[0].numel())
+    x = F.conv2d(x, weight, padding=padding)
+    if not active:
+        return x
+    x = x + layer.bias[None, :, None, None]
+    return _clamp(F.leaky_relu(x, 0.2) * math.sqrt(2), layer.clamp)
 
 
 def _clamp(x: Tensor, limit: float | None) -> Tensor:

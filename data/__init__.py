@@ -11,8 +11,10 @@ from .align import (
     ffhq_quad,
     ffhq_quad_from_landmarks,
 )
+from .folders import ImageSet, image_set
 from .photos import (
     PhotoError,
+    centre_square,
     find_photos,
     fit_square,
     read_photo,
@@ -26,9 +28,11 @@ __all__ = [
     "Aligned",
     "Face",
     "FaceDetector",
+    "ImageSet",
     "PhotoError",
     "align_face",
     "align_faces",
+    "centre_square",
     "crop_quad",
 ]
 __all__ += [
@@ -37,6 +41,7 @@ __all__ += [
     "ffhq_quad_from_landmarks",
     "find_photos",
     "fit_square",
+    "image_set",
     "read_photo",
     "resize",
     "to_pil",

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -62,17 +63,22 @@ def find_photos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_photo(
+    path: str | Path, content: bytes | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """The first picture of a file, upright, RGB, 8 bits, in sRGB.
 
+    content: the file's bytes, where `path` is but a name, as in an archive.
     Raises FileNotFoundError, or PhotoError for everything else that is wrong with the file. The
     size is checked against `max_pixels` from the header, before anything is decoded.
     """
     path = Path(path)
-    if not path.exists():
+    if content is None and not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected a photo, check the spelling")
     try:
-        return _read(path, max_pixels)
+        if content is None:
+            return _read(path, max_pixels)
+        return _decode(io.BytesIO(content), max_pixels)
     except PhotoError as error:
         raise PhotoError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:
@@ -177,6 +183,14 @@ def fit_square(photo: Image.Image, side: int) -> Image.Image:
     return photo.resize((side, side), Image.Resampling.BICUBIC)
 
 
+def centre_square(photo: Image.Image, side: int) -> Image.Image:
+    """The middle of a photo at side x side, antialiased."""
+    width, height = photo.size
+    least = min(width, height)
+    left, top = (width - least) // 2, (height - least) // 2
+    return fit_square(photo.crop((left, top, left + least, top + least)), side)
+
+
 def _photos_below(folder: Path) -> list[Path]:
     photos = []
     for parent, folders, files in os.walk(folder):
@@ -221,7 +235,12 @@ def _read(path: Path, max_pixels: int) -> Image.Image:
         raise PhotoError("got a folder or a device, expected a photo; name an image file")
     if path.stat().st_size == 0:
         raise PhotoError("got an empty file, expected a photo; copy or download it again")
-    with path.open("rb") as file, _own_pixel_limit(max_pixels):
+    with path.open("rb") as file:
+        return _decode(file, max_pixels)
+
+
+def _decode(file: BinaryIO, max_pixels: int) -> Image.Image:
+    with _own_pixel_limit(max_pixels):
         Image.init()
         known = [name for name in FORMATS if name in Image.OPEN]
         try:

@@ -1,8 +1,9 @@
-"""The command line: `facsimile invert | align | info | convert | sample | demo`.
+"""The command line: `facsimile invert | align | prepare-data | info | convert | sample | demo`.
 
 Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use, 130 after Ctrl-C.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from . import about, pictures
 from . import studio as studios
 from .demo import demo
 from .jobs import Job, Options, mean_scores
+from .prepare import prepare
 
 OK, SOME_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -97,6 +99,28 @@ class Align:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrepareData:
+    """Make a training set for train.py out of photos: a zip of aligned faces.
+
+    Photos without a face are listed and left out. Run the same command again to go on after a stop,
+    or with more photos to add them.
+    """
+
+    photos: tyro.conf.Positional[list[Path]]
+    """Photos, or folders of photos."""
+    out: Path
+    """The zip to write."""
+    resolution: int
+    """Side of the faces in pixels."""
+    face: Literal["largest", "all"] = "largest"
+    """Which faces of a photo with several."""
+    align: bool = True
+    """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
+    processes: int = os.cpu_count() or 1
+    """Photos at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """Say what a file of networks or of latents is.
 
@@ -163,6 +187,7 @@ def main(args: list[str] | None = None) -> None:
     command = tyro.cli(
         Annotated[Invert, tyro.conf.subcommand("invert")]
         | Annotated[Align, tyro.conf.subcommand("align")]
+        | Annotated[PrepareData, tyro.conf.subcommand("prepare-data")]
         | Annotated[Info, tyro.conf.subcommand("info")]
         | Annotated[Convert, tyro.conf.subcommand("convert")]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
@@ -172,7 +197,7 @@ def main(args: list[str] | None = None) -> None:
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    run = {Invert: invert, Align: align, Sample: sample, Demo: _demo}
+    run = {Invert: invert, Align: align, PrepareData: prepare_data, Sample: sample, Demo: _demo}
     run |= {Info: _info, Convert: _convert}
     try:
         sys.exit(run[type(command)](command))
@@ -261,6 +286,25 @@ def align(command: Align) -> int:
             aligned.image.save(path)
             print(path)
     return SOME_FAILED if failed else OK
+
+
+def prepare_data(command: PrepareData) -> int:
+    for name in ("resolution", "processes"):
+        if getattr(command, name) < 1:
+            raise ValueError(f"--{name} is {getattr(command, name)}; it must be at least 1")
+    done = prepare(
+        _photos(command.photos),
+        command.out,
+        command.resolution,
+        align=command.align,
+        face=command.face,
+        processes=command.processes,
+    )
+    kept = f", {done.kept} photos done before" if done.kept else ""
+    print(f"{done.faces} faces{kept}, {len(done.failed)} photos failed: {command.out}")
+    for reason in done.failed:
+        print(f"  {reason}", file=sys.stderr)
+    return SOME_FAILED if done.failed else OK
 
 
 def sample(command: Sample) -> int:

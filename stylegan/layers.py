@@ -185,15 +185,20 @@ class ModulatedConv(nn.Module):
         else:
             padding = self.weight.shape[-1] // 2
             x = as_batch(lambda x: F.conv2d(x, self.weight, padding=padding), x)
-        # max(gx, .2gx) = g max(x, .2x): the gain is folded into the small tensors.
-        offset = (self.bias * GAIN)[None, :, None, None]
-        scale = (demodulation * GAIN)[:, :, None, None]
+        # max(gx, .2gx) = g max(x, .2x): the gain is folded into the small tensors. They take x's
+        # dtype: under autocast a float32 one would make the large ones float32 too.
+        offset = (self.bias * GAIN)[None, :, None, None].to(x.dtype)
+        scale = (demodulation * GAIN)[:, :, None, None].to(x.dtype)
         if noise is None:
             x = torch.addcmul(offset, x, scale)
         else:
-            # In x's layout, which addcmul's result would lose otherwise.
-            base = image_layout(offset + noise * (self.noise_strength * GAIN))
-            x = torch.addcmul(base, x, scale)
+            noise = (noise * (self.noise_strength * GAIN)).to(x.dtype)
+            if self.weight.requires_grad:
+                # In training: addcmul's gradient takes a pass more over the activations.
+                x = (x * scale).add_(noise).add_(offset)
+            else:
+                # In x's layout, which addcmul's result would lose otherwise.
+                x = torch.addcmul(image_layout(offset + noise), x, scale)
         return activate(x, clamp=self.clamp)
 
 

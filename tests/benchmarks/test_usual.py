@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import usual
-from benchmarks.networks import random_generator
+from benchmarks.networks import random_discriminator, random_generator
 from benchmarks.speed import backward
 
 
@@ -23,3 +23,9 @@ def test_the_usual_way_gives_the_same_image_and_gradient(n: int, clamp: float | 
     ]
     assert gradients[0].abs().max() > 0.1
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+def test_the_usual_discriminator_gives_the_same_verdict() -> None:
+    network = random_discriminator(32, channel_base=256, channel_max=16)
+    image = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(usual.judge(network, image), network(image), atol=1e-5, rtol=1e-4)

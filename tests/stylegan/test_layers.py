@@ -144,6 +144,29 @@ def test_frozen_layers_serve_gradients_after_inference_mode(conv):
     assert style.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_training_gives_what_the_frozen_layer_gives(conv, shared):
+    source = torch.Generator().manual_seed(3)
+    x, style = torch.randn(3, 4, 6, 6, generator=source), torch.randn(3, 4, generator=source)
+    side = 12 if conv.up else 6
+    noise = torch.randn(1 if shared else 3, 1, side, side, generator=source).double()
+    frozen = conv(x.double(), style.double(), noise)
+    conv.requires_grad_(True)
+    try:
+        torch.testing.assert_close(conv(x.double(), style.double(), noise), frozen)
+    finally:
+        conv.requires_grad_(False)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_activations_stay_in_half_precision(train):
+    """Under autocast no float32 tensor of the layer may make the activations float32."""
+    layer = ModulatedConv(4, 3, 5, 8).requires_grad_(train)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(torch.randn(2, 4, 8, 8).bfloat16(), torch.randn(2, 4), torch.randn(2, 1, 8, 8))
+    assert y.dtype == torch.bfloat16
+
+
 def test_activation():
     x = torch.tensor([-2.0, 0.0, 3.0])
     torch.testing.assert_close(activate(x.clone(), 2.0), torch.tensor([-0.8, 0.0, 6.0]))

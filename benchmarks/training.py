@@ -1,0 +1,136 @@
+"""Images a second in generator training, against the usual way of writing the same networks."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import report, usual
+from benchmarks.networks import random_discriminator, random_generator
+from benchmarks.timing import alternate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time one training step of both players, in turns."""
+
+    sides: tuple[int, ...] = (64, 128)
+    batch: int = 16
+    channel_base: int = 4096
+    """4096 and 128 are the bundled generator's; the paper's are 16384 and 512."""
+    channel_max: int = 128
+    pairs: int = 7
+    """Pairs of turns per row."""
+    seconds: float = 90.0
+    """No further pair of turns after so long, once there are 5."""
+    peak: float = 0.0
+    """10^12 operations a second that the device can do in bfloat16, for the share of the peak."""
+    device: str = "cpu"
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+    out: Path | None = None
+    """JSON file with every time."""
+
+
+class Trained:
+    """A pair of networks with their optimisers, and one step of both."""
+
+    def __init__(self, side: int, options: Options, *, own: bool, half: bool):
+        """own: as `stylegan` writes them, else as `usual` does. half: bfloat16."""
+        sizes = (side, options.channel_base, options.channel_max)
+        layout = torch.channels_last if own and options.device != "cpu" else torch.preserve_format
+        self.generator = random_generator(*sizes).to(options.device, memory_format=layout)
+        self.critic = random_discriminator(*sizes).to(options.device, memory_format=layout)
+        self.own, self.device = own, torch.device(options.device).type
+        self.autocast = partial(torch.autocast, self.device, torch.bfloat16, enabled=half)
+        self.optimizers = []
+        for network in (self.critic, self.generator):
+            weights = list(network.requires_grad_(True).parameters())
+            self.optimizers.append(torch.optim.Adam(weights, 1e-3, (0.0, 0.99), fused=own))
+
+    def draw(self, z: Tensor) -> Tensor:
+        ws = self.generator.map(z)
+        return self.generator.synthesize(ws) if self.own else usual.synthesize(self.generator, ws)
+
+    def judge(self, image: Tensor) -> Tensor:
+        return self.critic(image) if self.own else usual.judge(self.critic, image)
+
+    def step(self, z: Tensor, real: Tensor) -> None:
+        """z: (N, z_dim); real: (N, 3, R, R)."""
+        critic, generator = self.optimizers
+        with self.autocast():
+            fake = self.draw(z)
+            on_fake, on_real = self.judge(fake.detach()), self.judge(real)
+        self._move(critic, (F.softplus(on_fake) + F.softplus(-on_real)).mean())
+        with self.autocast():
+            verdict = self.judge(fake)
+        self._move(generator, F.softplus(-verdict).mean())
+
+    @staticmethod
+    def _move(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward(inputs=optimizer.param_groups[0]["params"])
+        optimizer.step()
+
+
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    if options.device != "cpu":
+        torch.backends.cudnn.benchmark = True
+    found = {"machine": report.machine(options.device), "rows": []}
+    print(", ".join(f"{k} {v}" for k, v in found["machine"].items()), flush=True)
+    for side in options.sides:
+        source = torch.Generator().manual_seed(side)
+        real = torch.randn(options.batch, 3, side, side, generator=source).to(options.device)
+        theirs = Trained(side, options, own=False, half=False)
+        z = torch.randn(options.batch, theirs.generator.z_dim, generator=source).to(real)
+        for half in (True, False):
+            ours = Trained(side, options, own=True, half=half)
+            times = alternate(
+                partial(theirs.step, z, real),
+                partial(ours.step, z, real),
+                device=options.device,
+                pairs=options.pairs,
+                seconds=options.seconds,
+            )
+            row = times.summary() | {"times": asdict(times), "operations": _count(ours, z, real)}
+            row["what"] = f"{side} px, batch {options.batch}, ours in {'bf16' if half else 'fp32'}"
+            found["rows"].append(row)
+    print(_table(found["rows"], options))
+    if options.out is not None:
+        report.write_json(options.out, found)
+
+
+def _count(trained: Trained, z: Tensor, real: Tensor) -> int:
+    """Operations of one step: those of matrix products and convolutions."""
+    with FlopCounterMode(display=False) as counter:
+        trained.step(z, real)
+    return counter.get_total_flops()
+
+
+def _table(rows: list[dict], options: Options) -> str:
+    head = ["", "usual, images/s", "ours, images/s", "ratio", "min-max", "10^12 operations/s"]
+    lines = []
+    for row in rows:
+        speed = row["operations"] / row["second"] / 1e12
+        share = f" ({100 * speed / options.peak:.0f} %)" if options.peak else ""
+        lines.append(
+            (
+                row["what"],
+                f"{options.batch / row['first']:.1f}",
+                f"{options.batch / row['second']:.1f}",
+                f"{row['ratio']:.2f}",
+                f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}",
+                f"{speed:.3f}{share}",
+            )
+        )
+    return report.table(head, lines)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,80 @@
+"""What a place of a run draws: training images, codes, noise, numbers; a function of the place.
+
+Legend: N images of a place, G images of a group, L style inputs, R side of the image.
+Groups, the images that share their minibatch statistics, are numbered over the whole run, and each
+has a source of randomness of its own: how many processes there are changes no draw.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from data import ImageSet
+from stylegan import Generator
+
+from .randomness import source
+from .recipe import Place
+
+
+class Draws:
+    def __init__(self, seed: int, group: int, device: torch.device, dtype: torch.dtype):
+        self.seed, self.group, self.device, self.dtype = seed, group, device, dtype
+        self._order: tuple[int, int, Tensor] | None = None
+
+    def sources(
+        self, what: str, place: Place, device: torch.device | str
+    ) -> Iterator[torch.Generator]:
+        """One per group at `place`."""
+        first, groups = place.first // self.group, place.n // self.group
+        return (source(device, self.seed, what, number) for number in range(first, first + groups))
+
+    def numbers(
+        self, what: str, place: Place, draw: Callable[..., Tensor], *shape: int, near: bool = False
+    ) -> Tensor:
+        """(N, *shape) from `draw`, torch.rand or torch.randn; on the device itself with `near`."""
+        device = self.device if near else "cpu"
+        rngs = self.sources(what, place, device)
+        return together([draw(self.group, *shape, generator=r, device=device) for r in rngs])
+
+    def images(self, known: ImageSet, place: Place, flip: bool) -> Tensor:
+        """Training images (N, 3, R, R): each once per epoch, half of them mirrored with `flip`."""
+        indices = self._indices(len(known), torch.arange(place.first, place.first + place.n))
+        images = known.take(together(list(indices.split(self.group))), self.device, self.dtype)
+        if not flip:
+            return images
+        mirrored = self.numbers("flip", place, torch.rand).to(self.device) < 0.5
+        return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+
+    def _indices(self, size: int, samples: Tensor) -> Tensor:
+        """Where in a set of `size` images these samples of the run are: a new order every epoch."""
+        found = []
+        for sample in samples.tolist():
+            epoch, position = divmod(sample, size)
+            if self._order is None or self._order[:2] != (size, epoch):
+                rng = source("cpu", self.seed, "order", epoch)
+                self._order = (size, epoch, torch.randperm(size, generator=rng))
+            found.append(self._order[2][position])
+        return torch.stack(found)
+
+    def codes(self, generator: Generator, place: Place, mixing: float) -> tuple[Tensor, Tensor]:
+        """z (N, 2, z_dim), and (N, L): whether an input takes the second of the two codes."""
+        z = self.numbers("code", place, torch.randn, 2, generator.z_dim, near=True).to(self.dtype)
+        mixed, cut = self.numbers("mixing", place, torch.rand, 2).unbind(1)
+        inputs = generator.num_ws
+        cut = torch.where(mixed < mixing, 1 + (cut * (inputs - 1)).floor(), inputs)
+        return z, (torch.arange(inputs) >= cut[:, None]).to(self.device)
+
+    def noise(self, generator: Generator, place: Place) -> list[Tensor]:
+        """Maps (N, 1, r, r), one per noise input."""
+        shapes = [tuple(x.noise_const.shape) for x in generator.synthesis.noise_inputs]
+        sizes = [math.prod(shape) for shape in shapes]
+        flat = self.numbers("noise", place, torch.randn, sum(sizes), near=True).to(self.dtype)
+        parts = zip(flat.split(sizes, 1), shapes, strict=True)
+        return [part.unflatten(1, (1, *shape)) for part, shape in parts]
+
+
+def together(groups: list[Tensor]) -> Tensor:
+    """Groups (G, ...) -> (N, ...), laid out so that `minibatch_std` finds them again."""
+    return torch.stack(groups, 1).flatten(0, 1)
