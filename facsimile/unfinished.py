@@ -60,23 +60,27 @@ class Watch:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets: no step is cut in two. The second one raises."""
+    """An event that the first Ctrl-C or SIGTERM sets: no step is cut in two. The second acts."""
     stop = threading.Event()
     main = threading.current_thread() is threading.main_thread()
-    # A job in the background ignores Ctrl-C, as it should.
-    if not main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield stop
-        return
+    before = {}
+
+    def restore(*_) -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def ask(*_) -> None:
-        signal.signal(signal.SIGINT, before)
+        restore()
         stop.set()
 
-    before = signal.signal(signal.SIGINT, ask)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A job in the background ignores Ctrl-C, as it should.
+        if main and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, ask)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 class Unfinished:

@@ -79,8 +79,9 @@ def heard():
 
 
 @pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_half_way_and_run_again_equals_uninterrupted(
-    studio, squares, tmp_path, monkeypatch
+    studio, squares, tmp_path, monkeypatch, number
 ):
     photos = sorted(squares.iterdir())
     run(studio, photos, tmp_path / "whole", steps=20, recipe="f/z+ +noise")
@@ -91,7 +92,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
         calls.append(step.done)
         # In the second batch, in the phase of the noise.
         if len(calls) == 32 + 2 + 25:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         watch(self, step)
 
     out = tmp_path / "cut"
@@ -100,6 +101,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
         with pytest.raises(KeyboardInterrupt):
             run(studio, photos, out, steps=20, recipe="f/z+ +noise")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert json.loads((out / "summary.json").read_text())["done"] == 2
     done = len(calls)
     with monkeypatch.context() as patch:
