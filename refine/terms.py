@@ -7,7 +7,6 @@ one image, and images never influence one another.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 import metrics
@@ -50,8 +49,8 @@ class Batch:
         used = {term.target for term in terms if term.name == "perceptual"}
         if used and perceptual is None:
             raise ValueError("the recipe has a perceptual term; pass perceptual=..., or weight 0")
-        with torch.no_grad():
-            features = {name: perceptual.features(targets[name]) for name in used}
+        # Not under no_grad: so an image's are the same in every batch (see stylegan.layers.linear).
+        features = {name: [x.detach() for x in perceptual.features(targets[name])] for name in used}
         return Batch(generator, start, targets, features, masks, perceptual)
 
     def pick(self, rows: Tensor) -> "Batch":

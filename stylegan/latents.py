@@ -173,12 +173,13 @@ def start(
     if has_feature:
         layer = layer or generator.default_feature_layer()
         mean = spaces.SPACES["w+"].start(generator, n, "mean", c=label)
-        with torch.no_grad():
-            found = generator.synthesize(mean, stop=layer)
+        # Not under no_grad: so an image's feature is the same in every batch (see layers.linear).
+        found = generator.synthesize(mean, stop=layer)
+        keeps = rgb_skip == "keep" and found.rgb is not None
         held = {
             "layer": layer,
-            "feature": found.x,
-            "rgb": found.rgb if rgb_skip == "keep" else None,
+            "feature": found.x.detach(),
+            "rgb": found.rgb.detach() if keeps else None,
         }
     return Latents(
         space=space,

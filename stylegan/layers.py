@@ -26,24 +26,26 @@ def image_layout(x: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (N, I), weight (O, I), bias (O,) -> (N, O); a row gives the same alone as in a batch.
+    """x (N, I), weight (O, I), bias (O,) -> (N, O).
 
-    On a CPU few rows take other routines, which round differently, and the hundreds of steps of a
-    refinement would amplify that; rows of zeros, to a multiple of 8, cost next to nothing.
+    Where gradients are on, a row gives to the last bit what it gives in a batch. On a CPU few rows
+    take other routines, which round differently, and the hundreds of steps of a refinement would
+    amplify that; rows of zeros, to a multiple of 8, cost little.
     """
     n = len(x)
-    if x.device.type == "cpu" and n % ROWS:
+    if n % ROWS and x.device.type == "cpu" and torch.is_grad_enabled():
         return F.linear(F.pad(x, (0, 0, 0, -n % ROWS)), weight, bias)[:n]
     return F.linear(x, weight, bias)
 
 
 def as_batch(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """convolve(x) for x (N, C, H, W), computed for one small image as for a batch: see `linear`.
+    """convolve(x) for x (N, C, H, W); with gradients on, one image as in a batch: see `linear`.
 
     On a CPU PyTorch gives a batch, and one image of over 20480 numbers, to oneDNN, and one smaller
-    image to a routine of its own, which is no faster than oneDNN on that image twice.
+    image to a routine of its own.
     """
-    if len(x) == 1 and x.numel() <= SMALL_IMAGE and x.device.type == "cpu":
+    small = len(x) == 1 and x.numel() <= SMALL_IMAGE and x.device.type == "cpu"
+    if small and torch.is_grad_enabled():
         return convolve(torch.cat([x, x.detach()]))[:1]
     return convolve(x)
 
