@@ -1,15 +1,9 @@
 """Random networks of known widths: for speed and memory the weights do not matter."""
 
-import math
-
 import torch
 
 from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
-
-
-def widths(side: int, channel_base: int, channel_max: int) -> tuple[int, ...]:
-    """Channels of the blocks 4, 8, .., side, by the rule of NVIDIA's releases."""
-    return tuple(min(channel_base // 2**i, channel_max) for i in range(2, int(math.log2(side)) + 1))
+from training.growth import widths
 
 
 def random_generator(
