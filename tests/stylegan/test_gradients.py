@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from differences import check_second_derivatives, few
 from torch.autograd import gradcheck
 
 from stylegan import Feature, spaces
@@ -12,12 +13,6 @@ def small(make_generator):
     generator = make_generator(16, 3, 4, conv_clamp=256.0).double()
     z = torch.randn(2, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     return generator, generator.map(z)
-
-
-def few(image):
-    """(N, C, H, W) -> (N, 8) random mixtures, so that a whole Jacobian is quickly had."""
-    mixtures = torch.randn(8, *image.shape[1:], generator=torch.Generator().manual_seed(0))
-    return image.flatten(1) @ mixtures.flatten(1).double().T
 
 
 @pytest.mark.parametrize("name", spaces.SPACES)
@@ -68,18 +63,4 @@ def test_weights(make_generator):
 
 
 def test_second_derivatives(small):
-    """A path-length penalty: the gradient of |d image / d w|^2 by finite differences."""
-    generator, ws = small
-
-    def penalty(ws):
-        image = generator.synthesize(ws)
-        (gradient,) = torch.autograd.grad(image.square().sum(), ws, create_graph=True)
-        return gradient.square().sum()
-
-    ws = ws.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(penalty(ws), ws)
-    direction = torch.randn(ws.shape, generator=torch.Generator().manual_seed(0)).double()
-    step = 1e-6
-    values = [penalty(ws + sign * step * direction).item() for sign in (1, -1)]
-    slope = (values[0] - values[1]) / (2 * step)
-    assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
+    check_second_derivatives(*small)

@@ -6,6 +6,7 @@ from math import log2, sqrt
 import pytest
 import torch
 import torch.nn.functional as F
+from differences import check_second_derivatives, few
 from test_golden import close, golden
 from torch.autograd import gradcheck
 
@@ -232,12 +233,6 @@ def test_other_weights_are_other_kernels(make_generator):
 # Gradients ----------------------------------------------------------------------------------------
 
 
-def few(image):
-    """(N, C, H, W) -> (N, 8) random mixtures, so that a whole Jacobian is quickly had."""
-    mixtures = torch.randn(8, *image.shape[1:], generator=torch.Generator().manual_seed(0))
-    return image.flatten(1) @ mixtures.flatten(1).double().T
-
-
 def test_gradient_of_the_code(small):
     generator, ws = small
     code = ws[:1].clone().requires_grad_()
@@ -281,18 +276,4 @@ def test_gradient_of_a_weight(make_generator, name):
 
 
 def test_second_derivatives(small):
-    """The gradient of |d image / d w|^2 by finite differences."""
-    generator, ws = small
-
-    def penalty(ws):
-        image = generator.synthesize(ws)
-        (gradient,) = torch.autograd.grad(image.square().sum(), ws, create_graph=True)
-        return gradient.square().sum()
-
-    ws = ws.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(penalty(ws), ws)
-    direction = torch.randn(ws.shape, generator=torch.Generator().manual_seed(0)).double()
-    step = 1e-6
-    values = [penalty(ws + sign * step * direction).item() for sign in (1, -1)]
-    slope = (values[0] - values[1]) / (2 * step)
-    assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
+    check_second_derivatives(*small)

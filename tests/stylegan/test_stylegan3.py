@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from differences import check_second_derivatives, few
 from test_golden import golden
 from torch.autograd import gradcheck
 
@@ -445,12 +446,6 @@ def small(request, make_generator):
     return generator, generator.map(z)
 
 
-def few(image):
-    """(N, C, H, W) -> (N, 8) random mixtures, so that a whole Jacobian is quickly had."""
-    mixtures = torch.randn(8, *image.shape[1:], generator=torch.Generator().manual_seed(0))
-    return image.flatten(1) @ mixtures.flatten(1).double().T
-
-
 @pytest.mark.parametrize("name", spaces.SPACES)
 def test_code_gradient(small, name):
     generator, _ = small
@@ -481,21 +476,7 @@ def test_feature_gradient(small, layer):
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_second_derivatives(small, recompute, monkeypatch):
-    """A path-length penalty: the gradient of |d image / d w|^2."""
+    """With and without recomputation."""
     if recompute:
         monkeypatch.setattr(stylegan3, "RECOMPUTE", 0)
-    generator, ws = small
-
-    def penalty(ws):
-        (gradient,) = torch.autograd.grad(
-            generator.synthesize(ws).square().sum(), ws, create_graph=True
-        )
-        return gradient.square().sum()
-
-    ws = ws.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(penalty(ws), ws)
-    direction = torch.randn(ws.shape, generator=torch.Generator().manual_seed(0)).double()
-    step = 1e-6
-    values = [penalty(ws + sign * step * direction).item() for sign in (1, -1)]
-    slope = (values[0] - values[1]) / (2 * step)
-    assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
+    check_second_derivatives(*small)
