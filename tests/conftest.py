@@ -1,5 +1,6 @@
 """A tiny frozen generator and discriminator, and pictures to refine towards."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -102,6 +103,16 @@ def _discriminator(side=32, width=16, *, seed=1, **options):
 def seeded():
     """Every test draws the same numbers in every order of the tests."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """accelerate keeps one state per process; every run begins with none."""
+    yield
+    if (state := sys.modules.get("accelerate.state")) is not None:
+        state.AcceleratorState._reset_state(True)
+        state.GradientState._reset_state()
+        state.PartialState._reset_state()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 
 import encoders
 import stylegan
@@ -10,15 +9,6 @@ import train
 from encoders.base import FILE, BaseConfig, BaseEncoder
 from encoders.base_recipe import BaseRecipe, BaseRun
 from training import Host, Place
-
-
-@pytest.fixture(autouse=True)
-def alone():
-    """accelerate keeps one state per process."""
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-    PartialState._reset_state()
 
 
 @pytest.fixture(scope="module")
