@@ -6,7 +6,8 @@ import torch
 import encoders
 import stylegan
 import train
-from encoders.base import FILE, BaseConfig, BaseEncoder
+from encoders import FILE
+from encoders.base import BaseConfig, BaseEncoder
 from encoders.base_recipe import BaseRecipe, BaseRun
 from training import Host, Place
 
@@ -117,7 +118,7 @@ def test_refusals(tmp_path, generator, make_generator):
     with pytest.raises(FileNotFoundError, match="expected an encoder's file"):
         encoders.load(tmp_path / "none", generator)
     stylegan.save(generator, tmp_path / "generator.safetensors")
-    with pytest.raises(ValueError, match="is no base encoder"):
+    with pytest.raises(ValueError, match="is no encoder"):
         encoders.load(tmp_path / "generator.safetensors", generator)
     with pytest.raises(ValueError, match="32x16 pixels"):
         encoder(torch.zeros(1, 3, 16, 32))
