@@ -40,7 +40,8 @@ class InDomainRun(EncoderRun):
     flip: bool = True
     """Mirror half of the photos."""
     images: int = 1_000_000
-    """The paper's authors take 12 million at 128 px, on eight GPUs."""
+    """Train until so many images were seen in all; may be raised later. The paper's authors take 12
+    million at 128 px."""
     resolution: int | None = None
     """Side that the encoder is shown, a power of two. Default: the generator's."""
     width: int = 64
@@ -52,8 +53,9 @@ class InDomainRun(EncoderRun):
     5e-5 is for another network's features of 0..255."""
     adversarial_weight: float = 0.1
     """Of softplus(-D(G(E(x)))); 0: no critic."""
-    r1: float = 10.0
-    """Weight gamma of the critic's R1 penalty."""
+    r1: float | None = None
+    """Weight gamma of the critic's R1 penalty. Default: the paper's 10, and below 256 px less, in
+    proportion to the pixels over whose sum it goes."""
     r1_every: int = 16
     """Steps between two R1 penalties."""
     latent_weight: float = 0.0
@@ -68,8 +70,12 @@ class InDomainRun(EncoderRun):
         super().__post_init__()
         for name, least in (("group", 2), ("r1_every", 1)):
             self._at_least(name, least)
+        for name in ("max_width", "resolution"):
+            if getattr(self, name) is not None:
+                self._at_least(name, 1)
         for name in ("adversarial_weight", "latent_weight", "r1"):
-            self._at_least(name, 0)
+            if getattr(self, name) is not None:
+                self._at_least(name, 0)
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"--real-fraction is {self.real_fraction}; it must be between 0 and 1")
         if self.fraction and not self.data:
@@ -113,6 +119,9 @@ class InDomainRecipe(EncoderRecipe):
         self.images: data.ImageSet | None = None
         self.critic: Discriminator | None = None
         self._kept: Redrawn | None = None
+        self.gamma = run.r1
+        if run.r1 is None:
+            self.gamma = 10 * min(1.0, (self.generator.resolution / 256) ** 2)
         if run.adversarial_weight:
             self.critic = self._placed(self._critic())
             self.players = (self._player("critic", self.critic), *self.players)
@@ -168,7 +177,7 @@ class InDomainRecipe(EncoderRecipe):
         with torch.set_grad_enabled(place.whole):
             drawn = self._drawn(place)
         self._kept = drawn if place.whole else None
-        penalised = self.run.r1 > 0 and place.step % self.run.r1_every == 0
+        penalised = self.gamma > 0 and place.step % self.run.r1_every == 0
         real = drawn.target.detach().requires_grad_(penalised)
         on_real = self._judge(real, drawn.label)
         losses = {
@@ -177,7 +186,7 @@ class InDomainRecipe(EncoderRecipe):
         }
         if penalised:
             penalty = r1(on_real, real).mean()
-            losses["critic/r1"] = 0.5 * self.run.r1 * self.run.r1_every * penalty
+            losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty
         return losses
 
     def _of_encoder(self, place: Place) -> dict[str, Tensor]:
