@@ -159,8 +159,7 @@ class InDomainRecipe(EncoderRecipe):
             return said
         images = self._open("data")
         self.images = near(images, self.device)
-        left_out = f", {len(images.failed)} could not be read" if images.failed else ""
-        return f"{len(images)} photos{left_out}, {self.run.fraction:g} of the batches; {said}"
+        return f"{images.summary()}, as {self.run.fraction:.0%} of the training; {said}"
 
     def _redraw(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         return self.generator.synthesize(encoder(images))

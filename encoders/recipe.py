@@ -52,6 +52,7 @@ class EncoderRun(Run):
     """Generated samples of a sheet, and as many photos, each beside what was redrawn."""
     score_images: int = 64
     """Held-out samples, and photos at most, in a score."""
+    # What these are by default, each recipe says.
     width: int
     perceptual_weight: float
     lr: float
@@ -123,7 +124,7 @@ class EncoderRecipe:
             said += f"; {self.perceptual.note}"
         if self.run.photos:
             self.photos = self._open("photos")
-            said += f"; {len(self.photos)} photos for the scores"
+            said += f"; for the scores {self.photos.summary()}"
         return said
 
     def _open(self, name: str) -> data.ImageSet:

@@ -79,12 +79,7 @@ class GeneratorRecipe:
         """Read the training set; returns what was read, in a sentence."""
         images = data.image_set(self.run.data, self.run.resolution)
         self.images = near(images, self.device)
-        said = f"{len(images)} images"
-        if images.failed:
-            said += f", {len(images.failed)} could not be read ({images.failed[0]})"
-        if images.enlarged:
-            said += f", {images.enlarged} were smaller than {self.run.resolution} px and enlarged"
-        return said
+        return images.summary()
 
     # One step -------------------------------------------------------------------------------------
 

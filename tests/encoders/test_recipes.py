@@ -150,7 +150,7 @@ def test_killed_and_together(tmp_path, arguments, pictures, live, tensors, kind)
     [
         ("base", {"layer": "b64.conv0"}, 'no layer "b64.conv0"'),
         ("base", {"photos": "nowhere"}, "nowhere: no such file or folder"),
-        ("base", {"batch": 3}, "--group 2, images that share their statistics"),
+        ("base", {"batch": 3}, "groups of 2 images that share their statistics"),
         ("in-domain", {"photos": "nowhere"}, "nowhere: no such file or folder"),
         ("in-domain", {"data": "nowhere"}, "nowhere: no such file or folder"),
         ("in-domain", {"resolution": 24}, "resolution is 24; it must be a power of two"),
