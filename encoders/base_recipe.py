@@ -63,6 +63,6 @@ class BaseRecipe(EncoderRecipe):
         with torch.no_grad():
             ws, _ = self._codes(place)
             target = self._photo(ws)
-        with self._autocast():
+        with self.run.autocast(self.device):
             image = self._redraw(self.encoder, target, ws).to(self.run.dtype)
         return self._apart(image, target)

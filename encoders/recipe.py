@@ -3,7 +3,6 @@
 Legend: N images of a place, C channels, R side of the image, L style inputs, D numbers in w.
 """
 
-import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,11 +137,6 @@ class EncoderRecipe:
 
     # One step -------------------------------------------------------------------------------------
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"
-        )
-
     def _begin(self, place: Place) -> None:
         """Set the learning rate of this step."""
         rate = self.run.rate(place.step * self.run.batch)
@@ -177,7 +171,7 @@ class EncoderRecipe:
 
     def _photo(self, ws: Tensor) -> Tensor:
         """The images (N, C, R, R) of ws, as a photo would be."""
-        with self._autocast():
+        with self.run.autocast(self.device):
             return self.generator.synthesize(ws).to(self.run.dtype).clamp(-1, 1)
 
     def _apart(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:

@@ -29,9 +29,9 @@ def step(recipe, place):
 @kinds
 def test_one_batch_is_learned(make_recipe, kind):
     """On one batch of samples the error falls to a tenth; every weight gets a gradient."""
-    recipe = make_recipe(kind, width=16, group=4, lr=0.003, lr_every=100_000)
+    recipe = make_recipe(kind, width=8, group=4, lr=0.003, lr_every=100_000)
     values = []
-    for index in range(150):
+    for index in range(80):
         found = step(recipe, Place(0, 0, 4, True))
         values.append(sum(found[f"{PLAYER[kind]}/{name}"] for name in ("pixel", "perceptual")))
         if not index:
