@@ -18,9 +18,9 @@ from torch import Tensor
 import data
 import metrics
 from stylegan import Feature, freeze, spaces
+from stylegan.randomness import source
 from training import Host, Place, Player, Run, ema
 from training.draws import Draws
-from training.randomness import source
 
 from .base import FILE, BaseConfig, BaseEncoder, save
 
