@@ -16,9 +16,9 @@ from torch import Tensor, nn
 import data
 import metrics
 from stylegan import freeze, spaces
+from stylegan.randomness import source
 from training import Host, Place, Player, Run, ema
 from training.draws import Draws
-from training.randomness import source
 
 from .files import FILE, save
 from .layers import settle

@@ -15,6 +15,7 @@ import tyro
 import checkpoints
 import data
 from metrics import PERCEPTUALS
+from stylegan.randomness import source
 
 from . import about, pictures
 from . import studio as studios
@@ -311,14 +312,14 @@ def sample(command: Sample) -> int:
     if command.count < 1:
         raise ValueError(f"--count is {command.count}; it must be at least 1")
     generator = checkpoints.find(command.generator, studios.pick_device(command.device)).generator
-    source = torch.Generator().manual_seed(command.seed)
     images = []
-    for _ in range(command.count):
-        z = torch.randn(1, generator.z_dim, generator=source).to(generator.device)
+    for index in range(command.count):
+        rng = source("cpu", command.seed, "sample", index)
+        z = torch.randn(1, generator.z_dim, generator=rng).to(generator.device)
         c = None
         if generator.c_dim:
             c = torch.zeros(1, generator.c_dim, device=generator.device)
-            c[0, torch.randint(generator.c_dim, (), generator=source)] = 1
+            c[0, torch.randint(generator.c_dim, (), generator=rng)] = 1
         with torch.no_grad():
             images.append(generator.synthesize(generator.map(z, c, command.truncation))[0].cpu())
     rows = [images[i : i + 8] for i in range(0, len(images), 8)]

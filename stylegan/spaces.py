@@ -20,6 +20,7 @@ from torch import Tensor
 from . import statistics
 from .generator import Generator
 from .layers import SLOPE
+from .randomness import source
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Space:
         if how == "mean":
             code = self._mean(generator, c)
         elif how == "random":
-            code = self._random(generator, torch.Generator().manual_seed(seed), c)
+            code = self._random(generator, source("cpu", seed, "start"), c)
         else:
             raise ValueError(f'a code starts from "mean" or "random", got "{how}"')
         shape = self.shape(generator)
@@ -83,8 +84,8 @@ class Space:
             return generator.spread(w)
         return w if w.ndim == 2 else w.mean(1)
 
-    def _random(self, generator: Generator, source: torch.Generator, c: Tensor | None) -> Tensor:
-        return torch.randn(1, *self.shape(generator), generator=source)
+    def _random(self, generator: Generator, rng: torch.Generator, c: Tensor | None) -> Tensor:
+        return torch.randn(1, *self.shape(generator), generator=rng)
 
 
 class Z(Space):
@@ -114,16 +115,16 @@ class Z(Space):
     def _mean(self, generator: Generator, c: Tensor | None) -> Tensor:
         raise ValueError('a sphere has no mean: a code in Z or Z+ starts from "random"')
 
-    def _random(self, generator: Generator, source: torch.Generator, c: Tensor | None) -> Tensor:
-        return self.retract(super()._random(generator, source, c))
+    def _random(self, generator: Generator, rng: torch.Generator, c: Tensor | None) -> Tensor:
+        return self.retract(super()._random(generator, rng, c))
 
 
 class W(Space):
     kind = "w"
 
-    def _random(self, generator: Generator, source: torch.Generator, c: Tensor | None) -> Tensor:
+    def _random(self, generator: Generator, rng: torch.Generator, c: Tensor | None) -> Tensor:
         """Uniform in [-1, 1], Image2StyleGAN's start for everything but faces (section 4.2)."""
-        return torch.rand(1, *self.shape(generator), generator=source) * 2 - 1
+        return torch.rand(1, *self.shape(generator), generator=rng) * 2 - 1
 
 
 class PN(Space):
@@ -170,8 +171,8 @@ class S(Space):
     def _mean(self, generator: Generator, c: Tensor | None) -> Tensor:
         return torch.cat(generator.styles(generator.spread(mean_w(generator, c))), 1)
 
-    def _random(self, generator: Generator, source: torch.Generator, c: Tensor | None) -> Tensor:
-        z = torch.randn(1, generator.z_dim, generator=source).to(generator.mapping.w_avg)
+    def _random(self, generator: Generator, rng: torch.Generator, c: Tensor | None) -> Tensor:
+        z = torch.randn(1, generator.z_dim, generator=rng).to(generator.mapping.w_avg)
         z = z if c is None else z.expand(len(c), -1)
         return torch.cat(generator.styles(generator.map(z, c)), 1)
 
@@ -212,7 +213,7 @@ def mean_w(generator: Generator, c: Tensor | None = None, samples: int = 10_000)
     """
     if c is None or not generator.c_dim:
         return statistics.of(generator).w_mean[None]
-    z = torch.randn(samples, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(samples, generator.z_dim, generator=source("cpu", 0, "mean w"))
     z = z.to(generator.mapping.w_avg)
     rows = [generator.mapping(z, label.expand(samples, -1)).mean(0) for label in c]
     return torch.stack(rows)

@@ -16,6 +16,7 @@ from torch import Tensor
 from . import files
 from .generator import Generator
 from .layers import SLOPE
+from .randomness import source
 
 SAMPLES = 100_000
 
@@ -43,7 +44,7 @@ def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Stat
 
     samples: vectors w; where f(z) has one for every input, so many fewer z are drawn.
     """
-    source = torch.Generator().manual_seed(seed)
+    rng = source("cpu", seed, "statistics")
     shape = generator.mapping.shape
     dim, inputs = shape[-1], math.prod(shape[:-1])
     sums = {name: torch.zeros(inputs, dim, dtype=torch.float64) for name in "wp"}
@@ -51,10 +52,10 @@ def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Stat
     done, total = 0, math.ceil(samples / inputs)
     while done < total:
         n = min(math.ceil(10_000 / inputs), total - done)
-        z = torch.randn(n, generator.z_dim, generator=source).to(generator.mapping.w_avg)
+        z = torch.randn(n, generator.z_dim, generator=rng).to(generator.mapping.w_avg)
         c = None
         if generator.c_dim:
-            drawn = torch.randint(generator.c_dim, (n,), generator=source)
+            drawn = torch.randint(generator.c_dim, (n,), generator=rng)
             c = torch.nn.functional.one_hot(drawn, generator.c_dim).to(z)
         w = generator.mapping(z, c)
         for name, x in (("w", w), ("p", gaussianize(w))):

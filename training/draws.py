@@ -13,8 +13,8 @@ from torch import Tensor
 
 from data import ImageSet
 from stylegan import Generator
+from stylegan.randomness import source
 
-from .randomness import source
 from .recipe import Place
 
 

@@ -19,13 +19,13 @@ import data
 import stylegan
 from metrics.frechet import Features, Moments, features, frechet, moments
 from stylegan import DiscriminatorConfig, freeze
+from stylegan.randomness import source
 
 from . import augment, ema, growth, vision
 from .draws import Draws, near
 from .generator_settings import GeneratorRun
 from .growth import Critic
 from .penalties import path_lengths, r1
-from .randomness import source
 from .recipe import Host, Place, Player
 
 SIGNS_EVERY = 4

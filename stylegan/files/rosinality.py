@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..mapping import Mapping
+from ..randomness import source
 from .configs import describe
 from .translation import blocks, count, is_state, nothing_left, prefixed
 
@@ -56,10 +57,10 @@ def mean_w(tensors: dict[str, Tensor]) -> Tensor:
     mapping = Mapping(z_dim, 0, w_dim, layers).double()
     state = prefixed(tensors, "mapping.")
     mapping.load_state_dict({"w_avg": torch.zeros(w_dim)} | state)
-    source, total = torch.Generator().manual_seed(0), 0.0
+    rng, total = source("cpu", 0, "mean w"), 0.0
     with torch.no_grad():
         for _ in range(10):
-            z = torch.randn(SAMPLES // 10, z_dim, dtype=torch.float64, generator=source)
+            z = torch.randn(SAMPLES // 10, z_dim, dtype=torch.float64, generator=rng)
             total = total + mapping(z).sum(0)
     return (total / SAMPLES).float()
 
@@ -101,8 +102,7 @@ def _convolution(
     constant = left.pop(f"noises.noise_{noise}", None)
     if constant is None:
         # Files of before the repository had constant noise: any will do, the same every time.
-        source = torch.Generator().manual_seed(noise)
-        constant = torch.randn(side, side, generator=source)
+        constant = torch.randn(side, side, generator=source("cpu", noise, "noise"))
     tensors[f"{ours}.noise_const"] = constant.reshape(side, side)
 
 

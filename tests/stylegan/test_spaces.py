@@ -8,6 +8,7 @@ import torch
 
 import stylegan
 from stylegan import spaces
+from stylegan.randomness import source
 
 NAMES = [prefix + name for prefix in ("", "f/") for name in spaces.SPACES]
 SHAPES = {
@@ -209,9 +210,20 @@ def test_only_the_inputs_that_act_stray(generator64, ws, name):
     assert (space.stray(generator64, changed, first=1) > 1.5 * kept).all()
 
 
+@pytest.mark.parametrize("seed", [0, 1, 1337])
+def test_no_start_is_a_row_of_weights_of_the_same_seed(generator64, seed):
+    """A mapping made after `torch.manual_seed(seed)` answers its own rows as no other code."""
+    rows = torch.randn(64, 32, generator=torch.Generator().manual_seed(seed)).double()
+    for name in ("z", "z+"):
+        code = spaces.SPACES[name].start(generator64, 1, "random", seed).reshape(-1, 32)
+        cosine = torch.nn.functional.cosine_similarity(code[:, None].double(), rows, dim=-1)
+        assert cosine.abs().max() < 0.8
+
+
 def test_prior_is_the_formula(make_generator, generator64, ws):
     """mean(((LeakyReLU_5(w) - mu) C / std)^2), by covariance instead of by its eigenvectors."""
-    z = torch.randn(100_000, 32, generator=torch.Generator().manual_seed(0))
+    rng = source("cpu", 0, "statistics")
+    z = torch.cat([torch.randn(10_000, 32, generator=rng) for _ in range(10)])
     w = make_generator().mapping(z).double()
     p = torch.where(w > 0, w, 5 * w)
     sample = torch.where(ws[:6, 0] > 0, ws[:6, 0], 5 * ws[:6, 0]) - p.mean(0)

@@ -8,6 +8,7 @@ import torch
 
 import stylegan
 from stylegan import statistics
+from stylegan.randomness import source
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def test_moments_are_those_of_torch(make_generator):
     generator = make_generator(8, 4, 8)
     # More than one chunk of samples.
     got = statistics.compute(generator, samples=12_000, seed=3)
-    source = torch.Generator().manual_seed(3)
-    z = torch.cat([torch.randn(n, 8, generator=source) for n in (10_000, 2_000)])
+    rng = source("cpu", 3, "statistics")
+    z = torch.cat([torch.randn(n, 8, generator=rng) for n in (10_000, 2_000)])
     w = generator.mapping(z).double()
     p = torch.where(w > 0, w, 5 * w)
 

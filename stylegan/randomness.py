@@ -1,4 +1,9 @@
-"""Randomness as a function of position: nothing of it has to be stored to go on after a stop."""
+"""Randomness as a function of what it is for.
+
+Nothing of it has to be stored to go on after a stop. And codes are never drawn from the bare seed:
+a network whose first weights came from `torch.manual_seed(0)` answers to the codes of that same
+stream as to no others, since those codes are rows of its weights.
+"""
 
 import hashlib
 

@@ -1,0 +1,96 @@
+"""How far a generator's samples are from real faces, as the model cards give it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+import checkpoints
+import data
+from benchmarks import report
+from metrics.frechet import features, frechet, moments
+from metrics.resize import fit
+from stylegan import Generator
+from stylegan.randomness import source
+
+BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Fréchet distance of samples to real faces, and of one half of the faces to the other.
+
+    All are shrunk to the smallest generator's side. Only on InceptionV3's features it is FID.
+    """
+
+    faces: tyro.conf.Positional[tuple[str, ...]]
+    """Folders or zips of faces, used together."""
+    generators: tuple[str, ...] = ("faces",)
+    """Bundled names, files or folders; all are compared with the same faces."""
+    frechet: Literal["auto", "inception", "squeezenet", "discriminator"] = "auto"
+    """Features. auto: SqueezeNet's with --weights, else InceptionV3's where they can be had, else
+    those of the first generator's discriminator."""
+    weights: Path | None = None
+    """Local file of SqueezeNet 1.1's ImageNet weights."""
+    images: int = 5000
+    """Of either set."""
+    truncation: float = 1.0
+    seed: int = 1
+    out: Path = Path("runs/distance.json")
+    device: str = "cpu"
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+
+
+@torch.no_grad()
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    found = [checkpoints.find(name, options.device) for name in options.generators]
+    chosen = features(options.frechet, found[0].discriminator, options.weights)
+    print(chosen.note)
+    side = min(x.generator.resolution for x in found)
+    faces = data.image_set(options.faces, side)
+    order = torch.randperm(len(faces), generator=source("cpu", options.seed, "faces"))
+    device, count = torch.device(options.device), options.images
+
+    def known(indices: Tensor, what: str):
+        parts = tqdm(indices.split(BATCH), desc=what, leave=False)
+        return moments(chosen.network(faces.take(x, device, torch.float32)) for x in parts)
+
+    real = known(order[:count], "faces")
+    distances = {}
+    for name, pair in zip(options.generators, found, strict=True):
+        drawn = samples(pair.generator, options)
+        distances[name] = frechet(moments(chosen.network(fit(x, side)) for x in drawn), real)
+    others = order[count : 2 * count]
+    if len(others) > 1:
+        distances["other faces"] = frechet(known(others, "other faces"), real)
+    rows = [(name, f"{distance:.1f}") for name, distance in distances.items()]
+    print(report.table(("", chosen.name), rows))
+    report.write_json(
+        options.out,
+        {"features": chosen.note, "images": count, "side": side, "distance": distances}
+        | {"truncation": options.truncation, "seed": options.seed}
+        | {"machine": report.machine(options.device)},
+    )
+
+
+def samples(generator: Generator, options: Options) -> Iterator[Tensor]:
+    """Batches (N, C, R, R) in [-1, 1]; the classes of a conditional generator in turns."""
+    rng = source("cpu", options.seed, "distance")
+    z = torch.randn(options.images, generator.z_dim, generator=rng).to(generator.device)
+    for index, part in enumerate(tqdm(z.split(BATCH), desc="samples", leave=False)):
+        c = None
+        if generator.c_dim:
+            number = torch.arange(index * BATCH, index * BATCH + len(part)) % generator.c_dim
+            c = torch.nn.functional.one_hot(number, generator.c_dim).to(part)
+        yield generator.synthesize(generator.map(part, c, options.truncation)).clamp(-1, 1)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
