@@ -36,7 +36,6 @@ OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 def train(run: Run, recipe: Recipe, host: Host) -> None:
     """Until `run.images` images were seen. Raises Diverged, OSError, or KeyboardInterrupt."""
-    share = _share(run, recipe, host)
     keep = Checkpoints(run.out, run.fixed())
     step = _resume(keep, recipe)
     meter = Meter(host, run.batch)
@@ -52,25 +51,9 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
     # One process stops between steps; several, started together, are stopped together.
     with bar, interruptible() if host.processes == 1 else nullcontext() as stop:
         while step * run.batch < run.images:
-            first = step * run.batch + host.rank * run.accumulate * share
-            places = [
-                Place(step, first + micro * share, share, run.accumulate == 1)
-                for micro in range(run.accumulate)
-            ]
-            for player in recipe.players:
-                weights = list(player.module.parameters())
-                player.optimizer.zero_grad()
-                for place in places:
-                    losses = recipe.losses(player.name, place)
-                    total = sum(losses.values()) / run.accumulate
-                    total.backward(inputs=weights)
-                    meter.add(losses)
-                spread(weights, host)
-                player.optimizer.step()
-            meter.step()
+            advance(run, recipe, host, meter, step)
             step += 1
             seen = step * run.batch
-            recipe.after(places[0])
             bar.update(min(run.batch, run.images - bar.n))
 
             last = seen >= run.images or (stop is not None and stop.is_set())
@@ -99,6 +82,28 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
                 raise KeyboardInterrupt
     if log is not None:
         log.close()
+
+
+def advance(run: Run, recipe: Recipe, host: Host, meter: Meter, step: int) -> None:
+    """One step of all players."""
+    share = _share(run, recipe, host)
+    first = step * run.batch + host.rank * run.accumulate * share
+    places = [
+        Place(step, first + micro * share, share, run.accumulate == 1)
+        for micro in range(run.accumulate)
+    ]
+    for player in recipe.players:
+        weights = list(player.module.parameters())
+        player.optimizer.zero_grad()
+        for place in places:
+            losses = recipe.losses(player.name, place)
+            total = sum(losses.values()) / run.accumulate
+            total.backward(inputs=weights)
+            meter.add(losses)
+        spread(weights, host)
+        player.optimizer.step()
+    meter.step()
+    recipe.after(places[0])
 
 
 def _share(run: Run, recipe: Recipe, host: Host) -> int:
