@@ -19,12 +19,17 @@ from tqdm import tqdm
 
 import checkpoints
 from encoders.base_recipe import BaseRecipe, BaseRun
+from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
 from facsimile.unfinished import interruptible
 from training import Checkpoints, Diverged, Host, Log, Meter, Place, Recipe, Run, healthy, spread
 from training.generator import GeneratorRecipe
 from training.generator_settings import GeneratorRun
 
-RECIPES = {"base": (BaseRun, BaseRecipe), "generator": (GeneratorRun, GeneratorRecipe)}
+RECIPES = {
+    "base": (BaseRun, BaseRecipe),
+    "in-domain": (InDomainRun, InDomainRecipe),
+    "generator": (GeneratorRun, GeneratorRecipe),
+}
 """Name on the command line: its settings, and what is made of them on a Host."""
 OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -102,8 +107,8 @@ def _share(run: Run, recipe: Recipe, host: Host) -> int:
     if run.batch % (parts * recipe.group):
         raise ValueError(
             f"--batch is {run.batch}; with {host.processes} processes, --accumulate "
-            f"{run.accumulate} and minibatch statistics over {recipe.group} images it must be a "
-            f"multiple of {parts * recipe.group}"
+            f"{run.accumulate} and --group {recipe.group}, images that share their statistics, "
+            f"it must be a multiple of {parts * recipe.group}"
         )
     return run.batch // parts
 

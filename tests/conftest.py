@@ -1,14 +1,22 @@
-"""A tiny frozen generator and discriminator, and pictures to refine towards."""
+"""A tiny frozen generator and discriminator, pictures, and training in processes of its own."""
 
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import metrics
 import stylegan
+from encoders.base import BaseConfig, BaseEncoder
+from encoders.in_domain import InDomainConfig, InDomainEncoder
 from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
 # For networks this small, threads cost more than they bring; on a busy machine, far more.
@@ -150,6 +158,24 @@ def make_discriminator():
 
 
 @pytest.fixture(scope="session")
+def make_encoder():
+    """make_encoder(kind, generator, **changes) -> a little one of random weights, for use."""
+
+    def made(kind, generator, *, layer=None, rgb_skip="zero", resolution=None):
+        if kind == "base":
+            encoder = BaseEncoder(BaseConfig.of(generator, layer, 4, rgb_skip), group=2)
+        else:
+            encoder = InDomainEncoder(InDomainConfig.of(generator, 4, 8, resolution))
+        encoder.to(generator.dtype)
+        z = torch.randn(4, generator.z_dim, dtype=generator.dtype)
+        label = torch.eye(generator.c_dim)[[0] * 4] if generator.c_dim else None
+        encoder.fit(generator, generator.map(z, label))
+        return stylegan.freeze(encoder)
+
+    return made
+
+
+@pytest.fixture(scope="session")
 def make_guess():
     """make_guess(generator) -> a frozen encoder of random weights into its W+."""
     return _guess
@@ -215,3 +241,58 @@ def little():
         encoder=_guess(generator),
         start=start,
     )
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """23 pictures of 16 px, some of them not square."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for index in range(23):
+        pixels = random.integers(0, 255, (16 + index % 3, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def live():
+    """live((args, kills, processes), ..): train in processes of their own, killed so many times."""
+
+    def run(*jobs):
+        names = ("args", "kills", "processes")
+        told = json.dumps([dict(zip(names, job, strict=True)) for job in jobs])
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "OMP_NUM_THREADS": "1",
+        }
+        ran = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("lives.py")), told],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=300,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr[-3000:]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tensors():
+    """tensors(out) -> every tensor and number of a run's last checkpoint, by its path."""
+
+    def flat(value, name=""):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from flat(inner, f"{name}/{key}")
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                yield from flat(inner, f"{name}/{index}")
+        else:
+            yield name, value
+
+    def read(out):
+        return dict(flat(torch.load(out / "checkpoint.pt", weights_only=True)["state"]))
+
+    return read

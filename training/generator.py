@@ -22,7 +22,7 @@ from metrics.frechet import Features, Moments, features, frechet, moments
 from stylegan import DiscriminatorConfig, freeze
 
 from . import augment, ema, growth, vision
-from .draws import Draws
+from .draws import Draws, near
 from .generator_settings import GeneratorRun
 from .growth import Critic
 from .penalties import path_lengths, r1
@@ -78,7 +78,7 @@ class GeneratorRecipe:
     def open_data(self) -> str:
         """Read the training set; returns what was read, in a sentence."""
         images = data.image_set(self.run.data, self.run.resolution)
-        self.images = _near(images, self.device)
+        self.images = near(images, self.device)
         said = f"{len(images)} images"
         if images.failed:
             said += f", {len(images.failed)} could not be read ({images.failed[0]})"
@@ -293,12 +293,3 @@ def _networks(run: GeneratorRun, host: Host) -> tuple[stylegan.Generator, Critic
     )
     sizes = {"latent": run.latent, "mapping_layers": run.mapping_layers}
     return *growth.new(run.resolution, channels, **sizes, critic=critic, seed=run.seed), False
-
-
-def _near(images: data.ImageSet, device: torch.device) -> data.ImageSet:
-    """The training set on the GPU where it takes at most a quarter of the free memory."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if images.pixels.numel() < free / 4:
-            return images.to(device)
-    return images
