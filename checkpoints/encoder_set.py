@@ -11,17 +11,15 @@ from pathlib import Path
 from torch import nn
 
 import encoders
+from encoders.files import KINDS
 from stylegan import Generator
 from stylegan.generator import fingerprint
-
-KINDS = ("base", "in-domain")
-"""Their files beside a generator are called so; base: a feature; in-domain: a code in W+."""
 
 
 @dataclass(frozen=True)
 class Encoder:
     kind: str
-    """One of KINDS."""
+    """ "base": it guesses a feature; "in-domain": a code in W+."""
     network: nn.Module
     """Frozen, in evaluation mode, on the generator's device."""
     fingerprint: str
@@ -30,7 +28,9 @@ class Encoder:
 
 
 class EncoderSet:
-    """At most one encoder of each kind."""
+    """At most one encoder of each kind; beside a generator they are called KIND.safetensors."""
+
+    kinds = tuple(KINDS)
 
     def __init__(
         self,
@@ -77,6 +77,11 @@ class EncoderSet:
         return self._open[kind]
 
     def _load(self, path: Path) -> Encoder:
-        network = encoders.load(path, self.generator)
-        kind = "base" if isinstance(network, encoders.BaseEncoder) else "in-domain"
+        try:
+            network = encoders.load(path, self.generator)
+        except ValueError as error:
+            if str(path) in str(error):
+                raise
+            raise ValueError(f"{path}: {error}") from error
+        kind = next(name for name, (_, made) in KINDS.items() if isinstance(network, made))
         return Encoder(kind, network, fingerprint(network.state_dict()), path)
