@@ -36,8 +36,8 @@ class Invert:
     """Folder for the results."""
     generator: str = "faces"
     """A bundled name, a generator's file, or a folder with generator.safetensors."""
-    encoder: tuple[Path, ...] = ()
-    """An encoder's file, or the folder of a run of train.py; one of each kind. Default:
+    encoder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """An encoder's file, or the folder of a run of train.py; once for each kind. Default:
     base.safetensors and in-domain.safetensors beside the generator."""
     recipe: str = "f/z+"
     """What moves: z, z+, w, w+, p_n+, s, f/w+, f/p_n+, f/s, f/z, f/z+; in-domain (W+ held to its

@@ -91,8 +91,7 @@ class Job:
     failed: dict[str, str] = field(default_factory=dict)
     """Photo -> reason."""
     settings: dict = field(init=False)
-    """What decides the results, as it is written: whoever asks for what is not there is told now,
-    with a ValueError."""
+    """What decides the results; ValueError where it asks for an encoder that is not there."""
 
     def __post_init__(self) -> None:
         o = self.options
@@ -109,9 +108,11 @@ class Job:
         self.out.mkdir(parents=True, exist_ok=True)
         _check_writable(self.out)
         names, batch = self._names(), self.options.batch
-        steps = self._steps
-        unit = "step" if self.options.recipe.steps else "face"
-        bar = tqdm(total=len(self.photos) * steps, unit=unit, disable=quiet, smoothing=0.05)
+        total, unit = (
+            len(self.photos) * self._steps,
+            "step" if self.options.recipe.steps else "face",
+        )
+        bar = tqdm(total=total, unit=unit, disable=quiet, smoothing=0.05)
         with interruptible() as stop:
             try:
                 # One thread reads: Pillow's limit of size lets no two decode at once.
@@ -251,14 +252,13 @@ class Job:
                 f"its result could not be written to {self.out / item.name} "
                 f"({error.strerror or error}); make room or choose another --out, and run again",
             )
+        reason = ""
         if result.status[index] == NOT_FINITE:
-            return Saved(
-                item,
-                True,
+            reason = (
                 f"its loss was not finite after {result.steps[index]} steps; the last good code "
-                "was kept. Try another seed or recipe",
+                "was kept. Try another seed or recipe"
             )
-        return Saved(item, True)
+        return Saved(item, True, reason)
 
     def _note(self, written: Iterable[Saved]) -> None:
         for saved in written:
