@@ -108,11 +108,8 @@ class Job:
         self.out.mkdir(parents=True, exist_ok=True)
         _check_writable(self.out)
         names, batch = self._names(), self.options.batch
-        total, unit = (
-            len(self.photos) * self._steps,
-            "step" if self.options.recipe.steps else "face",
-        )
-        bar = tqdm(total=total, unit=unit, disable=quiet, smoothing=0.05)
+        unit = "step" if self.options.recipe.steps else "face"
+        bar = tqdm(total=len(self.photos) * self._steps, unit=unit, disable=quiet, smoothing=0.05)
         with interruptible() as stop:
             try:
                 # One thread reads: Pillow's limit of size lets no two decode at once.
