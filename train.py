@@ -107,8 +107,8 @@ def _share(run: Run, recipe: Recipe, host: Host) -> int:
     if run.batch % (parts * recipe.group):
         raise ValueError(
             f"--batch is {run.batch}; with {host.processes} processes, --accumulate "
-            f"{run.accumulate} and --group {recipe.group}, images that share their statistics, "
-            f"it must be a multiple of {parts * recipe.group}"
+            f"{run.accumulate} and groups of {recipe.group} images that share their statistics it "
+            f"must be a multiple of {parts * recipe.group}"
         )
     return run.batch // parts
 

@@ -29,6 +29,7 @@ class BaseRun(EncoderRun):
     """Whose output the feature is, e.g. b16.conv0. Default: 16x16 as BDInvert's, but at most an
     eighth of the image's side."""
     images: int = 160_000
+    """Train until so many images were seen in all; may be raised later."""
     width: int = 128
     """Channels of the encoder's first stage; the others have twice and four times as many."""
     rgb_skip: Literal["zero", "keep"] = "zero"
@@ -62,6 +63,6 @@ class BaseRecipe(EncoderRecipe):
         with torch.no_grad():
             ws, _ = self._codes(place)
             target = self._photo(ws)
-        with self._autocast():
+        with self.run.autocast(self.device):
             image = self._redraw(self.encoder, target, ws).to(self.run.dtype)
         return self._apart(image, target)

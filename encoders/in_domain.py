@@ -116,7 +116,7 @@ class InDomainEncoder(nn.Module):
         x = self.blocks(self.first(shown(images, config.img_channels, config.resolution)))
         # From here in full precision: three digits are too few for a code.
         x = self.norm(self.dense(x.flatten(1)).to(self.mean.dtype))
-        return torch.addcmul(self.mean, x.view(-1, config.num_ws, config.w_dim), self.scale)
+        return torch.addcmul(self.mean, x.unflatten(1, self.mean.shape), self.scale)
 
 
 def _stage(inputs: int, outputs: int, kernel: int, group: int) -> list[nn.Module]:

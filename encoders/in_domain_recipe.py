@@ -40,7 +40,8 @@ class InDomainRun(EncoderRun):
     flip: bool = True
     """Mirror half of the photos."""
     images: int = 1_000_000
-    """The paper's authors take 12 million at 128 px, on eight GPUs."""
+    """Train until so many images were seen in all; may be raised later. The paper's authors take 12
+    million at 128 px."""
     resolution: int | None = None
     """Side that the encoder is shown, a power of two. Default: the generator's."""
     width: int = 64
@@ -52,12 +53,15 @@ class InDomainRun(EncoderRun):
     5e-5 is for another network's features of 0..255."""
     adversarial_weight: float = 0.1
     """Of softplus(-D(G(E(x)))); 0: no critic."""
-    r1: float = 10.0
-    """Weight gamma of the critic's R1 penalty."""
+    r1: float | None = None
+    """Weight gamma of the critic's R1 penalty. Default: the paper's 10, and below 256 px less, in
+    proportion to the pixels over whose sum it goes."""
     r1_every: int = 16
     """Steps between two R1 penalties."""
     latent_weight: float = 0.0
-    """Of mean((E(x) - w)^2), a mean over the batch in which photos count as 0. Not the paper's."""
+    """Of mean((E(x) - w)^2), a mean over the batch in which photos count as 0. Not the paper's; for
+    samples it helps: of a small generator of random weights, 500 steps left an error of 0.00087
+    without it, 0.00045 at 0.1, 0.00021 at 1; of faces64, 100 steps showed no difference."""
     lr: float = 1e-4
     """Of the encoder and of the critic; more than 1e-4 is known to diverge on photos."""
     lr_every: int = 250_000
@@ -68,8 +72,12 @@ class InDomainRun(EncoderRun):
         super().__post_init__()
         for name, least in (("group", 2), ("r1_every", 1)):
             self._at_least(name, least)
+        for name in ("max_width", "resolution"):
+            if getattr(self, name) is not None:
+                self._at_least(name, 1)
         for name in ("adversarial_weight", "latent_weight", "r1"):
-            self._at_least(name, 0)
+            if getattr(self, name) is not None:
+                self._at_least(name, 0)
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"--real-fraction is {self.real_fraction}; it must be between 0 and 1")
         if self.fraction and not self.data:
@@ -113,6 +121,9 @@ class InDomainRecipe(EncoderRecipe):
         self.images: data.ImageSet | None = None
         self.critic: Discriminator | None = None
         self._kept: Redrawn | None = None
+        self.gamma = run.r1
+        if run.r1 is None:
+            self.gamma = 10 * min(1.0, (self.generator.resolution / 256) ** 2)
         if run.adversarial_weight:
             self.critic = self._placed(self._critic())
             self.players = (self._player("critic", self.critic), *self.players)
@@ -150,8 +161,7 @@ class InDomainRecipe(EncoderRecipe):
             return said
         images = self._open("data")
         self.images = near(images, self.device)
-        left_out = f", {len(images.failed)} could not be read" if images.failed else ""
-        return f"{len(images)} photos{left_out}, {self.run.fraction:g} of the batches; {said}"
+        return f"{images.summary()}, as {self.run.fraction:.0%} of the training; {said}"
 
     def _redraw(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         return self.generator.synthesize(encoder(images))
@@ -168,7 +178,7 @@ class InDomainRecipe(EncoderRecipe):
         with torch.set_grad_enabled(place.whole):
             drawn = self._drawn(place)
         self._kept = drawn if place.whole else None
-        penalised = self.run.r1 > 0 and place.step % self.run.r1_every == 0
+        penalised = self.gamma > 0 and place.step % self.run.r1_every == 0
         real = drawn.target.detach().requires_grad_(penalised)
         on_real = self._judge(real, drawn.label)
         losses = {
@@ -177,7 +187,7 @@ class InDomainRecipe(EncoderRecipe):
         }
         if penalised:
             penalty = r1(on_real, real).mean()
-            losses["critic/r1"] = 0.5 * self.run.r1 * self.run.r1_every * penalty
+            losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty
         return losses
 
     def _of_encoder(self, place: Place) -> dict[str, Tensor]:
@@ -196,7 +206,7 @@ class InDomainRecipe(EncoderRecipe):
 
     def _judge(self, image: Tensor, label: Tensor | None) -> Tensor:
         """Logits (N, 1) of the critic."""
-        with self._autocast():
+        with self.run.autocast(self.device):
             label = label if self.critic.config.c_dim else None
             return self.critic(image, label).to(self.run.dtype)
 
@@ -211,7 +221,7 @@ class InDomainRecipe(EncoderRecipe):
                 photos = self.draws.images(self.images, place, run.flip)
                 mixed = photo[:, None, None, None]
                 target = photos if run.fraction == 1 else torch.where(mixed, photos, target)
-        with self._autocast():
+        with self.run.autocast(self.device):
             code = self.encoder(target)
             image = self.generator.synthesize(code).to(run.dtype)
         return Redrawn(target, ~photo, ws, label, code, image)

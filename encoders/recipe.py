@@ -3,7 +3,6 @@
 Legend: N images of a place, C channels, R side of the image, L style inputs, D numbers in w.
 """
 
-import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +51,7 @@ class EncoderRun(Run):
     """Generated samples of a sheet, and as many photos, each beside what was redrawn."""
     score_images: int = 64
     """Held-out samples, and photos at most, in a score."""
+    # What these are by default, each recipe says.
     width: int
     perceptual_weight: float
     lr: float
@@ -123,7 +123,7 @@ class EncoderRecipe:
             said += f"; {self.perceptual.note}"
         if self.run.photos:
             self.photos = self._open("photos")
-            said += f"; {len(self.photos)} photos for the scores"
+            said += f"; for the scores {self.photos.summary()}"
         return said
 
     def _open(self, name: str) -> data.ImageSet:
@@ -136,11 +136,6 @@ class EncoderRecipe:
         return data.image_set(getattr(self.run, name), self.generator.resolution)
 
     # One step -------------------------------------------------------------------------------------
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"
-        )
 
     def _begin(self, place: Place) -> None:
         """Set the learning rate of this step."""
@@ -176,7 +171,7 @@ class EncoderRecipe:
 
     def _photo(self, ws: Tensor) -> Tensor:
         """The images (N, C, R, R) of ws, as a photo would be."""
-        with self._autocast():
+        with self.run.autocast(self.device):
             return self.generator.synthesize(ws).to(self.run.dtype).clamp(-1, 1)
 
     def _apart(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:

@@ -125,7 +125,7 @@ def test_one_source(make_recipe, photos, told):
 def test_losses_by_hand(make_recipe, photos):
     """Every term by its formula, in float64, of a batch in which photos and samples are mixed."""
     recipe = make_recipe(
-        "in-domain", data=(str(photos),), real_fraction=0.5, precision="fp64", group=4
+        "in-domain", data=(str(photos),), real_fraction=0.5, precision="fp64", group=4, r1=10
     )
     place = Place(0, 0, 8, True)
     drawn = recipe._drawn(place)
@@ -163,6 +163,12 @@ def test_the_rate_follows_the_images_seen(make_recipe):
         run = make_recipe("in-domain", images=images, lr=0.5, lr_every=100).run
         rates = [run.rate(seen) for seen in (0, 50, 100, 400)]
         assert rates == pytest.approx([0.5, 0.5 * 0.8**0.5, 0.4, 0.5 * 0.8**4])
+
+
+def test_gamma(make_recipe):
+    """The paper's 10 is for its 256 px: a sum over (256 / 16)^2 times the pixels."""
+    assert make_recipe("in-domain").gamma == 10 / 256
+    assert make_recipe("in-domain", r1=3.0).gamma == 3
 
 
 def test_the_critic_begins_as_the_discriminator(make_recipe, folder):

