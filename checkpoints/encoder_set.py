@@ -36,7 +36,7 @@ class EncoderSet:
         self,
         generator: Generator,
         folder: Path | None = None,
-        named: Sequence[str | Path] = (),
+        named: str | Path | Sequence[str | Path] = (),
     ):
         """folder: the generator's. named: files or runs' folders, in the place of those there.
 
@@ -45,7 +45,7 @@ class EncoderSet:
         self.generator = generator
         self._files = {} if folder is None else {x: folder / f"{x}.safetensors" for x in KINDS}
         self._open: dict[str, Encoder] = {}
-        for path in named:
+        for path in [named] if isinstance(named, str | Path) else named:
             found = self._load(Path(path))
             if found.kind in self._open:
                 raise ValueError(

@@ -32,7 +32,7 @@ def names() -> list[str]:
 def find(
     name: str | Path,
     device: torch.device | str = "cpu",
-    encoders: Sequence[str | Path] = (),
+    encoders: str | Path | Sequence[str | Path] = (),
 ) -> Checkpoint:
     """The frozen networks called `name`: a bundled name, a generator's file, or a folder.
 

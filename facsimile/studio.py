@@ -30,7 +30,7 @@ def load(
     *,
     perceptual: str = "auto",
     perceptual_weights: str | Path | None = None,
-    encoders: Sequence[str | Path] = (),
+    encoders: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
 ) -> "Studio":
     """A studio with a generator: a bundled name, a file, or a folder.

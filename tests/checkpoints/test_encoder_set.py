@@ -72,7 +72,7 @@ def test_named_ones_take_the_place_of_those_beside(beside, made):
         assert named.get("base").fingerprint != plain.get("base").fingerprint
         assert named.get("base").path == name
         assert named.get("in-domain").fingerprint == plain.get("in-domain").fingerprint
-    again = checkpoints.find(folder, encoders=[made / "base"]).encoders
+    again = checkpoints.find(folder, encoders=str(made / "base")).encoders
     assert again.get("base").fingerprint == plain.get("base").fingerprint
     with pytest.raises(ValueError, match="are both base encoders; name one of each kind"):
         checkpoints.find(folder, encoders=[made / "base", made / "other"])

@@ -124,7 +124,7 @@ def test_stopped_and_run_again_equals_never_stopped(studio, photos, tmp_path, mo
 
 
 @pytest.mark.usefixtures("heard")
-def test_what_one_encoder_began_another_does_not_go_on_with(
+def test_what_one_encoder_began_it_goes_on_with_and_another_does_not(
     network, runs, photos, tmp_path, monkeypatch, make_encoder
 ):
     one = facsimile.load(network, perceptual="none", encoders=[runs / "base"], device="cpu")
@@ -135,22 +135,26 @@ def test_what_one_encoder_began_another_does_not_go_on_with(
     watch = Watch.__call__
 
     def stopping(self, step):
-        if step.done == 3:
+        steps.append(step.done)
+        if len(steps) == 3:
             os.kill(os.getpid(), signal.SIGINT)
         watch(self, step)
 
-    out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(Watch, "__call__", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            run(one, photos[:BATCH], out, steps=6)
-    assert (out / ".unfinished" / "batch.pt").is_file()
-    run(two, photos[:BATCH], out, steps=6)
-    run(two, photos[:BATCH], tmp_path / "fresh", steps=6)
-    for photo in photos[:BATCH]:
-        paths = (x / photo.stem / "latents.safetensors" for x in (out, tmp_path / "fresh"))
-        a, b = (Latents.load(path).tensors() for path in paths)
-        assert all(torch.equal(a[key], b[key]) for key in a)
+    for studio, taken in ((one, 4), (two, 7)):
+        steps, out = [], tmp_path / f"cut{taken}"
+        with monkeypatch.context() as patch:
+            patch.setattr(Watch, "__call__", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                run(one, photos[:2], out, steps=6)
+            assert (out / ".unfinished" / "batch.pt").is_file()
+            run(studio, photos[:2], out, steps=6)
+        assert len(steps) - 3 == taken
+        fresh = tmp_path / f"whole{taken}"
+        run(studio, photos[:2], fresh, steps=6)
+        for photo in photos[:2]:
+            paths = (x / photo.stem / "latents.safetensors" for x in (out, fresh))
+            a, b = (Latents.load(path).tensors() for path in paths)
+            assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_files_are_read_and_written_while_a_batch_is_computed(
