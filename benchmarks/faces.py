@@ -26,6 +26,8 @@ from metrics import Perceptual
 from refine import Recipe, Step, recipes, refine
 from stylegan import Generator, Latents
 
+RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.start != "encoder")
+"""Those that begin without an encoder, as all do here: so the spaces compare, not the encoders."""
 SHOWN = 8
 """Faces in the picture."""
 SMALLEST_SHOWN = 128

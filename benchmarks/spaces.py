@@ -12,7 +12,6 @@ import tyro
 
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
-from refine.recipes import RECIPES
 
 # MSE on [-1, 1], SSIM.
 PAPER = {
@@ -38,7 +37,7 @@ class Options(faces.Options):
     """
 
     out: Path = Path("runs/spaces")
-    recipes: tuple[str, ...] = tuple(RECIPES)
+    recipes: tuple[str, ...] = faces.RECIPES
     """One row each, by the names of refine.recipes."""
 
 

@@ -8,27 +8,7 @@ import torch
 import checkpoints
 import stylegan
 import train
-from encoders.base import BaseConfig, BaseEncoder
-from encoders.in_domain import InDomainConfig, InDomainEncoder
 from training import Host
-
-
-@pytest.fixture(scope="session")
-def make_encoder():
-    """make_encoder(kind, generator, **changes) -> a little one of random weights, for use."""
-
-    def made(kind, generator, *, layer=None, rgb_skip="zero", resolution=None):
-        if kind == "base":
-            encoder = BaseEncoder(BaseConfig.of(generator, layer, 4, rgb_skip), group=2)
-        else:
-            encoder = InDomainEncoder(InDomainConfig.of(generator, 4, 8, resolution))
-        encoder.to(generator.dtype)
-        z = torch.randn(4, generator.z_dim, dtype=generator.dtype)
-        label = torch.eye(generator.c_dim)[[0] * 4] if generator.c_dim else None
-        encoder.fit(generator, generator.map(z, label))
-        return stylegan.freeze(encoder)
-
-    return made
 
 
 @pytest.fixture(scope="session")
