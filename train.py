@@ -19,12 +19,17 @@ from tqdm import tqdm
 
 import checkpoints
 from encoders.base_recipe import BaseRecipe, BaseRun
+from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
 from facsimile.unfinished import interruptible
 from training import Checkpoints, Diverged, Host, Log, Meter, Place, Recipe, Run, healthy, spread
 from training.generator import GeneratorRecipe
 from training.generator_settings import GeneratorRun
 
-RECIPES = {"base": (BaseRun, BaseRecipe), "generator": (GeneratorRun, GeneratorRecipe)}
+RECIPES = {
+    "base": (BaseRun, BaseRecipe),
+    "generator": (GeneratorRun, GeneratorRecipe),
+    "landmarks": (LandmarksRun, LandmarksRecipe),
+}
 """Name on the command line: its settings, and what is made of them on a Host."""
 OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 

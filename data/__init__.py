@@ -11,6 +11,7 @@ from .align import (
     ffhq_quad,
     ffhq_quad_from_landmarks,
 )
+from .drawings import draw_landmarks, with_points
 from .folders import ImageSet, image_set
 from .photos import (
     PhotoError,
@@ -36,6 +37,7 @@ __all__ = [
     "crop_quad",
 ]
 __all__ += [
+    "draw_landmarks",
     "face_quad",
     "ffhq_quad",
     "ffhq_quad_from_landmarks",
@@ -47,4 +49,5 @@ __all__ += [
     "to_pil",
     "to_rgb",
     "to_tensor",
+    "with_points",
 ]
