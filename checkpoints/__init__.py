@@ -1,5 +1,5 @@
 """The bundled networks, and the registry that finds a network by name or path."""
 
-from .registry import Checkpoint, find, names
+from .registry import LANDMARKS, Checkpoint, find, names
 
-__all__ = ["Checkpoint", "find", "names"]
+__all__ = ["LANDMARKS", "Checkpoint", "find", "names"]

@@ -9,6 +9,8 @@ import stylegan
 from stylegan import Discriminator, Generator, files
 
 BUNDLED = Path(__file__).parent
+LANDMARKS = BUNDLED / "landmarks68" / "landmarks.safetensors"
+"""The small landmark network, for `data.landmarker`."""
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
 

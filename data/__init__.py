@@ -13,6 +13,7 @@ from .align import (
 )
 from .drawings import draw_landmarks, with_points
 from .folders import ImageSet, image_set
+from .landmarks import LANDMARKERS, Landmarker, Landmarks, landmarker
 from .photos import (
     PhotoError,
     centre_square,
@@ -30,6 +31,9 @@ __all__ = [
     "Face",
     "FaceDetector",
     "ImageSet",
+    "LANDMARKERS",
+    "Landmarker",
+    "Landmarks",
     "PhotoError",
     "align_face",
     "align_faces",
@@ -44,6 +48,7 @@ __all__ += [
     "find_photos",
     "fit_square",
     "image_set",
+    "landmarker",
     "read_photo",
     "resize",
     "to_pil",

@@ -1,7 +1,7 @@
 """Pictures of landmarks: the lines of a face in colours on black, and points upon a photo.
 
-Legend: N images, S side of the picture, E line segments. "Learning an Encoder for Image Editing
-within a StyleGAN Latent Space" gives networks such pictures.
+Legend: N images, S side of the picture, K points, E line segments. "Learning an Encoder for Image
+Editing within a StyleGAN Latent Space" gives networks such pictures.
 """
 
 from collections.abc import Sequence
@@ -65,14 +65,28 @@ def _covered(points: Tensor, ends: Sequence[tuple[int, int]], side: int, radius:
     points: (N, K, 2) in pixels. A pixel is covered by radius + 1/2 - its distance to the nearest
     segment: an edge one pixel wide, whose middle is the line's. Thinner than a pixel, lines fade.
     """
-    start, end = (points[:, [pair[i] for pair in ends], :, None, None] for i in (0, 1))
-    centres = torch.arange(side, device=points.device, dtype=points.dtype) + 0.5
-    # x varies along the last axis, y along the one before: (N, E, 1, S) and (N, E, S, 1).
-    dx, dy = centres - start[:, :, 0], centres[:, None] - start[:, :, 1]
-    ax, ay = (end - start).unbind(2)
+    start, end = (points[:, [pair[i] for pair in ends]] for i in (0, 1))  # (N, E, 2)
+    known = (start.isfinite() & end.isfinite()).all(2, keepdim=True)
+    start, end = (torch.where(known, x, -2.0 * side) for x in (start, end))
+    # Each segment in a window of its own, as large as the longest needs: of a face's picture, the
+    # windows of all segments are a fraction.
+    reach = radius + 0.5
+    low = torch.minimum(start, end).detach() - reach
+    extent = (torch.maximum(start, end).detach() + reach - low).amax()
+    window = min(side, int(extent.clamp(max=side).ceil()) + 1)
+    corner = low.floor().clamp(0, side - window).long()  # (N, E, 2)
+    steps = torch.arange(window, device=points.device)
+    column, row = ((corner[..., i, None] + steps) for i in (0, 1))  # (N, E, window)
+    # x varies along the last axis, y along the one before.
+    dx = (column + 0.5 - start[..., :1])[:, :, None, :]
+    dy = (row + 0.5 - start[..., 1:])[:, :, :, None]
+    ax, ay = (end - start)[..., None, None].unbind(2)
     length = (ax.square() + ay.square()).clamp_min(torch.finfo(points.dtype).tiny)
-    along = ((dx * (ax / length)) + dy * (ay / length)).clamp(0, 1)  # (N, E, S, S)
+    along = (dx * (ax / length) + dy * (ay / length)).clamp(0, 1)  # (N, E, window, window)
     squares = (dx - along * ax).square() + (dy - along * ay).square()
-    nearest = squares.amin(1).clamp_min(1e-12).sqrt()  # a root has no gradient at 0
-    soft = (radius + 0.5 - nearest).clamp(0, min(1.0, 2 * radius))
-    return soft.nan_to_num(0.0)
+    distance = squares.clamp_min(1e-12).sqrt()  # a root has no gradient at 0
+    soft = (reach - distance).clamp(0, min(1.0, 2 * radius)).nan_to_num(0.0)
+    place = row[:, :, :, None] * side + column[:, :, None, :]
+    blank = soft.new_zeros(len(points), side * side)
+    covered = blank.scatter_reduce(1, place.flatten(1), soft.flatten(1), "amax")
+    return covered.unflatten(1, (side, side))

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import data
+import metrics
 from data.landmark_labels import labelled
 from data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, save
 from data.points68 import OUTER_EYES
@@ -228,7 +229,9 @@ class LandmarksRecipe:
             if how == "others":
                 scores["others taken for faces %"] = 100 * float((logits > 0).double().mean())
                 continue
-            errors = torch.cat([_error(found, points) for _, points, found, _ in parts])
+            errors = torch.cat(
+                [metrics.mean_error(points, found, OUTER_EYES) for _, points, found, _ in parts]
+            )
             scores[f"error {how} %"] = 100 * float(errors.mean())
             scores[f"faces found {how} %"] = 100 * float((logits > 0).double().mean())
         return scores
@@ -247,9 +250,3 @@ def wing(x: Tensor) -> Tensor:
 def falling(done: float) -> float:
     """1 at the beginning, 0.01 from 1 on: half a cosine."""
     return 0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-
-
-def _error(found: Tensor, points: Tensor) -> Tensor:
-    """(N,): mean distance of the points, the outer eye corners' distance the unit."""
-    left, right = (points[:, index] for index in OUTER_EYES)
-    return (found - points).norm(dim=2).mean(1) / (left - right).norm(dim=1)
