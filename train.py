@@ -19,6 +19,8 @@ from tqdm import tqdm
 
 import checkpoints
 from encoders.base_recipe import BaseRecipe, BaseRun
+from encoders.difference_recipe import LandmarkRecipe
+from encoders.difference_settings import DifferenceRun, KeypointRun, NaiveRun
 from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
 from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
 from facsimile.unfinished import interruptible
@@ -29,6 +31,9 @@ from training.generator_settings import GeneratorRun
 RECIPES = {
     "base": (BaseRun, BaseRecipe),
     "in-domain": (InDomainRun, InDomainRecipe),
+    "difference": (DifferenceRun, LandmarkRecipe),
+    "keypoint": (KeypointRun, LandmarkRecipe),
+    "naive": (NaiveRun, LandmarkRecipe),
     "generator": (GeneratorRun, GeneratorRecipe),
     "landmarks": (LandmarksRun, LandmarksRecipe),
 }
@@ -191,6 +196,7 @@ def start(run: Run) -> None:
         processes=accelerator.num_processes,
         mean=lambda x: accelerator.reduce(x, "mean"),
         find=checkpoints.find,
+        landmarks=checkpoints.LANDMARKS,
     )
     recipe = next(make for told, make in RECIPES.values() if told is type(run))(run, host)
     _share(run, recipe, host)

@@ -10,12 +10,20 @@ import stylegan
 from stylegan import Generator, files
 
 from .base import BaseConfig, BaseEncoder
+from .difference import DifferenceConfig, DifferenceEncoder
 from .in_domain import InDomainConfig, InDomainEncoder
+from .naive import NaiveConfig, NaiveEncoder
 
 FORMAT = "facsimile encoder"
 FILE = "encoder.safetensors"
-Encoder = BaseEncoder | InDomainEncoder
-KINDS = {"base": (BaseConfig, BaseEncoder), "in-domain": (InDomainConfig, InDomainEncoder)}
+Encoder = BaseEncoder | InDomainEncoder | DifferenceEncoder | NaiveEncoder
+KINDS = {
+    "base": (BaseConfig, BaseEncoder),
+    "in-domain": (InDomainConfig, InDomainEncoder),
+    "difference": (DifferenceConfig, DifferenceEncoder),
+    "naive": (NaiveConfig, NaiveEncoder),
+}
+"""What `train.py keypoint` makes is of the kind "difference" too; its configuration says so."""
 
 
 def check(encoder: Encoder, generator: Generator) -> None:

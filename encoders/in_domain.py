@@ -13,10 +13,7 @@ from torch import Tensor, nn
 from stylegan import Generator, spaces
 from stylegan.layers import SLOPE
 
-from .layers import GroupNorm, shown
-
-SMALLEST = 4
-"""Side of the last feature map, in pixels."""
+from .layers import SMALLEST, GroupNorm, check_resolution, shown, widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +31,7 @@ class InDomainConfig:
     """Most channels of a stage."""
 
     def __post_init__(self) -> None:
-        if self.resolution < SMALLEST or self.resolution & (self.resolution - 1):
-            raise ValueError(
-                f"the encoder's resolution is {self.resolution}; "
-                f"it must be a power of two, at least {SMALLEST}"
-            )
+        check_resolution(self.resolution)
 
     @staticmethod
     def of(
@@ -88,13 +81,12 @@ class InDomainEncoder(nn.Module):
         """group: images per batch normalisation in training."""
         super().__init__()
         self.config = config
-        halvings = (config.resolution // SMALLEST).bit_length() - 1
-        widths = [min(config.width << i, config.max_width) for i in range(halvings + 1)]
-        self.first = nn.Sequential(*_stage(config.img_channels, widths[0], 5, group))
-        pairs = zip(widths, widths[1:], strict=False)
+        channels = widths(config.resolution, config.width, config.max_width)
+        self.first = nn.Sequential(*_stage(config.img_channels, channels[0], 5, group))
+        pairs = zip(channels, channels[1:], strict=False)
         self.blocks = nn.Sequential(*(Block(a, b, group) for a, b in pairs))
         codes = config.num_ws * config.w_dim
-        self.dense = nn.Linear(widths[-1] * SMALLEST**2, codes, bias=False)
+        self.dense = nn.Linear(channels[-1] * SMALLEST**2, codes, bias=False)
         self.norm = GroupNorm(codes, group)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):

@@ -5,8 +5,6 @@ Legend: N images of a place, C channels, R side of the image, L style inputs, D 
 samples of the generator, whose codes are known, may join them or stand in for them.
 """
 
-import copy
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -121,11 +119,9 @@ class InDomainRecipe(EncoderRecipe):
         self.images: data.ImageSet | None = None
         self.critic: Discriminator | None = None
         self._kept: Redrawn | None = None
-        self.gamma = run.r1
-        if run.r1 is None:
-            self.gamma = 10 * min(1.0, (self.generator.resolution / 256) ** 2)
+        self.gamma = self._gamma(run.r1)
         if run.adversarial_weight:
-            self.critic = self._placed(self._critic())
+            self.critic = self._placed(self._own_critic(bool(run.fraction)))
             self.players = (self._player("critic", self.critic), *self.players)
 
     def _network(self) -> nn.Module:
@@ -133,26 +129,6 @@ class InDomainRecipe(EncoderRecipe):
         most = run.max_width or 8 * run.width
         config = InDomainConfig.of(self.generator, run.width, most, run.resolution)
         return InDomainEncoder(config, run.group)
-
-    def _critic(self) -> Discriminator:
-        """The generator's own discriminator, to be trained on."""
-        side, found = self.generator.resolution, self.discriminator
-        if found is None or found.img_resolution != side:
-            what = "none" if found is None else f"one for images of {found.img_resolution} px"
-            raise ValueError(
-                f"the critic begins as the generator's own discriminator, of {side} px, and there "
-                f"is {what}; put it beside the generator as discriminator.safetensors, or go "
-                "without with --adversarial-weight 0"
-            )
-        if found.config.c_dim and self.run.fraction:
-            raise ValueError(
-                "the generator's discriminator takes labels, and photos have none; "
-                "leave --data out, or go without a critic with --adversarial-weight 0"
-            )
-        critic = copy.deepcopy(found).requires_grad_(True)
-        # Its statistics must not cross the groups, which may lie in different processes.
-        critic.b4.group = math.gcd(critic.b4.group, self.run.group)
-        return critic
 
     def open_data(self) -> str:
         """Read the photos; returns what there is, in a sentence."""

@@ -12,6 +12,23 @@ from torch import Tensor, nn
 from metrics.resize import resize
 from stylegan.layers import image_layout
 
+SMALLEST = 4
+"""Side of the last feature map of a tower, in pixels."""
+
+
+def check_resolution(side: int) -> None:
+    """ValueError unless halving leads to SMALLEST."""
+    if side < SMALLEST or side & (side - 1):
+        raise ValueError(
+            f"the encoder's resolution is {side}; it must be a power of two, at least {SMALLEST}"
+        )
+
+
+def widths(side: int, width: int, most: int) -> list[int]:
+    """Channels of a tower's first stage, and after each of its log2(side / 4) halvings."""
+    halvings = (side // SMALLEST).bit_length() - 1
+    return [min(width << i, most) for i in range(halvings + 1)]
+
 
 def shown(images: Tensor, channels: int, side: int) -> Tensor:
     """Images (N, channels, R, R) of any R as (N, channels, side, side); ValueError on others."""

@@ -4,6 +4,7 @@ Legend: N images of a place, C channels, R side of the image, L style inputs, D 
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 import data
 import metrics
-from stylegan import freeze, spaces
+from stylegan import Discriminator, freeze, spaces
 from stylegan.randomness import source
 from training import Host, Place, Player, Run, ema
 from training.draws import Draws
@@ -80,7 +81,7 @@ class EncoderRecipe:
 
     def __init__(self, run: EncoderRun, host: Host):
         self.run, self.host, self.device = run, host, host.device
-        found = host.find(run.generator)
+        found = self._find()
         self.generator = found.generator.to(host.device, run.dtype)
         self.discriminator = found.discriminator
         weights = run.perceptual_weights
@@ -95,6 +96,10 @@ class EncoderRecipe:
         self.average = freeze(copy.deepcopy(self.encoder))
         self.players: tuple[Player, ...] = (self._player(self.player, self.encoder),)
         self.photos: data.ImageSet | None = None
+
+    def _find(self) -> Any:
+        """The trained networks that it begins with, as `Host.find` gives them."""
+        return self.host.find(self.run.generator)
 
     def _network(self) -> nn.Module:
         raise NotImplementedError
@@ -135,6 +140,30 @@ class EncoderRecipe:
             )
         return data.image_set(getattr(self.run, name), self.generator.resolution)
 
+    def _own_critic(self, photos: bool) -> Discriminator:
+        """The generator's own discriminator, to be trained on; ValueError where it cannot be."""
+        side, found = self.generator.resolution, self.discriminator
+        if found is None or found.img_resolution != side:
+            what = "none" if found is None else f"one for images of {found.img_resolution} px"
+            raise ValueError(
+                f"the critic begins as the generator's own discriminator, of {side} px, and there "
+                f"is {what}; put it beside the generator as discriminator.safetensors, or go "
+                "without with --adversarial-weight 0"
+            )
+        if found.config.c_dim and photos:
+            raise ValueError(
+                "the generator's discriminator takes labels, and photos have none; "
+                "leave --data out, or go without a critic with --adversarial-weight 0"
+            )
+        critic = copy.deepcopy(found).requires_grad_(True)
+        # Its statistics must not cross the groups, which may lie in different processes.
+        critic.b4.group = math.gcd(critic.b4.group, self.run.group)
+        return critic
+
+    def _gamma(self, r1: float | None) -> float:
+        """Weight of R1, a sum over pixels: r1, or 10 at 256 px and less below."""
+        return 10 * min(1.0, (self.generator.resolution / 256) ** 2) if r1 is None else r1
+
     # One step -------------------------------------------------------------------------------------
 
     def _begin(self, place: Place) -> None:
@@ -155,10 +184,11 @@ class EncoderRecipe:
             return None
         return F.one_hot((chance[:, 0] * classes).long(), classes).to(self.device, self.run.dtype)
 
-    def _codes(self, place: Place) -> tuple[Tensor, Tensor | None]:
-        """(ws (N, L, D), labels (N, c_dim)) of a place."""
-        z = self.draws.numbers("code", place, torch.randn, self.generator.z_dim)
-        label = self._labels(self.draws.numbers("label", place, torch.rand, 1))
+    def _codes(self, place: Place, attempt: int = 0) -> tuple[Tensor, Tensor | None]:
+        """(ws (N, L, D), labels (N, c_dim)) of a place; others with every attempt."""
+        number = f" {attempt}" if attempt else ""
+        z = self.draws.numbers(f"code{number}", place, torch.randn, self.generator.z_dim)
+        label = self._labels(self.draws.numbers(f"label{number}", place, torch.rand, 1))
         return self._ws(z, label), label
 
     def _held_out(self, what: str, count: int) -> Tensor:
@@ -174,14 +204,17 @@ class EncoderRecipe:
         with self.run.autocast(self.device):
             return self.generator.synthesize(ws).to(self.run.dtype).clamp(-1, 1)
 
-    def _apart(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """mean((image - target)^2) + weight |phi(image) - phi(target)|^2, by name."""
-        losses = {f"{self.player}/pixel": metrics.mse(image, target).mean()}
+    def _apart(self, image: Tensor, target: Tensor, of: str = "") -> dict[str, Tensor]:
+        """mean((image - target)^2) + weight |phi(image) - phi(target)|^2, by name.
+
+        of: what comes before these names.
+        """
+        losses = {f"{self.player}/{of}pixel": metrics.mse(image, target).mean()}
         if self.perceptual is not None and self.run.perceptual_weight:
             with torch.no_grad():
                 wanted = self.perceptual.features(target)
             apart = metrics.distance(self.perceptual.features(image), wanted).mean()
-            losses[f"{self.player}/perceptual"] = self.run.perceptual_weight * apart
+            losses[f"{self.player}/{of}perceptual"] = self.run.perceptual_weight * apart
         return losses
 
     def after(self, place: Place) -> None:
@@ -211,19 +244,21 @@ class EncoderRecipe:
         return {}
 
     @torch.no_grad()
-    def _pairs(self, what: str, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(target, redrawn) of held-out samples, or of photos with the mean code; by parts."""
+    def _held(self, what: str, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images, their codes) of held-out samples, or of photos with the mean's; by parts."""
         if what == "photos":
             mean = spaces.SPACES["w+"].start(self.generator, 1, "mean")
-            parts = torch.arange(min(count, len(self.photos))).split(PART)
-            found = (
-                (self.photos.take(x, self.device, self.run.dtype), mean.expand(len(x), -1, -1))
-                for x in parts
-            )
+            for part in torch.arange(min(count, len(self.photos))).split(PART):
+                image = self.photos.take(part, self.device, self.run.dtype)
+                yield image, mean.expand(len(part), -1, -1)
         else:
-            parts = self._held_out("held out", count).split(PART)
-            found = ((self.generator.synthesize(ws).clamp(-1, 1), ws) for ws in parts)
-        for target, ws in found:
+            for ws in self._held_out("held out", count).split(PART):
+                yield self.generator.synthesize(ws).clamp(-1, 1), ws
+
+    @torch.no_grad()
+    def _pairs(self, what: str, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(target, redrawn) of the same."""
+        for target, ws in self._held(what, count):
             yield target, self._redraw(self.average, target, ws).clamp(-1, 1)
 
     def _sets(self) -> list[str]:

@@ -163,11 +163,11 @@ class Epilogue(nn.Module):
         self.out = Linear(width, outputs)
         self.group = config.mbstd_group
 
-    def forward(self, x: Tensor) -> Tensor:
+    def dense(self, x: Tensor) -> Tensor:
+        """(N, width, 4, 4) -> (N, width)"""
         x = torch.cat([x, minibatch_std(x, self.group)], 1)
         x = self.conv(x, padding=1)
-        x = activate(self.fc(x.flatten(1), gain=GAIN))
-        return self.out(x)
+        return activate(self.fc(x.flatten(1), gain=GAIN))
 
 
 class PlainEpilogue(nn.Module):
@@ -181,11 +181,11 @@ class PlainEpilogue(nn.Module):
         self.out = Linear(width, outputs)
         self.group = config.mbstd_group
 
-    def forward(self, x: Tensor) -> Tensor:
+    def dense(self, x: Tensor) -> Tensor:
+        """(N, width, 4, 4) -> (N, width)"""
         x = self.conv(torch.cat([x, minibatch_std(x, self.group)], 1))
         # The gain is on the weight, and not on the bias.
-        x = activate(self.fc(x.flatten(1) * GAIN))
-        return self.out(x)
+        return activate(self.fc(x.flatten(1) * GAIN))
 
 
 def minibatch_std(x: Tensor, group: int) -> Tensor:
@@ -234,7 +234,15 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
         """image: (N, img_channels, R, R) in [-1, 1]; c: (N, c_dim) -> logits (N, 1); high: real."""
-        y = self.b4(self.features(image)[-1])
+        return self.verdict(self.embed(image), c)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """image: (N, img_channels, R, R) -> what the verdict is drawn from, (N, channels[0])."""
+        return self.b4.dense(self.features(image)[-1])
+
+    def verdict(self, embedded: Tensor, c: Tensor | None = None) -> Tensor:
+        """embedded: of `embed`; c: (N, c_dim) -> logits (N, 1)."""
+        y = self.b4.out(embedded)
         if not self.config.c_dim:
             return y
         if self.config.architecture == "stylegan1":

@@ -33,7 +33,7 @@ class Critic(nn.Module):
         x = torch.lerp(small, first(image).to(small.dtype), alpha)
         for block in others:
             x = block(x)
-        return self.network.b4(x)
+        return self.network.verdict(self.network.b4.dense(x))
 
 
 def draw(generator: Generator, ws: Tensor, noise: Noise, alpha: float = 1.0) -> Tensor:

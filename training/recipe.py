@@ -46,7 +46,9 @@ class Host:
     mean: Callable[[Tensor], Tensor] = lambda x: x
     """Mean of a tensor over all processes."""
     find: Callable[[str], Any]
-    """Trained networks by name or path: .generator, .discriminator (or None)."""
+    """Trained networks by name or path: .generator, .discriminator (or None), .encoders."""
+    landmarks: Path | None = None
+    """The bundled landmark network."""
 
     @property
     def main(self) -> bool:

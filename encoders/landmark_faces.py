@@ -1,0 +1,116 @@
+"""Faces with their landmarks, that the recipes with landmarks train on: samples, or photos.
+
+Legend: N images of a place, C channels, R side of the image, K = 68 points, L style inputs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import data
+from data.landmark_labels import labelled
+from data.landmarks import Landmarker, Landmarks
+from training import Place
+from training.draws import Draws, near
+
+PART = 64
+"""Photos at a time in which landmarks are looked for."""
+ATTEMPTS = 8
+"""Samples that are drawn in one's place until a face is found in it."""
+
+
+class Faces(NamedTuple):
+    image: Tensor
+    """x (N, C, R, R) in [-1, 1]"""
+    points: Tensor
+    """(N, K, 2) in pixels of these."""
+    ws: Tensor | None
+    """(N, L, D) of samples."""
+    label: Tensor | None
+    """(N, c_dim) likewise."""
+
+
+def look(landmarker: Landmarker, images: Tensor) -> Landmarks:
+    """What a landmarker sees in images (N, C, R, R) of any C, in full precision."""
+    colours = images[:, : 3 if images.shape[1] >= 3 else 1]
+    with torch.autocast(images.device.type, enabled=False):
+        return landmarker(colours)
+
+
+def sampled(
+    draw: Callable[[int], tuple[Tensor, Tensor | None]],
+    redraw: Callable[[Tensor], Tensor],
+    landmarker: Landmarker,
+) -> tuple[Faces, Tensor]:
+    """Samples that show a face, and for each how many before it did not (N,).
+
+    draw: number of the attempt -> (ws (N, L, D), labels); redraw: ws -> images. Each sample is the
+    first of its own attempts with a face, or the last: what the others are does not matter.
+    """
+    ws, label = draw(0)
+    image = redraw(ws)
+    seen = look(landmarker, image)
+    points, found = seen.points, seen.found
+    failed = torch.zeros(len(ws), dtype=torch.long, device=ws.device)
+    for attempt in range(1, ATTEMPTS):
+        missing = (~found).nonzero()[:, 0]
+        if not len(missing):
+            break
+        failed[missing] += 1
+        others, labels = draw(attempt)
+        images = redraw(others[missing])
+        seen = look(landmarker, images)
+        ws = ws.index_copy(0, missing, others[missing])
+        image = image.index_copy(0, missing, images)
+        points = points.index_copy(0, missing, seen.points)
+        found = found.index_copy(0, missing, seen.found)
+        if label is not None:
+            label = label.index_copy(0, missing, labels[missing])
+    return Faces(image, points, ws, label), failed
+
+
+@dataclass(frozen=True)
+class Photos:
+    images: data.ImageSet
+    points: Tensor
+    """(M, K, 2) in pixels of these."""
+    said: str
+
+    def at(self, draws: Draws, place: Place) -> Faces:
+        """Each once per epoch."""
+        chosen = draws.indices(len(self.images), place)
+        image = self.images.take(chosen, draws.device, draws.dtype)
+        return Faces(image, self.points[chosen].to(draws.device, draws.dtype), None, None)
+
+
+@torch.no_grad()
+def photos(
+    images: data.ImageSet,
+    labels: str | None,
+    landmarker: Landmarker,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Photos:
+    """Those images whose landmarks a file names or, without one, the landmarker finds."""
+    if labels is not None:
+        kept, points = labelled(images, labels)
+        how = "named"
+    else:
+        parts = torch.arange(len(images)).split(PART)
+        seen = [look(landmarker, images.take(part, device, dtype)) for part in parts]
+        found = torch.cat([x.found for x in seen]).cpu()
+        points = torch.cat([x.points for x in seen]).cpu()[found]
+        kept = images.only(found.nonzero()[:, 0])
+        how = "seen"
+    if not len(kept):
+        raise ValueError(
+            f"in none of {len(images)} photos a face is seen; expected faces aligned as FFHQ's: "
+            "facsimile prepare-data makes such"
+        )
+    said = kept.summary()
+    if len(kept) < len(images):
+        said += f"; {len(images) - len(kept)} without a face that is {how} are left out"
+    return Photos(near(kept, device), points, said)
