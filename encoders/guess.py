@@ -10,6 +10,7 @@ from stylegan import Generator, Latents, spaces
 
 from .base import BaseEncoder
 from .files import Encoder, check
+from .in_domain import InDomainEncoder
 
 
 def latents(
@@ -33,6 +34,11 @@ def latents(
     Raises ValueError for another generator's encoder, and for spaces that it does not reach.
     """
     check(encoder, generator)
+    if not isinstance(encoder, BaseEncoder | InDomainEncoder):
+        raise ValueError(
+            "this encoder needs landmarks beside a face; take a base or an in-domain encoder, and "
+            "go on from its latents with encoders.reenact_codes"
+        )
     told = {
         "fingerprint": generator.fingerprint,
         "label": label,

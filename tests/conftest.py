@@ -16,7 +16,9 @@ from torch import nn
 import metrics
 import stylegan
 from encoders.base import BaseConfig, BaseEncoder
+from encoders.difference import DifferenceConfig, DifferenceEncoder
 from encoders.in_domain import InDomainConfig, InDomainEncoder
+from encoders.naive import NaiveConfig, NaiveEncoder
 from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
 # For networks this small, threads cost more than they bring; on a busy machine, far more.
@@ -161,11 +163,16 @@ def make_discriminator():
 def make_encoder():
     """make_encoder(kind, generator, **changes) -> a little one of random weights, for use."""
 
-    def made(kind, generator, *, layer=None, rgb_skip="zero", resolution=None):
+    def made(kind, generator, *, layer=None, rgb_skip="zero", resolution=None, norm="batch"):
         if kind == "base":
             encoder = BaseEncoder(BaseConfig.of(generator, layer, 4, rgb_skip), group=2)
-        else:
+        elif kind == "naive":
+            encoder = NaiveEncoder(NaiveConfig.of(generator, 4, 8, resolution))
+        elif kind == "in-domain":
             encoder = InDomainEncoder(InDomainConfig.of(generator, 4, 8, resolution))
+        else:
+            told = DifferenceConfig.of(generator, kind, 4, 8, resolution, norm)
+            encoder = DifferenceEncoder(told)
         encoder.to(generator.dtype)
         z = torch.randn(4, generator.z_dim, dtype=generator.dtype)
         label = torch.eye(generator.c_dim)[[0] * 4] if generator.c_dim else None

@@ -6,18 +6,23 @@ import pytest
 import torch
 
 import checkpoints
+import encoders
 import stylegan
 import train
+from data.landmark_network import LandmarkConfig, LandmarkNetwork
+from data.landmark_network import save as save_landmarks
 from training import Host
 
 
 @pytest.fixture(scope="session")
-def networks(tmp_path_factory, make_generator, make_discriminator):
-    """networks(**changes) -> a folder with a generator of 16 px and its discriminator."""
+def networks(tmp_path_factory, make_generator, make_discriminator, make_encoder):
+    """networks(**changes) -> a folder with a generator of 16 px, its discriminator and encoder."""
 
     def folder(**changes):
         path = tmp_path_factory.mktemp("networks")
-        stylegan.save(make_generator(16, 8, 8, **changes), path / "generator.safetensors")
+        generator = make_generator(16, 8, 8, **changes)
+        stylegan.save(generator, path / "generator.safetensors")
+        encoders.save(make_encoder("in-domain", generator), path / "in-domain.safetensors")
         both = {k: v for k, v in changes.items() if k in ("c_dim", "img_channels")}
         stylegan.save(make_discriminator(16, 8, **both), path / "discriminator.safetensors")
         return path
@@ -31,7 +36,21 @@ def folder(networks):
 
 
 @pytest.fixture(scope="session")
-def settings(folder):
+def landmark_weights(tmp_path_factory):
+    """A landmark network of random weights, which sees a face in nearly everything."""
+    path = tmp_path_factory.mktemp("landmarks") / "landmarks.safetensors"
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        network = LandmarkNetwork(LandmarkConfig(side=16, width=4, depth=1))
+        network.votes.weight.mul_(10)
+        network.votes.bias.normal_()
+        network.presence.bias.fill_(0.5)
+    save_landmarks(network, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings(folder, landmark_weights):
     """settings(kind, out, **changes) -> the settings of a run, everything switched on."""
 
     def told(kind, out, **changes):
@@ -39,6 +58,9 @@ def settings(folder):
             "base": {"layer": "b8.conv0"},
             "in-domain": {"latent_weight": 0.1, "r1_every": 2},
         }
+        moving = {"landmark_weights": str(landmark_weights), "landmark_weight": 0.1, "r1_every": 2}
+        special |= {"naive": moving, "difference": moving | {"identity_weight": 0.1, "group": 4}}
+        special["keypoint"] = special["difference"] | {"critic": "concat"}
         settings = {
             "generator": str(folder),
             "perceptual": "discriminator",

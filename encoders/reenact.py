@@ -1,0 +1,64 @@
+"""Faces with other landmarks: latents from an encoder that is told both.
+
+Legend: N images, M landmarks, L style inputs, D numbers in w, R side of the image, K = 68 points.
+"""
+
+import torch
+from torch import Tensor
+
+from data.points68 import check_finite, check_landmarks
+from stylegan import Generator, Latents, spaces
+
+from .difference import DifferenceEncoder
+from .files import Encoder, check
+from .naive import NaiveEncoder
+
+
+@torch.no_grad()
+def reenact_codes(
+    encoder: Encoder, generator: Generator, source: Latents | Tensor, landmarks: Tensor
+) -> Latents:
+    """Latents in W+ of faces with landmarks (M, K, 2), which are in pixels of the generator's side.
+
+    source: the faces, M of them or one for all landmarks. To a difference encoder latents in a
+    space of w or z, whose noise and labels stay and whose truncation goes into the code, or codes
+    (M, L, D) in W+; to a naive encoder images (M, C, R, R) in [-1, 1].
+    Raises ValueError for another generator's encoder or latents, other counts, and landmarks that
+    are none.
+    """
+    check(encoder, generator)
+    check_landmarks(landmarks)
+    check_finite(landmarks)
+    if not isinstance(encoder, DifferenceEncoder | NaiveEncoder):
+        raise ValueError(
+            "this encoder is told of no landmarks; take one of train.py difference, keypoint, naive"
+        )
+    if len(source) not in (1, len(landmarks)):
+        raise ValueError(
+            f"got {len(source)} faces and landmarks of {len(landmarks)}; expected one face for all "
+            "landmarks, or one for each"
+        )
+    kept = {}
+    if isinstance(source, Latents):
+        if isinstance(encoder, NaiveEncoder):
+            raise ValueError("a naive encoder takes images, got latents; pass what they draw")
+        source.check(generator)
+        source = source.to(generator.device, generator.dtype)
+        source = source[[0] * len(landmarks)] if len(source) == 1 else source
+        kept = {"noise": source.noise, "label": source.label}
+        source = _ws(generator, source)
+    landmarks, source = (x.to(generator.device, generator.dtype) for x in (landmarks, source))
+    code = encoder(source.expand(len(landmarks), *source.shape[1:]), landmarks)
+    return Latents(space="w+", code=code, fingerprint=generator.fingerprint, **kept)
+
+
+def _ws(generator: Generator, source: Latents) -> Tensor:
+    """What the synthesis takes of latents, (N, L, D)."""
+    space, has_feature = spaces.parse(source.space)
+    if has_feature or space.name == "s":
+        raise ValueError(
+            f'got latents in "{source.space}", whose face is in more than a code of W+; expected '
+            "z, z+, w, w+, p_n or p_n+, such as an in-domain encoder gives"
+        )
+    ws = space.decode(generator, source.code, source.label)
+    return generator.truncate(ws, source.truncation, source.cutoff)
