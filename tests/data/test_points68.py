@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data.points68 import GROUPS, MIRRORED, POINTS, check_finite, check_landmarks, mirror
+from data.points68 import GROUPS, MIRRORED, POINTS, check_landmarks, mirror
 
 
 def test_mirror_is_an_involution():
@@ -48,11 +48,3 @@ def test_mirror_takes_pixels_from_the_outer_corner():
 def test_refusals(landmarks, said):
     with pytest.raises(ValueError, match=said):
         check_landmarks(landmarks)
-
-
-def test_no_numbers_are_named():
-    faces = torch.zeros(4, POINTS, 2)
-    check_finite(faces)
-    faces[2, 5, 1] = torch.nan
-    with pytest.raises(ValueError, match="1 of 4 faces, the first is number 2"):
-        check_finite(faces)

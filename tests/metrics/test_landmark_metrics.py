@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from data import draw_landmarks
+from data.points68 import GROUPS
 from metrics import hausdorff, hausdorff_of_drawings, mean_error, worked
 from metrics.landmarks import _between, _sampled
 
@@ -63,6 +65,21 @@ def test_drawings_agree_with_points():
     assert found.tolist() == pytest.approx([3 / 64, 1 / 64])
     missing = hausdorff_of_drawings(pictures, pictures, {"line": colour, "none": (0, 128, 0)})
     assert missing.isnan().all()
+
+
+def test_raster_and_points_agree_on_faces():
+    """Within a pixel for each of the five groups."""
+    side, rows = 256, torch.linspace(40, 220, 68)
+    # Upright and level lines through the middles of pixels, so that every group has exact colours.
+    face = torch.stack([torch.linspace(30, 200, 68).floor() + 0.5, rows.floor() + 0.5], 1)
+    moved = face + torch.tensor([5.0, -3.0])
+    faces = torch.stack([face, moved]), torch.stack([moved, face])
+    lines = {name: group.lines for name, group in GROUPS.items()}
+    colours = {name: group.colour for name, group in GROUPS.items()}
+    points = hausdorff(*faces, side, lines)
+    raster = hausdorff_of_drawings(*(draw_landmarks(x, side, side) for x in faces), colours)
+    assert (points - raster).abs().max() < 5 / side
+    assert points.max() <= 5 * math.hypot(5, 3) / side
 
 
 def test_failures_are_counted():
