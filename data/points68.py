@@ -68,13 +68,3 @@ def check_landmarks(landmarks: Tensor) -> None:
         raise ValueError(
             f"got landmarks of {landmarks.dtype}, expected floating point; use landmarks.float()"
         )
-
-
-def check_finite(landmarks: Tensor) -> None:
-    """ValueError where a coordinate is no number. Waits for the device: not for losses."""
-    bad = (~landmarks.isfinite()).flatten(1).any(1)
-    if bad.any():
-        raise ValueError(
-            f"got landmarks that are no finite numbers in {int(bad.sum())} of {len(bad)} faces, "
-            f"the first is number {int(bad.nonzero()[0, 0])}; leave these faces out"
-        )

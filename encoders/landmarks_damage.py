@@ -89,13 +89,14 @@ def spoilt(images: Tensor, kind: Tensor, order: Tensor, normal: Tensor) -> Tenso
     n, channels, side, _ = images.shape
     tile = side // TILES
     cut = images.reshape(n, channels, TILES, tile, TILES, tile).permute(0, 2, 4, 1, 3, 5)
-    cut = cut.flatten(1, 2)[torch.arange(n)[:, None], order]
+    each = torch.arange(n, device=images.device)
+    cut = cut.flatten(1, 2)[each[:, None], order]
     cut = cut.unflatten(1, (TILES, TILES)).permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
     # Noise of one random fineness on top of one colour; nearly flat where the spread is small.
     fineness = (normal[:, 0, 0, 0].abs() * 2).clamp(max=4).long()
     fields = torch.stack([_field(normal, side >> halving) for halving in range(5)])
     spread = normal[:, 0, 0, 1].abs()[:, None, None, None]
-    noise = spread * fields[fineness, torch.arange(n)] + 0.5 * normal[:, :, :1, 2:3]
+    noise = spread * fields[fineness, each] + 0.5 * normal[:, :, :1, 2:3]
     chosen = kind[:, None, None, None]
     return torch.where(chosen == 2, cut, torch.where(chosen == 3, noise.clamp(-1, 1), images))
 

@@ -9,16 +9,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import Tensor
 
 import data
 import metrics
 from data.landmark_labels import labelled
-from data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, save
+from data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
 from data.points68 import OUTER_EYES
 from stylegan import freeze
 from training import Host, Place, Player, Run, ema
@@ -52,6 +53,9 @@ class LandmarksRun(Run):
     batch: int = 32
     precision: Literal["fp32", "fp64"] = "fp32"
     """The network is too small for half precision to pay."""
+    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """A network's file, or a run's folder, to go on from: it says the next three settings. A run
+    that has a checkpoint ignores it."""
     side: int = 64
     """Pixels of the photo that the network sees."""
     width: int = 24
@@ -82,18 +86,23 @@ class LandmarksRun(Run):
             raise ValueError(f"--others is {self.others}; it must be at least 0 and below 1")
 
 
+def _network(run: LandmarksRun) -> LandmarkNetwork:
+    if run.start is not None:
+        return load(run.start).requires_grad_()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(run.seed)
+        return LandmarkNetwork(LandmarkConfig(side=run.side, width=run.width, depth=run.depth))
+
+
 class LandmarksRecipe:
     def __init__(self, run: LandmarksRun, host: Host):
         self.run, self.host, self.device = run, host, host.device
         self.name = "landmarks"
         self.group = 1
         self.draws = Draws(run.seed, self.group, host.device, run.dtype)
-        config = LandmarkConfig(side=run.side, width=run.width, depth=run.depth)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(run.seed)
-            network = LandmarkNetwork(config)
-        layout = torch.channels_last
-        self.network = network.to(host.device, run.dtype, memory_format=layout).train()
+        network = _network(run).to(host.device, run.dtype, memory_format=torch.channels_last)
+        self.network = network.train()
+        self.side = network.config.side
         self.average = freeze(copy.deepcopy(self.network))
         optimizer = torch.optim.Adam(self.network.parameters(), lr=run.lr, fused=True)
         self.players = (Player(self.name, self.network, optimizer),)
@@ -106,7 +115,7 @@ class LandmarksRecipe:
     def open_data(self) -> str:
         """Read photos and labels; returns what there is, in a sentence."""
         run = self.run
-        images = data.image_set(run.data, OVER * run.side)
+        images = data.image_set(run.data, OVER * self.side)
         kept, landmarks = labelled(images, run.labels)
         points = landmarks / kept.pixels.shape[-1]
         held_out = torch.arange(len(kept)) % HELD_OUT == 0
@@ -131,7 +140,7 @@ class LandmarksRecipe:
         self, photos: Tensor, points: Tensor, uniform: Tensor, normal: Tensor, order: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Images (N, 3, S, S), their points (N, 68, 2), and whether they are faces (N,)."""
-        side = self.run.side
+        side = self.side
         is_face = uniform[:, -1] >= self.run.others
         places, mirrored = damage.faces(uniform)
         elsewhere, kind = damage.no_faces(uniform)
@@ -148,7 +157,7 @@ class LandmarksRecipe:
         points = self.points[chosen].to(self.device, run.dtype)
         uniform = numbers("change", place, torch.rand, damage.UNIFORMS).to(self.device, run.dtype)
         order = numbers("order", place, torch.rand, damage.TILES**2).argsort(1).to(self.device)
-        normal = numbers("grain", place, torch.randn, 3, run.side, run.side, near=True)
+        normal = numbers("grain", place, torch.randn, 3, self.side, self.side, near=True)
         return self._shown(photos, points, uniform, normal.to(run.dtype), order)
 
     def losses(self, player: str, place: Place) -> dict[str, Tensor]:
@@ -193,14 +202,14 @@ class LandmarksRecipe:
         for part in torch.arange(min(count, len(self.held_out))).split(PART):
             photos = self.held_out.take(part, self.device, run.dtype)
             points = self.held_out_points[part].to(self.device, run.dtype)
-            images = data.resize(photos, run.side)
+            images = data.resize(photos, self.side)
             if how != "plain":
                 place = Place(0, int(part[0]), len(part), True)
                 judged = Draws(run.seed, 1, self.device, run.dtype)
                 uniform = judged.numbers("judged", place, torch.rand, damage.UNIFORMS)
                 uniform[:, -1] = 0.0 if how == "others" else 1.0
                 tiles = judged.numbers("judged tiles", place, torch.rand, damage.TILES**2)
-                grain = (3, run.side, run.side)
+                grain = (3, self.side, self.side)
                 normal = judged.numbers("judged grain", place, torch.randn, *grain)
                 images, points, _ = self._shown(
                     photos,

@@ -83,6 +83,8 @@ def settle(network: nn.Module, share: float, mean: Callable[[Tensor], Tensor]) -
     mean: of a tensor over all processes.
     """
     norms = [module for module in network.modules() if isinstance(module, GroupNorm)]
+    if not norms:
+        return
     drawn = [torch.stack(norm.drawn).mean(0) for norm in norms]
     means = mean(torch.cat(drawn, 1)).split([x.shape[1] for x in drawn], 1)
     for norm, (own, variance) in zip(norms, means, strict=True):
