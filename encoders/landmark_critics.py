@@ -59,10 +59,10 @@ class ConcatCritic(nn.Module):
     def __init__(self, own: Discriminator):
         super().__init__()
         channels = own.img_channels + PICTURE
-        self.own = Discriminator(replace(own.config, img_channels=channels))
         held = own.state_dict()
         (first,) = (name for name in held if name.endswith("fromrgb.weight"))
         weight = held[first]
+        self.own = Discriminator(replace(own.config, img_channels=channels)).to(weight)
         blank = weight.new_zeros(len(weight), PICTURE, *weight.shape[2:])
         # The scale of an equalised layer falls with its number of inputs.
         grown = torch.cat([weight, blank], 1) * math.sqrt(channels / own.img_channels)

@@ -6,7 +6,7 @@ Legend: N images, M landmarks, L style inputs, D numbers in w, R side of the ima
 import torch
 from torch import Tensor
 
-from data.points68 import check_finite, check_landmarks
+from data.points68 import check_landmarks
 from stylegan import Generator, Latents, spaces
 
 from .difference import DifferenceEncoder
@@ -28,7 +28,12 @@ def reenact_codes(
     """
     check(encoder, generator)
     check_landmarks(landmarks)
-    check_finite(landmarks)
+    bad = ~landmarks.isfinite().flatten(1).all(1)
+    if bad.any():
+        raise ValueError(
+            f"got landmarks that are no finite numbers for {int(bad.sum())} of {len(bad)} faces, "
+            f"the first is number {int(bad.nonzero()[0, 0])}; leave these faces out"
+        )
     if not isinstance(encoder, DifferenceEncoder | NaiveEncoder):
         raise ValueError(
             "this encoder is told of no landmarks; take one of train.py difference, keypoint, naive"

@@ -15,6 +15,37 @@ from training import Host
 
 
 @pytest.fixture(scope="session")
+def make_landmarks():
+    """make_landmarks(n, side, dtype) -> landmarks (n, 68, 2) of faces in images of that side."""
+
+    def made(n, side, dtype=torch.float32):
+        rng = torch.Generator().manual_seed(7)
+        face = torch.rand(1, 68, 2, generator=rng) + 0.1 * torch.rand(n, 68, 2, generator=rng)
+        return (face * side / 1.1).to(dtype)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def guess(make_landmarks):
+    """guess(encoder, generator, images) -> its latents of these; where it takes them, of codes and
+    landmarks that are always the same."""
+
+    def guessed(encoder, generator, images, label=None):
+        if isinstance(encoder, encoders.BaseEncoder | encoders.InDomainEncoder):
+            return encoders.latents(encoder, generator, images, label=label)
+        landmarks = make_landmarks(len(images), generator.resolution, generator.dtype)
+        source = images
+        if isinstance(encoder, encoders.DifferenceEncoder):
+            rng = torch.Generator().manual_seed(8)
+            z = torch.randn(len(images), generator.z_dim, generator=rng).to(generator.dtype)
+            source = generator.map(z, label)
+        return encoders.reenact_codes(encoder, generator, source, landmarks)
+
+    return guessed
+
+
+@pytest.fixture(scope="session")
 def networks(tmp_path_factory, make_generator, make_discriminator, make_encoder):
     """networks(**changes) -> a folder with a generator of 16 px, its discriminator and encoder."""
 

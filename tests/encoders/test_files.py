@@ -13,10 +13,11 @@ from stylegan import files
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [("base", {"rgb_skip": "zero"}), ("base", {"rgb_skip": "keep"}), ("in-domain", {})],
+    [("base", {"rgb_skip": "zero"}), ("base", {"rgb_skip": "keep"}), ("in-domain", {})]
+    + [("difference", {}), ("difference", {"norm": "layer"}), ("keypoint", {}), ("naive", {})],
     ids=str,
 )
-def test_there_and_back(tmp_path, generator, targets, make_encoder, kind, told):
+def test_there_and_back(tmp_path, generator, targets, make_encoder, guess, kind, told):
     encoder = make_encoder(kind, generator, **told)
     encoders.save(encoder, tmp_path / FILE)
     for path in (tmp_path, tmp_path / FILE):
@@ -25,12 +26,12 @@ def test_there_and_back(tmp_path, generator, targets, make_encoder, kind, told):
         assert again.config == encoder.config
         assert not again.training
         assert not any(weight.requires_grad for weight in again.parameters())
-        mine, theirs = (encoders.latents(x, generator, targets) for x in (encoder, again))
+        mine, theirs = (guess(x, generator, targets) for x in (encoder, again))
         assert mine.tensors().keys() == theirs.tensors().keys()
         assert all(torch.equal(x, theirs.tensors()[name]) for name, x in mine.tensors().items())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["base", "in-domain"])
 def test_images_do_not_influence_one_another(generator64, make_encoder, kind):
     encoder = make_encoder(kind, generator64)
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64) * 2 - 1
@@ -38,7 +39,7 @@ def test_images_do_not_influence_one_another(generator64, make_encoder, kind):
     assert (encoder(images) - alone).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["base", "in-domain"])
 def test_any_square(generator, make_encoder, kind):
     """A picture enlarged twice by repeating its pixels is the same picture."""
     encoder = make_encoder(kind, generator)
@@ -49,7 +50,7 @@ def test_any_square(generator, make_encoder, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_refusals(tmp_path, generator, make_generator, make_encoder, kind):
+def test_refusals(tmp_path, generator, make_generator, make_encoder, guess, kind):
     encoder = make_encoder(kind, generator)
     encoders.save(encoder, tmp_path / FILE)
     other = make_generator(seed=5)
@@ -57,11 +58,12 @@ def test_refusals(tmp_path, generator, make_generator, make_encoder, kind):
     with pytest.raises(ValueError, match=both):
         encoders.load(tmp_path, other)
     with pytest.raises(ValueError, match=both):
-        encoders.latents(encoder, other, torch.zeros(1, 3, 32, 32))
-    with pytest.raises(ValueError, match="32x16 pixels"):
-        encoder(torch.zeros(1, 3, 16, 32))
-    with pytest.raises(ValueError, match=r"takes \(N, 3, R, R\)"):
-        encoder(torch.zeros(1, 1, 32, 32))
+        guess(encoder, other, torch.zeros(1, 3, 32, 32))
+    if kind != "difference":
+        with pytest.raises(ValueError, match="32x16 pixels"):
+            guess(encoder, generator, torch.zeros(1, 3, 16, 32))
+        with pytest.raises(ValueError, match=r"takes \(N, 3, R, R\)"):
+            guess(encoder, generator, torch.zeros(1, 1, 32, 32))
     # A tensor too few, another shape, a configuration that makes no network.
     metadata, tensors = files.read_tensors(tmp_path / FILE)
     config = json.loads(metadata["config"])
