@@ -27,6 +27,7 @@ from .landmark_critics import ConcatCritic, ProjectionCritic
 from .landmark_faces import Faces, Photos, look, photos, sampled
 from .landmark_tower import picture
 from .landmark_view import View
+from .layers import forget
 from .naive import NaiveConfig, NaiveEncoder
 from .recipe import PART, EncoderRecipe
 
@@ -147,6 +148,8 @@ class LandmarkRecipe(EncoderRecipe):
         with torch.set_grad_enabled(place.whole):
             moved = self._moved(place)
         self._kept = moved if place.whole else None
+        if not place.whole:
+            forget(self.encoder)  # else they would count twice, and those of the cycle once
         faces = moved.faces
         told = self._tell_critic(faces.points)
         penalised = self.gamma > 0 and place.step % self.run.r1_every == 0

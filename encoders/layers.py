@@ -76,13 +76,23 @@ class GroupNorm(nn.Module):
         return x.reshape(n, channels, *sides)
 
 
+def _norms(network: nn.Module) -> list[GroupNorm]:
+    return [module for module in network.modules() if isinstance(module, GroupNorm)]
+
+
+def forget(network: nn.Module) -> None:
+    """Drop the statistics drawn since the last time: of images that will be drawn again."""
+    for norm in _norms(network):
+        norm.drawn.clear()
+
+
 @torch.no_grad()
 def settle(network: nn.Module, share: float, mean: Callable[[Tensor], Tensor]) -> None:
     """Move the running statistics by `share` towards those drawn since the last time.
 
     mean: of a tensor over all processes.
     """
-    norms = [module for module in network.modules() if isinstance(module, GroupNorm)]
+    norms = _norms(network)
     if not norms:
         return
     drawn = [torch.stack(norm.drawn).mean(0) for norm in norms]

@@ -90,7 +90,8 @@ def settings(folder, landmark_weights):
             "in-domain": {"latent_weight": 0.1, "r1_every": 2},
         }
         moving = {"landmark_weights": str(landmark_weights), "landmark_weight": 0.1, "r1_every": 2}
-        special |= {"naive": moving, "difference": moving | {"identity_weight": 0.1, "group": 4}}
+        moving |= {"group": 4, "max_width": 8}
+        special |= {"naive": moving, "difference": moving | {"identity_weight": 0.1}}
         special["keypoint"] = special["difference"] | {"critic": "concat"}
         settings = {
             "generator": str(folder),
