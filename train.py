@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import checkpoints
 from encoders.base_recipe import BaseRecipe, BaseRun
-from encoders.difference_recipe import LandmarkRecipe
+from encoders.difference_recipe import DifferenceRecipe
 from encoders.difference_settings import DifferenceRun, KeypointRun, NaiveRun
 from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
 from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
@@ -31,9 +31,9 @@ from training.generator_settings import GeneratorRun
 RECIPES = {
     "base": (BaseRun, BaseRecipe),
     "in-domain": (InDomainRun, InDomainRecipe),
-    "difference": (DifferenceRun, LandmarkRecipe),
-    "keypoint": (KeypointRun, LandmarkRecipe),
-    "naive": (NaiveRun, LandmarkRecipe),
+    "difference": (DifferenceRun, DifferenceRecipe),
+    "keypoint": (KeypointRun, DifferenceRecipe),
+    "naive": (NaiveRun, DifferenceRecipe),
     "generator": (GeneratorRun, GeneratorRecipe),
     "landmarks": (LandmarksRun, LandmarksRecipe),
 }

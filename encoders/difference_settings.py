@@ -83,7 +83,11 @@ class LandmarkRun(EncoderRun):
             )
 
     def rate(self, seen: int) -> float:
-        return self.lr * 0.8 ** (seen / self.lr_every)
+        return self.lr * self.fallen(seen)
+
+    def fallen(self, seen: int) -> float:
+        """Share of the learning rates after so many images."""
+        return 0.8 ** (seen / self.lr_every)
 
     @property
     def own(self) -> int:

@@ -16,24 +16,24 @@ from .naive import NaiveEncoder
 
 @torch.no_grad()
 def reenact_codes(
-    encoder: Encoder, generator: Generator, source: Latents | Tensor, landmarks: Tensor
+    encoder: Encoder,
+    generator: Generator,
+    source: Latents | Tensor,
+    landmarks: Tensor,
+    own: Tensor | None = None,
 ) -> Latents:
     """Latents in W+ of faces with landmarks (M, K, 2), which are in pixels of the generator's side.
 
     source: the faces, M of them or one for all landmarks. To a difference encoder latents in a
     space of w or z, whose noise and labels stay and whose truncation goes into the code, or codes
     (M, L, D) in W+; to a naive encoder images (M, C, R, R) in [-1, 1].
+    own: landmarks of the source, as many as faces: then w + d(w, landmarks) - d(w, own), so that
+    its own landmarks move nothing at all. Not the paper's; of a difference encoder alone.
     Raises ValueError for another generator's encoder or latents, other counts, and landmarks that
     are none.
     """
     check(encoder, generator)
-    check_landmarks(landmarks)
-    bad = ~landmarks.isfinite().flatten(1).all(1)
-    if bad.any():
-        raise ValueError(
-            f"got landmarks that are no finite numbers for {int(bad.sum())} of {len(bad)} faces, "
-            f"the first is number {int(bad.nonzero()[0, 0])}; leave these faces out"
-        )
+    _check(landmarks)
     if not isinstance(encoder, DifferenceEncoder | NaiveEncoder):
         raise ValueError(
             "this encoder is told of no landmarks; take one of train.py difference, keypoint, naive"
@@ -43,6 +43,13 @@ def reenact_codes(
             f"got {len(source)} faces and landmarks of {len(landmarks)}; expected one face for all "
             "landmarks, or one for each"
         )
+    if own is not None:
+        _check(own)
+        if isinstance(encoder, NaiveEncoder) or len(own) != len(source):
+            raise ValueError(
+                f"got own landmarks of {len(own)} faces for {len(source)}; expected those of every "
+                "face, and a difference encoder"
+            )
     kept = {}
     if isinstance(source, Latents):
         if isinstance(encoder, NaiveEncoder):
@@ -54,7 +61,20 @@ def reenact_codes(
         source = _ws(generator, source)
     landmarks, source = (x.to(generator.device, generator.dtype) for x in (landmarks, source))
     code = encoder(source.expand(len(landmarks), *source.shape[1:]), landmarks)
+    if own is not None:
+        own = own.to(landmarks).expand(len(landmarks), -1, -1)
+        code = code - encoder.difference(source.expand_as(code), encoder.told(own))
     return Latents(space="w+", code=code, fingerprint=generator.fingerprint, **kept)
+
+
+def _check(landmarks: Tensor) -> None:
+    check_landmarks(landmarks)
+    bad = ~landmarks.isfinite().flatten(1).all(1)
+    if bad.any():
+        raise ValueError(
+            f"got landmarks that are no finite numbers for {int(bad.sum())} of {len(bad)} faces, "
+            f"the first is number {int(bad.nonzero()[0, 0])}; leave these faces out"
+        )
 
 
 def _ws(generator: Generator, source: Latents) -> Tensor:

@@ -173,6 +173,10 @@ def make_encoder():
         else:
             told = DifferenceConfig.of(generator, kind, 4, 8, resolution, norm)
             encoder = DifferenceEncoder(told)
+            with torch.no_grad():
+                # No batch has set its normalisation: at 0.02 all but nothing would come out.
+                for weight in encoder.parameters():
+                    weight.mul_(10 if weight.ndim > 1 else 1)
         encoder.to(generator.dtype)
         z = torch.randn(4, generator.z_dim, dtype=generator.dtype)
         label = torch.eye(generator.c_dim)[[0] * 4] if generator.c_dim else None

@@ -136,6 +136,25 @@ def test_latents_of_every_space(generator64, make_encoder, make_landmarks):
         assert all(torch.equal(x, y.expand_as(x)) for x, y in zip(found.noise, noise, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["difference", "keypoint"])
+def test_own_landmarks_move_nothing(generator64, make_encoder, make_landmarks, kind):
+    """Told of them, and other landmarks move as far as the two differences lie apart."""
+    encoder, ws = make_encoder(kind, generator64), codes(generator64)
+    landmarks = make_landmarks(3, 32, torch.float64)
+    others = landmarks.roll(1, 0)
+    told = (encoder, generator64, ws)
+    stayed = encoders.reenact_codes(*told, landmarks, own=landmarks)
+    assert (stayed.code - ws).abs().max() < 1e-12
+    moved = encoders.reenact_codes(*told, others, own=landmarks)
+    wanted = ws + encoder(ws, others) - encoder(ws, landmarks)
+    torch.testing.assert_close(moved.code, wanted)
+    assert (moved.code - ws).abs().max() > 1e-3
+    one = encoders.reenact_codes(encoder, generator64, ws[:1], others, own=landmarks[:1])
+    torch.testing.assert_close(
+        one.code[1], ws[0] + (encoder(ws[:1], others[1:2]) - encoder(ws[:1], landmarks[:1]))[0]
+    )
+
+
 def test_refusals(generator, targets, make_encoder, make_landmarks):
     encoder, naive = (make_encoder(kind, generator) for kind in ("difference", "naive"))
     ws, landmarks = codes(generator, 2), make_landmarks(2, 32)
@@ -153,6 +172,13 @@ def test_refusals(generator, targets, make_encoder, make_landmarks):
     ):
         with pytest.raises(told, match=said):
             encoders.reenact_codes(*given)
+    images = torch.rand(2, 3, 32, 32)
+    for given, own in (
+        ((encoder, generator, ws), landmarks[:1]),
+        ((naive, generator, images), landmarks),
+    ):
+        with pytest.raises(ValueError, match="expected those of every face, and a difference enc"):
+            encoders.reenact_codes(*given, landmarks, own=own)
     with pytest.raises(ValueError, match="needs landmarks beside a face"):
         encoders.latents(encoder, generator, targets)
     for told, said in (

@@ -267,6 +267,8 @@ def test_the_papers_terms_alone(make_recipe):
     losses = make_recipe("naive", reconstruction_weight=0.5, **plain).losses("encoder", place)
     more = {"encoder/own adversarial", "encoder/cycle pixel", "encoder/pixel"}
     assert losses.keys() == names | more
+    found = make_recipe("difference", identity_weight=0.0, cycle_weight=0.0, **plain)
+    assert found.losses("encoder", place).keys() == names
 
 
 def test_every_weight_is_reached(make_recipe):

@@ -1,0 +1,189 @@
+"""What the recipes with landmarks are made of: networks, faces to train on, sheets and scores.
+
+Legend: N images of a place, C channels, R side of the image, L style inputs, D numbers in w,
+K = 68 points.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import data
+from data.landmark_network import FILE
+from stylegan import freeze
+from stylegan.generator import fingerprint
+from training import Host, Place
+
+from .difference import DifferenceConfig, DifferenceEncoder
+from .difference_settings import LandmarkRun
+from .landmark_critics import ConcatCritic, ProjectionCritic
+from .landmark_faces import Faces, Photos, look, photos, sampled
+from .landmark_view import View
+from .naive import NaiveConfig, NaiveEncoder
+from .recipe import PART, EncoderRecipe
+
+
+class LandmarkRecipe(EncoderRecipe):
+    """The run says which encoder it is; `DifferenceRecipe` has the losses."""
+
+    player = "encoder"
+    betas = (0.9, 0.99)
+
+    def __init__(self, run: LandmarkRun, host: Host):
+        path = run.landmark_weights or host.landmarks
+        if path is None:
+            raise ValueError(f"no landmark network is bundled here; give a {FILE}")
+        self.landmarker = data.landmarker("small", small=path, device=host.device)
+        self.landmarker.network.to(run.dtype)
+        self.embedder: nn.Module | None = None
+        super().__init__(run, host)
+        self.trained: Photos | None = None
+        self.critic: ProjectionCritic | ConcatCritic | None = None
+        self._failed = self._looked = 0
+        self.gamma = self._gamma(run.r1)
+        if run.adversarial_weight:
+            own = self._own_critic(bool(run.data))
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(run.seed)
+                concat = run.critic == "concat"
+                made = ConcatCritic(own) if concat else ProjectionCritic(own, *self._widths)
+            self.critic = self._placed(made)
+            self.players = (self._player("critic", self.critic), *self.players)
+
+    def _find(self) -> Any:
+        """With the in-domain encoder, where one is needed."""
+        run = self.run
+        if not run.embeds:
+            return super()._find()
+        named = () if run.in_domain is None else (run.in_domain,)
+        found = self.host.find(run.generator, encoders=named)
+        if not found.encoders.has("in-domain"):
+            raise ValueError(
+                "an in-domain encoder is needed, and there is none: name one with --in-domain, "
+                f"trained by: train.py in-domain --generator {run.generator}; or go without with "
+                "--embed true --cycle-input latent, on samples alone"
+            )
+        held = found.encoders.get("in-domain")
+        self._embedder_is = held.fingerprint
+        self.embedder = freeze(held.network).to(self.device, run.dtype)
+        return found
+
+    @property
+    def _widths(self) -> tuple[int, int]:
+        return self.run.width, self.run.max_width or 16 * self.run.width
+
+    def _network(self) -> nn.Module:
+        run, told = self.run, (*self._widths, self.run.resolution)
+        if run.variant == "naive":
+            return NaiveEncoder(NaiveConfig.of(self.generator, *told), run.group)
+        config = DifferenceConfig.of(self.generator, run.variant, *told, norm=run.norm)
+        return DifferenceEncoder(config, run.group)
+
+    def _belongs(self) -> dict[str, str]:
+        held = {"landmark network": fingerprint(self.landmarker.network.state_dict())}
+        if self.embedder is not None:
+            held["in-domain encoder"] = self._embedder_is
+        return super()._belongs() | held
+
+    def open_data(self) -> str:
+        """Read the photos and see their landmarks; returns what there is, in a sentence."""
+        said = super().open_data()
+        if self.run.data:
+            self.trained = photos(
+                self._open("data"), self.run.labels, self.landmarker, self.device, self.run.dtype
+            )
+            return f"{self.trained.said}; {said}"
+        for image, _ in self._held("samples", PART):
+            if not bool(look(self.landmarker, image).found.any()):
+                raise ValueError(
+                    f"in none of {PART} samples of {self.run.generator} a face is seen; expected a "
+                    "generator of faces aligned as FFHQ's, or landmarks by --data and --labels"
+                )
+        return said
+
+    # One step -------------------------------------------------------------------------------------
+
+    def _codes_of(self, encoder: nn.Module, source: Tensor, told: Tensor) -> Tensor:
+        with self.run.autocast(self.device):
+            return encoder.codes(source, told)
+
+    def _draw(self, code: Tensor) -> Tensor:
+        with self.run.autocast(self.device):
+            return self.generator.synthesize(code).to(self.run.dtype)
+
+    def _embed(self, image: Tensor) -> Tensor:
+        with self.run.autocast(self.device):
+            return self.embedder(image)
+
+    def _source(self, faces: Faces) -> Tensor:
+        """What the encoder is given of faces: images, their true codes, or those it embeds."""
+        if self.run.variant == "naive":
+            return faces.image
+        if faces.ws is not None and self.run.embed == "true":
+            return faces.ws
+        return self._embed(faces.image)
+
+    def _faces(self, place: Place) -> Faces:
+        if self.trained is not None:
+            return self.trained.at(self.draws, place)
+        faces, failed = sampled(
+            lambda attempt: self._codes(place, attempt), self._photo, self.landmarker
+        )
+        self._failed, self._looked = self._failed + int(failed.sum()), self._looked + place.n
+        return faces
+
+    # What a person sees ---------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, float]:
+        """Samples without a face, which others replaced, for each that was trained on."""
+        if not self._looked:
+            return {}
+        share = self._failed / self._looked
+        self._failed = self._looked = 0
+        return {"samples without a face": share}
+
+    @torch.no_grad()
+    def _views(self, what: str, count: int) -> Iterator[View]:
+        """Held-out faces, what the average makes of them with their own landmarks and with those of
+        the next, and the way back; by parts."""
+        encoder, run = self.average, self.run
+        for image, ws in self._held(what, count):
+            seen = look(self.landmarker, image)
+            if int(seen.found.sum()) < 2:
+                continue
+            image, ws, points = (x[seen.found] for x in (image, ws, seen.points))
+            source = self._source(Faces(image, points, ws if what == "samples" else None, None))
+            told = encoder.told(points)
+            own, moved = (encoder.codes(source, x) for x in (told, told.roll(-1, 0)))
+            drawn = self._shown(moved)
+            if run.variant == "naive":
+                again, unmoved, code = drawn, image, own
+            else:
+                again = self.embedder(drawn) if run.sees_itself else moved
+                unmoved, code = self._shown(source), source
+            back = encoder.codes(again, told)
+            apart = (back - code).square().mean((1, 2))
+            yield View(image, points, unmoved, self._shown(own), drawn, self._shown(back), apart)
+
+    def _shown(self, code: Tensor) -> Tensor:
+        return self.generator.synthesize(code).clamp(-1, 1)
+
+    def samples(self) -> list[Tensor]:
+        """Rows of eight: see `View.panels`; held-out samples, then photos."""
+        views = (view for what in self._sets() for view in self._views(what, self.run.samples))
+        return [panel for view in views for panel in view.panels()]
+
+    @torch.no_grad()
+    def scores(self) -> dict[str, float]:
+        """Of held-out samples, and of photos: see `View.measures`."""
+        scores = {}
+        for what in self._sets():
+            views = self._views(what, self.run.score_images)
+            parts = [view.measures(self.landmarker) for view in views]
+            if parts:
+                found = {k: float(torch.cat([part[k] for part in parts]).mean()) for k in parts[0]}
+                found["way left"] = found["nme"] / found["nme unmoved"]
+                scores |= {f"{what}/{name}": value for name, value in found.items()}
+        return scores
