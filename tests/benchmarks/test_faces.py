@@ -13,7 +13,17 @@ import checkpoints
 import data
 import encoders
 import stylegan
-from benchmarks import batch, edits, faces, inversion, memory, noise, spaces, speed
+from benchmarks import (
+    batch,
+    edits,
+    encoder_training,
+    faces,
+    inversion,
+    memory,
+    noise,
+    spaces,
+    speed,
+)
 from benchmarks.networks import random_discriminator, random_generator
 from refine import recipes
 
@@ -184,7 +194,9 @@ def test_memory_fails_when_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
         memory.main(memory.Options(marks=(1, 2, 3)))
 
 
-@pytest.mark.parametrize("module", [batch, inversion, memory, noise, spaces, speed])
+@pytest.mark.parametrize(
+    "module", [batch, encoder_training, inversion, memory, noise, spaces, speed]
+)
 def test_command_lines_start(module, capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
         tyro.cli(module.Options, args=["--help"])
