@@ -40,8 +40,8 @@ def find(
 
     A folder holds generator.safetensors and may hold discriminator.safetensors; beside a single
     file a discriminator.safetensors is looked for too, and then in the file itself. Encoders are
-    base.safetensors and in-domain.safetensors beside the generator, or those that `encoders` names:
-    files, or folders of runs. Raises FileNotFoundError or ValueError.
+    KIND.safetensors beside the generator, or those that `encoders` names: files, or folders of
+    runs. Raises FileNotFoundError or ValueError.
     """
     path = BUNDLED / str(name) if str(name) in names() else Path(name)
     if path.is_dir():

@@ -87,7 +87,8 @@ class DifferenceRecipe(LandmarkRecipe):
         moved = self._kept or self._moved(place)
         self._kept = None
         faces, own = moved.faces, self._own(place)
-        told = None if self.critic is None else self._tell_critic(faces.points)
+        with torch.no_grad():
+            told = None if self.critic is None else self._tell_critic(faces.points)
         losses = self._fooled("adversarial", moved.image, faces, told, moved.target)
         if run.landmark_weight:
             seen = look(self.landmarker, moved.image).points
