@@ -159,7 +159,7 @@ class LandmarkRecipe(EncoderRecipe):
             own, moved = (encoder.codes(source, x) for x in (told, told.roll(-1, 0)))
             drawn = self._shown(moved)
             if run.variant == "naive":
-                again, unmoved, code = drawn, image, own
+                again, unmoved, code = drawn, None, own
             else:
                 again = self.embedder(drawn) if run.sees_itself else moved
                 unmoved, code = self._shown(source), source

@@ -22,8 +22,8 @@ class View(NamedTuple):
     image: Tensor
     points: Tensor
     """(N, K, 2)"""
-    unmoved: Tensor
-    """Redrawn without the encoder."""
+    unmoved: Tensor | None
+    """Redrawn from the source's code; None where the encoder itself makes that."""
     own: Tensor
     """With their own landmarks."""
     moved: Tensor
@@ -38,9 +38,11 @@ class View(NamedTuple):
         landmarks seen in `moved` to those wanted, the distance of the eyes the unit; nme unmoved:
         the source's, before. cycle: of the codes."""
         wanted = self.points.roll(-1, 0)
-        return {
+        unmoved = {}
+        if self.unmoved is not None:
+            unmoved["mse unmoved"] = metrics.mse(self.unmoved, self.image)
+        return unmoved | {
             "mse own": metrics.mse(self.own, self.image),
-            "mse unmoved": metrics.mse(self.unmoved, self.image),
             "nme": metrics.mean_error(wanted, look(landmarker, self.moved).points),
             "nme unmoved": metrics.mean_error(wanted, self.points),
             "cycle": self.apart,

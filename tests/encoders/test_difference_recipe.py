@@ -318,6 +318,8 @@ def test_view():
     torch.testing.assert_close(found["nme unmoved"], torch.tensor([0.5, 0.5]))  # 4 of 8 px
     wanted = (seen - points.flip(0)).norm(dim=2).mean(1) / 8
     torch.testing.assert_close(found["nme"], wanted)
+    assert found["mse unmoved"].tolist() == [0, 0]
+    assert "mse unmoved" not in view._replace(unmoved=None).measures(spot)
     assert found["cycle"].tolist() == [1, 2]
     panels = view.panels()
     assert len(panels) == 16
