@@ -20,6 +20,7 @@ from tqdm import tqdm
 import checkpoints
 from encoders.base_recipe import BaseRecipe, BaseRun
 from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
+from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
 from facsimile.unfinished import interruptible
 from training import Checkpoints, Diverged, Host, Log, Meter, Place, Recipe, Run, healthy, spread
 from training.generator import GeneratorRecipe
@@ -29,6 +30,7 @@ RECIPES = {
     "base": (BaseRun, BaseRecipe),
     "in-domain": (InDomainRun, InDomainRecipe),
     "generator": (GeneratorRun, GeneratorRecipe),
+    "landmarks": (LandmarksRun, LandmarksRecipe),
 }
 """Name on the command line: its settings, and what is made of them on a Host."""
 OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130

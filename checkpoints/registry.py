@@ -12,6 +12,8 @@ from stylegan import Discriminator, Generator, files
 from .encoder_set import EncoderSet
 
 BUNDLED = Path(__file__).parent
+LANDMARKS = BUNDLED / "landmarks68" / "landmarks.safetensors"
+"""The small landmark network, for `data.landmarker`."""
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
 

@@ -11,7 +11,9 @@ from .align import (
     ffhq_quad,
     ffhq_quad_from_landmarks,
 )
+from .drawings import draw_landmarks, with_points
 from .folders import ImageSet, image_set
+from .landmarks import LANDMARKERS, Landmarker, Landmarks, landmarker
 from .photos import (
     PhotoError,
     centre_square,
@@ -29,6 +31,9 @@ __all__ = [
     "Face",
     "FaceDetector",
     "ImageSet",
+    "LANDMARKERS",
+    "Landmarker",
+    "Landmarks",
     "PhotoError",
     "align_face",
     "align_faces",
@@ -36,15 +41,18 @@ __all__ = [
     "crop_quad",
 ]
 __all__ += [
+    "draw_landmarks",
     "face_quad",
     "ffhq_quad",
     "ffhq_quad_from_landmarks",
     "find_photos",
     "fit_square",
     "image_set",
+    "landmarker",
     "read_photo",
     "resize",
     "to_pil",
     "to_rgb",
     "to_tensor",
+    "with_points",
 ]

@@ -6,7 +6,7 @@ Legend: M images, C channels, S side in pixels.
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,8 +21,10 @@ class ImageSet:
     """(M, 3, S, S) uint8."""
     failed: tuple[str, ...]
     """One sentence per image that could not be read."""
-    enlarged: int
-    """Images that were smaller than S."""
+    names: tuple[str, ...]
+    """Of the files, or of the entries of a zip."""
+    sizes: Tensor
+    """(M, 2): width and height of the originals."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -36,13 +38,23 @@ class ImageSet:
             said += f", {self.enlarged} were smaller than {self.pixels.shape[-1]} px and enlarged"
         return said
 
+    @property
+    def enlarged(self) -> int:
+        """Images that were smaller than S."""
+        return int((self.sizes.amin(1) < self.pixels.shape[-1]).sum())
+
     def take(self, indices: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Images (N, 3, S, S) in [-1, 1] of these indices (N,)."""
         chosen = self.pixels[indices.to(self.pixels.device)]
         return chosen.to(device, non_blocking=True).to(dtype) / 127.5 - 1
 
     def to(self, device: torch.device) -> "ImageSet":
-        return ImageSet(self.pixels.to(device), self.failed, self.enlarged)
+        return replace(self, pixels=self.pixels.to(device))
+
+    def only(self, indices: Tensor) -> "ImageSet":
+        """The images of these indices."""
+        names = tuple(self.names[index] for index in indices.tolist())
+        return ImageSet(self.pixels[indices], self.failed, names, self.sizes[indices])
 
 
 def image_set(sources: Sequence[str | Path], side: int) -> ImageSet:
@@ -53,7 +65,7 @@ def image_set(sources: Sequence[str | Path], side: int) -> ImageSet:
     """
     entries = [entry for source in sources for entry in _entries(Path(source))]
     pixels = torch.empty(len(entries), 3, side, side, dtype=torch.uint8)
-    found: list[int | str] = []
+    found: list[tuple[int, int] | str] = []
     for index, (name, archive) in enumerate(entries):
         try:
             photo = read_photo(name, None if archive is None else _member(archive, name))
@@ -62,8 +74,8 @@ def image_set(sources: Sequence[str | Path], side: int) -> ImageSet:
             continue
         picture = to_tensor(centre_square(photo, side))
         pixels[index] = (picture * 127.5 + 128).to(torch.uint8)
-        found.append(min(photo.size))
-    good = [index for index, least in enumerate(found) if isinstance(least, int)]
+        found.append(photo.size)
+    good = [index for index, size in enumerate(found) if not isinstance(size, str)]
     failed = tuple(reason for reason in found if isinstance(reason, str))
     if not good:
         raise ValueError(
@@ -72,7 +84,8 @@ def image_set(sources: Sequence[str | Path], side: int) -> ImageSet:
         )
     if failed:
         pixels = pixels[torch.tensor(good)]
-    return ImageSet(pixels, failed, sum(found[index] < side for index in good))
+    names = tuple(entries[index][0] for index in good)
+    return ImageSet(pixels, failed, names, torch.tensor([found[index] for index in good]))
 
 
 def _entries(source: Path) -> Iterator[tuple[str, zipfile.ZipFile | None]]:

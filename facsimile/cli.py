@@ -1,4 +1,4 @@
-"""The command line: `facsimile invert | align | prepare-data | info | convert | sample | demo`.
+"""The command line: `facsimile invert | align | landmarks | prepare-data | info | convert | ..`.
 
 Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use, 130 after Ctrl-C.
 """
@@ -19,6 +19,7 @@ from . import studio as studios
 from .commands import Align, Convert, Demo, Info, Invert, PrepareData, Sample
 from .demo import demo
 from .jobs import Job, Options
+from .landmarks import FindLandmarks, find_landmarks
 from .prepare import prepare
 from .summary import mean_scores
 
@@ -34,6 +35,7 @@ def main(args: list[str] | None = None) -> None:
         | Annotated[Info, tyro.conf.subcommand("info")]
         | Annotated[Convert, tyro.conf.subcommand("convert")]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
+        | Annotated[FindLandmarks, tyro.conf.subcommand("landmarks")]
         | Annotated[Demo, tyro.conf.subcommand("demo")],
         prog="facsimile",
         description="StyleGAN inversion: find the latents that redraw a photo, and edit it there.",
@@ -41,7 +43,7 @@ def main(args: list[str] | None = None) -> None:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     run = {Invert: invert, Align: align, PrepareData: prepare_data, Sample: sample, Demo: _demo}
-    run |= {Info: _info, Convert: _convert}
+    run |= {Info: _info, Convert: _convert, FindLandmarks: find_landmarks}
     try:
         sys.exit(run[type(command)](command))
     except KeyboardInterrupt:

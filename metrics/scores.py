@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from . import identity, landmarks
 from .checks import check_pair, check_range
 from .perceptual import Perceptual
 from .pixel import mse, psnr
@@ -62,7 +63,8 @@ def cards(
     names: Iterable[str], perceptual: Mapping[str, Perceptual] | None = None
 ) -> dict[str, str]:
     """The sentence of each metric in `names`; `perceptual` as it was given to `score`."""
-    known = CARD | {name: network.card for name, network in (perceptual or {}).items()}
+    known = CARD | landmarks.CARD | identity.CARD
+    known |= {name: network.card for name, network in (perceptual or {}).items()}
     return {name: known[name] for name in names}
 
 

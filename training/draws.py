@@ -40,23 +40,22 @@ class Draws:
 
     def images(self, known: ImageSet, place: Place, flip: bool) -> Tensor:
         """Training images (N, 3, R, R): each once per epoch, half of them mirrored with `flip`."""
-        indices = self._indices(len(known), torch.arange(place.first, place.first + place.n))
-        images = known.take(together(list(indices.split(self.group))), self.device, self.dtype)
+        images = known.take(self.indices(len(known), place), self.device, self.dtype)
         if not flip:
             return images
         mirrored = self.numbers("flip", place, torch.rand).to(self.device) < 0.5
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
-    def _indices(self, size: int, samples: Tensor) -> Tensor:
-        """Where in a set of `size` images these samples of the run are: a new order every epoch."""
+    def indices(self, size: int, place: Place) -> Tensor:
+        """(N,): which of a set of `size` images the samples are; a new order every epoch."""
         found = []
-        for sample in samples.tolist():
+        for sample in range(place.first, place.first + place.n):
             epoch, position = divmod(sample, size)
             if self._order is None or self._order[:2] != (size, epoch):
                 rng = source("cpu", self.seed, "order", epoch)
                 self._order = (size, epoch, torch.randperm(size, generator=rng))
             found.append(self._order[2][position])
-        return torch.stack(found)
+        return together(list(torch.stack(found).split(self.group)))
 
     def codes(self, generator: Generator, place: Place, mixing: float) -> tuple[Tensor, Tensor]:
         """z (N, 2, z_dim), and (N, L): whether an input takes the second of the two codes."""

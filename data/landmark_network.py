@@ -1,0 +1,153 @@
+"""The small landmark network: from the image of a face to 68 points, and whether it is a face.
+
+Legend: N images, R side of the image, S side that the network sees, g x g cells, C channels,
+K = 68 points.
+
+Every cell says where each point lies, by an offset from its own place, and how much it is to be
+heard: a softmax over the cells. The sum is a place with subpixel accuracy, may lie outside the
+image, and is differentiable: "Integral Human Pose Regression" (soft-argmax), with the offsets of
+"Pixel-in-Pixel Net: Towards Efficient Facial Landmark Detection in the Wild".
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stylegan import files, freeze
+
+from .photos import resize
+from .points68 import POINTS
+
+FORMAT, KIND = "facsimile landmarks", "points68"
+FILE = "landmarks.safetensors"
+SLOPE = 0.2
+HALVINGS = 3
+"""Of the side that the network sees, down to the cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkConfig:
+    side: int = 64
+    """S: images are resized to it."""
+    width: int = 24
+    """Channels of the first stage; the second has twice, the third four times as many."""
+    depth: int = 3
+    """Residual blocks on the cells."""
+
+    def __post_init__(self) -> None:
+        if self.side < 16 or self.side % 2**HALVINGS:
+            raise ValueError(
+                f"got a side of {self.side} pixels, expected a multiple of {2**HALVINGS}, "
+                "at least 16"
+            )
+        if self.width < 1 or self.depth < 1:
+            raise ValueError(f"got width {self.width} and depth {self.depth}, expected at least 1")
+
+
+class Block(nn.Module):
+    """x + conv(act(conv(act(x)))): no normalisation, so images do not influence one another."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.act = nn.LeakyReLU(SLOPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.act(self.first(self.act(x))))
+
+
+class LandmarkNetwork(nn.Module):
+    """Images (N, 1 or 3, R, R) in [-1, 1] -> points (N, K, 2) in pixels and logits (N,)."""
+
+    def __init__(self, config: LandmarkConfig):
+        super().__init__()
+        self.config = config
+        w, act = config.width, nn.LeakyReLU(SLOPE)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, w, 3, stride=2, padding=1),
+            act,
+            nn.Conv2d(w, 2 * w, 3, stride=2, padding=1),
+            Block(2 * w),
+            act,
+            nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1),
+            *(Block(4 * w) for _ in range(config.depth)),
+            act,
+        )
+        self.votes = nn.Conv2d(4 * w, 3 * POINTS, 1)
+        self.presence = nn.Linear(4 * w, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, SLOPE)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            # At first every block passes its input on, and all cells are heard alike.
+            for module in self.modules():
+                if isinstance(module, Block):
+                    module.second.weight.zero_()
+            self.votes.weight.mul_(0.1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Of any square size; ValueError where they are no such images."""
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
+            raise ValueError(
+                f"got images of shape {tuple(images.shape)}, expected (N, 3, R, R) or (N, 1, R, R) "
+                "in [-1, 1]; crop them to squares"
+            )
+        x = resize(images, self.config.side).expand(-1, 3, -1, -1)
+        points, logits = self.look(x)
+        return points * images.shape[-1], logits
+
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (N, 3, S, S) -> points (N, K, 2) with the side as unit, and logits (N,)."""
+        # Light and contrast say nothing about where the points are.
+        spread, mean = torch.std_mean(x, (1, 2, 3), correction=0, keepdim=True)
+        x = self.body((x - mean) / (spread + 0.05))
+        weights, offsets = self.votes(x).flatten(2).split([POINTS, 2 * POINTS], 1)
+        weights = weights.softmax(2)[:, :, None]  # (N, K, 1, g g)
+        places = _places(x.shape[-1]).to(x) + offsets.unflatten(1, (POINTS, 2))
+        points = (weights * places).sum(3) / x.shape[-1]
+        return points, self.presence(x.mean((2, 3)))[:, 0]
+
+
+def _places(cells: int) -> Tensor:
+    """(2, cells cells): x and y of the cells' centres, a cell the unit."""
+    middle = torch.arange(cells) + 0.5
+    y, x = torch.meshgrid(middle, middle, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()])
+
+
+def save(network: LandmarkNetwork, path: str | Path) -> None:
+    """Write a network as one .safetensors file in float16; raises OSError."""
+    metadata = {"format": FORMAT, "kind": KIND, "config": json.dumps(asdict(network.config))}
+    tensors = {name: x.half() for name, x in network.state_dict().items()}
+    files.write_tensors(path, tensors, metadata)
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> LandmarkNetwork:
+    """The frozen network in a file, or in a run's folder, in float32.
+
+    Raises FileNotFoundError, or ValueError for what is no such network.
+    """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected a landmark network's file, or a folder with {FILE}"
+        )
+    metadata, tensors = files.read_tensors(path)
+    if metadata.get("format") != FORMAT or metadata.get("kind") != KIND:
+        raise ValueError(
+            f"{path} is no landmark network; expected a file that train.py landmarks has written"
+        )
+    try:
+        network = LandmarkNetwork(LandmarkConfig(**json.loads(metadata["config"])))
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); copy it again"
+        ) from error
+    return freeze(network).to(device)
