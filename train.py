@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import checkpoints
 from encoders.base_recipe import BaseRecipe, BaseRun
+from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
 from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
 from facsimile.unfinished import interruptible
 from training import Checkpoints, Diverged, Host, Log, Meter, Place, Recipe, Run, healthy, spread
@@ -27,6 +28,7 @@ from training.generator_settings import GeneratorRun
 
 RECIPES = {
     "base": (BaseRun, BaseRecipe),
+    "in-domain": (InDomainRun, InDomainRecipe),
     "generator": (GeneratorRun, GeneratorRecipe),
     "landmarks": (LandmarksRun, LandmarksRecipe),
 }
@@ -36,7 +38,6 @@ OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 def train(run: Run, recipe: Recipe, host: Host) -> None:
     """Until `run.images` images were seen. Raises Diverged, OSError, or KeyboardInterrupt."""
-    share = _share(run, recipe, host)
     keep = Checkpoints(run.out, run.fixed())
     step = _resume(keep, recipe)
     meter = Meter(host, run.batch)
@@ -52,25 +53,9 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
     # One process stops between steps; several, started together, are stopped together.
     with bar, interruptible() if host.processes == 1 else nullcontext() as stop:
         while step * run.batch < run.images:
-            first = step * run.batch + host.rank * run.accumulate * share
-            places = [
-                Place(step, first + micro * share, share, run.accumulate == 1)
-                for micro in range(run.accumulate)
-            ]
-            for player in recipe.players:
-                weights = list(player.module.parameters())
-                player.optimizer.zero_grad()
-                for place in places:
-                    losses = recipe.losses(player.name, place)
-                    total = sum(losses.values()) / run.accumulate
-                    total.backward(inputs=weights)
-                    meter.add(losses)
-                spread(weights, host)
-                player.optimizer.step()
-            meter.step()
+            advance(run, recipe, host, meter, step)
             step += 1
             seen = step * run.batch
-            recipe.after(places[0])
             bar.update(min(run.batch, run.images - bar.n))
 
             last = seen >= run.images or (stop is not None and stop.is_set())
@@ -101,14 +86,36 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
         log.close()
 
 
+def advance(run: Run, recipe: Recipe, host: Host, meter: Meter, step: int) -> None:
+    """One step of all players."""
+    share = _share(run, recipe, host)
+    first = step * run.batch + host.rank * run.accumulate * share
+    places = [
+        Place(step, first + micro * share, share, run.accumulate == 1)
+        for micro in range(run.accumulate)
+    ]
+    for player in recipe.players:
+        weights = list(player.module.parameters())
+        player.optimizer.zero_grad()
+        for place in places:
+            losses = recipe.losses(player.name, place)
+            total = sum(losses.values()) / run.accumulate
+            total.backward(inputs=weights)
+            meter.add(losses)
+        spread(weights, host)
+        player.optimizer.step()
+    meter.step()
+    recipe.after(places[0])
+
+
 def _share(run: Run, recipe: Recipe, host: Host) -> int:
     """Images per process and micro-step."""
     parts = host.processes * run.accumulate
     if run.batch % (parts * recipe.group):
         raise ValueError(
             f"--batch is {run.batch}; with {host.processes} processes, --accumulate "
-            f"{run.accumulate} and minibatch statistics over {recipe.group} images it must be a "
-            f"multiple of {parts * recipe.group}"
+            f"{run.accumulate} and groups of {recipe.group} images that share their statistics it "
+            f"must be a multiple of {parts * recipe.group}"
         )
     return run.batch // parts
 

@@ -8,7 +8,6 @@ import tyro
 
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
-from refine.recipes import RECIPES
 
 LIMIT = 0.02
 COMPARED = ("mse", "perceptual")
@@ -26,7 +25,7 @@ class Options(faces.Options):
     steps: int = 300
     batch: int = 8
     out: Path = Path("runs/batch")
-    recipes: tuple[str, ...] = (*RECIPES, "w+ +noise")
+    recipes: tuple[str, ...] = (*faces.RECIPES, "w+ +noise")
     """One row each, by the names of refine.recipes."""
 
 

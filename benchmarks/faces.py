@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,13 +20,16 @@ from tqdm import tqdm
 import checkpoints
 import data
 import metrics
-import stylegan
 from benchmarks import report
+from checkpoints import EncoderSet
 from data.photos import PHOTO_NAME
+from facsimile.starts import Start, decide
 from metrics import Perceptual
 from refine import Recipe, Step, recipes, refine
 from stylegan import Generator, Latents
 
+RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.start != "encoder")
+"""Those that begin without an encoder, as all do here: so the spaces compare, not the encoders."""
 SHOWN = 8
 """Faces in the picture."""
 SMALLEST_SHOWN = 128
@@ -50,6 +54,8 @@ class Options:
     """Folder of the results. What is done there under the same settings is not done again."""
     generator: str = "faces"
     """Name of a bundled generator, a file, or a folder with generator.safetensors."""
+    encoders: tuple[Path, ...] = ()
+    """Encoders, files or folders of runs, in the place of those beside the generator."""
     perceptual: str = "discriminator"
     """The perceptual distance that is minimised, as metrics.choose names them."""
     perceptual_weights: Path | None = None
@@ -121,11 +127,12 @@ class Bench:
     perceptual: Perceptual | None
     judge: Perceptual | None
     faces: Faces
+    encoders: EncoderSet
 
     @staticmethod
     def load(options: Options) -> "Bench":
         report.prepare(options.device, options.threads)
-        found = checkpoints.find(options.generator, options.device)
+        found = checkpoints.find(options.generator, options.device, options.encoders)
         perceptual = metrics.choose(
             options.perceptual, found.discriminator, options.perceptual_weights
         )
@@ -133,15 +140,28 @@ class Bench:
         faces = read(options.faces, found.generator.resolution, options.count)
         networks = [n if n is None else n.to(options.device) for n in (perceptual, judge)]
         images = faces.images.to(options.device)
-        return Bench(options, found.generator, *networks, Faces(faces.names, images))
+        faces = Faces(faces.names, images)
+        return Bench(options, found.generator, *networks, faces, found.encoders)
 
-    def run(self, name: str, batch: int | None = None) -> Row:
-        """A recipe over all faces, `batch` at once; from the folder where it is done already."""
+    def run(
+        self,
+        name: str,
+        batch: int | None = None,
+        *,
+        steps: int | None = None,
+        start: str | None = None,
+    ) -> Row:
+        """A recipe over all faces, `batch` at once; from the folder where it is done already.
+
+        steps, start: as in `Studio.invert`.
+        """
         batch = batch or self.options.batch
-        recipe = recipes.build(name).with_steps(self.options.steps)
+        recipe = recipes.build(name).with_steps(self.options.steps if steps is None else steps)
         if self.perceptual is None:
             recipe = recipe.with_weight("perceptual", 0)
-        settings = self._settings(recipe, batch)
+        begin = decide(recipe, start, self.encoders)
+        recipe = begin.recipe
+        settings = self._settings(begin, batch)
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         stem = f"{recipe.name.replace('/', '_').replace(' ', '')}-{key}"
         written, kept = (self.options.out / f"{stem}.{kind}" for kind in ("json", "safetensors"))
@@ -149,7 +169,7 @@ class Bench:
             latents = Latents.load(kept, self.generator).to(self.options.device)
             record = json.loads(written.read_text())
         else:
-            latents, record = self._refine(recipe, batch)
+            latents, record = self._refine(begin, batch)
             self.options.out.mkdir(parents=True, exist_ok=True)
             latents.save(kept)
             record |= {"settings": settings, "machine": report.machine(self.options.device)}
@@ -168,10 +188,10 @@ class Bench:
             ]
         return torch.cat(parts).clamp(-1, 1)
 
-    def _settings(self, recipe: Recipe, batch: int) -> dict:
+    def _settings(self, start: Start, batch: int) -> dict:
         """All that the result depends on."""
-        return {
-            "recipe": repr(recipe),
+        return start.settings() | {
+            "recipe": repr(start.recipe),
             "generator": self.generator.fingerprint,
             "faces": self.faces.names,
             "faces_fingerprint": self.faces.fingerprint,
@@ -181,44 +201,42 @@ class Bench:
             "device": torch.device(self.options.device).type,
         }
 
-    def _refine(self, recipe: Recipe, batch: int) -> tuple[Latents, dict]:
-        found, seconds = [], 0.0
-        chunks = self.faces.images.split(batch)
+    def _refine(self, start: Start, batch: int) -> tuple[Latents, dict]:
+        """The latents, and how they came: seconds, status, the mean curve of every term."""
+        found, begun, seconds = [], 0.0, 0.0
+        recipe, chunks = start.recipe, self.faces.images.split(batch)
+        encoder = None if start.encoder is None else start.encoder.network
         with tqdm(total=recipe.steps * len(chunks), desc=recipe.name) as bar:
             for index, targets in enumerate(chunks):
-                start = self._start(recipe, len(targets))
                 before = index * recipe.steps
 
                 def tell(step: Step, before: int = before) -> None:
                     bar.update(before + step.done - bar.n)
 
                 began = time.perf_counter()
+                with torch.no_grad():
+                    first = start.latents(self.generator, targets, self.options.seed, None)
+                begun += time.perf_counter() - began
                 refined = refine(
                     self.generator,
-                    start,
+                    first,
                     targets,
                     recipe,
                     perceptual=self.perceptual,
+                    encoder=encoder,
                     callback=tell,
                 )
                 seconds += time.perf_counter() - began
                 found.append(refined)
         status = [status for refined in found for status in refined.status]
-        latents = _join([refined.latents for refined in found])
-        return latents, {"seconds_per_image": seconds / len(latents), "status": status}
-
-    def _start(self, recipe: Recipe, n: int) -> Latents:
-        return stylegan.start(
-            self.generator,
-            recipe.space,
-            n,
-            how=recipe.start,
-            seed=self.options.seed,
-            layer=recipe.layer,
-            rgb_skip=recipe.rgb_skip,
-            truncation=recipe.truncation,
-            cutoff=recipe.cutoff,
-        )
+        latents, count = join([refined.latents for refined in found]), len(self.faces.names)
+        return latents, {
+            "seconds_per_image": seconds / count,
+            "seconds_to_start": begun / count,
+            "steps": recipe.steps,
+            "status": status,
+            "curves": curves(recipe, [refined.history for refined in found]),
+        }
 
     def _score(self, latents: Latents) -> dict:
         networks = {"perceptual": self.perceptual, "judge": self.judge}
@@ -232,11 +250,30 @@ class Bench:
         return {"mean": mean, "per_image": scores, "cards": about}
 
 
+def curves(recipe: Recipe, histories: Sequence[dict[str, Tensor]]) -> dict[str, list[float]]:
+    """Unweighted terms of the first phase, of each face's best until then; means over the faces.
+
+    As many values as steps, and one: the first is that of the start.
+    """
+    phase = recipe.phases[0]
+    weights = {term.name: term.weight for term in phase.terms}
+    whole = {
+        name: torch.cat([history[f"{phase.name}/{name}"] for history in histories], 1).cpu()
+        for name in weights
+    }
+    total = sum(whole.values())
+    best = torch.where(total.isfinite(), total, torch.inf).cummin(0).indices
+    return {
+        name: (values.gather(0, best).mean(1) / weights[name]).tolist()
+        for name, values in whole.items()
+    }
+
+
 def _split(latents: Latents, size: int) -> list[Latents]:
     return [latents[i : i + size] for i in range(0, len(latents), size)]
 
 
-def _join(parts: list[Latents]) -> Latents:
+def join(parts: list[Latents]) -> Latents:
     held = [part.tensors() for part in parts]
     return parts[0].with_tensors({name: torch.cat([x[name] for x in held]) for name in held[0]})
 

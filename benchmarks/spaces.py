@@ -12,7 +12,8 @@ import tyro
 
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
-from refine.recipes import RECIPES
+from refine import recipes
+from stylegan.spaces import parse
 
 # MSE on [-1, 1], SSIM.
 PAPER = {
@@ -38,18 +39,24 @@ class Options(faces.Options):
     """
 
     out: Path = Path("runs/spaces")
-    recipes: tuple[str, ...] = tuple(RECIPES)
+    recipes: tuple[str, ...] = faces.RECIPES
     """One row each, by the names of refine.recipes."""
 
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    rows = [bench.run(name) for name in options.recipes]
+    rows = [bench.run(name, start=_start(name)) for name in options.recipes]
     text = "\n".join([table(rows), "", *findings(rows)])
     (options.out / "spaces.md").write_text(text + "\n")
     print(text)
     pictures = {row.name: bench.draw(row.latents) for row in rows}
     faces.save_picture(options.out / "spaces.png", {"target": bench.faces.images} | pictures)
+
+
+def _start(name: str) -> str | None:
+    """As in the paper: codes begin as the generator alone can, features at an encoder's guess."""
+    space, has_feature = parse(recipes.build(name).space)
+    return None if has_feature else space.default_start
 
 
 def table(rows: list[Row]) -> str:

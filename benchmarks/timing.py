@@ -45,18 +45,19 @@ def alternate(
     """Both in turns, `pairs` times each, or fewer but at least 5 when `seconds` are over."""
     began = time.perf_counter()
     for _ in range(WARM_UP_ROUNDS):
-        _time(first, device), _time(second, device)
+        clock(first, device), clock(second, device)
         if time.perf_counter() - began > WARM_UP_SECONDS:
             break
     began, times = time.perf_counter(), []
     while len(times) < pairs:
-        times.append((_time(first, device), _time(second, device)))
+        times.append((clock(first, device), clock(second, device)))
         if len(times) >= LEAST_PAIRS and time.perf_counter() - began > seconds:
             break
     return Pairs(*map(list, zip(*times, strict=True)))
 
 
-def _time(work: Callable[[], object], device: str) -> float:
+def clock(work: Callable[[], object], device: str) -> float:
+    """Seconds that the work takes, with all that it left to the device."""
     _wait(device)
     began = time.perf_counter()
     work()

@@ -1,5 +1,6 @@
 """Finds networks: by a bundled name, a file, or a folder with generator.safetensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import torch
 
 import stylegan
 from stylegan import Discriminator, Generator, files
+
+from .encoder_set import EncoderSet
 
 BUNDLED = Path(__file__).parent
 LANDMARKS = BUNDLED / "landmarks68" / "landmarks.safetensors"
@@ -20,6 +23,7 @@ class Checkpoint:
     generator: Generator
     discriminator: Discriminator | None
     """None where neither the folder nor the file has one."""
+    encoders: EncoderSet
 
 
 def names() -> list[str]:
@@ -27,12 +31,17 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{GENERATOR}"))
 
 
-def find(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
+def find(
+    name: str | Path,
+    device: torch.device | str = "cpu",
+    encoders: str | Path | Sequence[str | Path] = (),
+) -> Checkpoint:
     """The frozen networks called `name`: a bundled name, a generator's file, or a folder.
 
     A folder holds generator.safetensors and may hold discriminator.safetensors; beside a single
-    file a discriminator.safetensors is looked for too, and then in the file itself. Raises
-    FileNotFoundError or ValueError.
+    file a discriminator.safetensors is looked for too, and then in the file itself. Encoders are
+    base.safetensors and in-domain.safetensors beside the generator, or those that `encoders` names:
+    files, or folders of runs. Raises FileNotFoundError or ValueError.
     """
     path = BUNDLED / str(name) if str(name) in names() else Path(name)
     if path.is_dir():
@@ -53,7 +62,8 @@ def find(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
             f"{beside} takes images of {discriminator.img_channels} channels, and the generator "
             f"beside it makes {generator.img_channels}; keep only networks of one pair in a folder"
         )
-    return Checkpoint(str(name), generator, discriminator)
+    found = EncoderSet(generator, path.parent, encoders)
+    return Checkpoint(str(name), generator, discriminator, found)
 
 
 def _inside(path: Path, device: torch.device | str) -> Discriminator | None:

@@ -34,6 +34,15 @@ class ImageSet:
         """Images that were smaller than S."""
         return int((self.sizes.amin(1) < self.pixels.shape[-1]).sum())
 
+    def summary(self) -> str:
+        """How many images there are, and what befell the others."""
+        said = f"{len(self)} images"
+        if self.failed:
+            said += f", {len(self.failed)} could not be read ({self.failed[0]})"
+        if self.enlarged:
+            said += f", {self.enlarged} were smaller than {self.pixels.shape[-1]} px and enlarged"
+        return said
+
     def take(self, indices: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Images (N, 3, S, S) in [-1, 1] of these indices (N,)."""
         chosen = self.pixels[indices.to(self.pixels.device)]

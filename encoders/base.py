@@ -1,25 +1,20 @@
 """The base encoder: from a photo to the feature map of one layer of a generator.
 
-Legend: N images, C channels, HxW pixels of the feature, R side of the image, G images of a group.
+Legend: N images, C channels, HxW pixels of the feature, R side of the image.
 "GAN Inversion for Out-of-Range Images with Geometric Transformations", section 3.2; "Revisiting
 Latent Space of GAN Inversion for Real Image Editing", equation 2.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-import stylegan
-from metrics.resize import resize
-from stylegan import Feature, Generator, Latents, files, spaces
-from stylegan.layers import SLOPE, image_layout
+from stylegan import Feature, Generator, spaces
+from stylegan.layers import SLOPE
 
-FORMAT = "facsimile encoder"
-FILE = "encoder.safetensors"
+from .layers import GroupNorm, shown
+
 HALVINGS = 3
 """The photo has 2^3 = 8 times the feature's side, where the image itself has so much."""
 
@@ -70,36 +65,6 @@ def _mean_feature(generator: Generator, layer: str) -> Feature:
     return generator.synthesize(spaces.SPACES["w+"].start(generator, 1, "mean"), stop=layer)
 
 
-class GroupNorm(nn.Module):
-    """Batch normalisation over groups of G images, so that it does not matter where they are.
-
-    Training: the images of a group lie as `training.draws.together` lays them out, and the running
-    statistics move in `settle`, once per step, by those of all groups. In use: by these.
-    """
-
-    def __init__(self, channels: int, group: int):
-        super().__init__()
-        self.group = group
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-        self.drawn: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias)
-        n, channels, height, width = x.shape
-        groups = n // self.group
-        mean, variance = self.mean.repeat(groups), self.variance.repeat(groups)
-        weight, bias = self.weight.repeat(groups), self.bias.repeat(groups)
-        x = x.reshape(self.group, groups * channels, height, width)
-        # A momentum of 1 puts this batch's own statistics into mean and variance.
-        x = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0)
-        self.drawn.append(torch.stack([mean, variance]).view(2, groups, channels).mean(1))
-        return x.reshape(n, channels, height, width)
-
-
 class BaseEncoder(nn.Module):
     """Images (N, img_channels, R, R) in [-1, 1] -> feature (N, C, H, W)."""
 
@@ -141,18 +106,8 @@ class BaseEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images of any square size; ValueError where they are no such images."""
         config = self.config
-        if images.ndim != 4 or images.shape[1] != config.img_channels:
-            raise ValueError(
-                f"got images of the shape {tuple(images.shape)}; this encoder takes "
-                f"(N, {config.img_channels}, R, R) in [-1, 1]"
-            )
-        if images.shape[2] != images.shape[3]:
-            raise ValueError(
-                f"got images of {images.shape[3]}x{images.shape[2]} pixels; "
-                "this encoder takes squares: crop them first"
-            )
         side = config.side << config.halvings
-        x = self.head(self.body(image_layout(resize(images, (side, side)))))
+        x = self.head(self.body(shown(images, config.img_channels, side)))
         return torch.addcmul(self.mean[:, None, None], x.to(self.mean.dtype), self.scale)
 
     def feature(self, images: Tensor) -> Feature:
@@ -163,88 +118,7 @@ class BaseEncoder(nn.Module):
         rgb = None if self.rgb is None else self.rgb.expand(len(images), -1, -1, -1)
         return Feature(self.config.layer, self(images), rgb)
 
-    def norms(self) -> list[GroupNorm]:
-        return [module for module in self.modules() if isinstance(module, GroupNorm)]
-
 
 def _block(inputs: int, outputs: int, group: int) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     return [conv, GroupNorm(outputs, group), nn.LeakyReLU(SLOPE)]
-
-
-def latents(
-    encoder: BaseEncoder,
-    generator: Generator,
-    images: Tensor,
-    space: str = "f/z+",
-    *,
-    how: str | None = None,
-    seed: int = 0,
-    label: Tensor | None = None,
-    truncation: float = 1.0,
-    cutoff: int | None = None,
-) -> Latents:
-    """Latents of images (N, img_channels, R, R): their features, and the code of the space's start.
-
-    space: f/ and an inner space. The rest is as in `stylegan.start`.
-    """
-    inner, has_feature = spaces.parse(space)
-    if not has_feature:
-        raise ValueError(f'a base encoder gives a feature, and "{space}" has none; take f/{space}')
-    check(encoder, generator)
-    found = encoder.feature(images)
-    return Latents(
-        space=space,
-        code=inner.start(generator, len(images), how or inner.default_start, seed, label),
-        fingerprint=generator.fingerprint,
-        layer=found.layer,
-        feature=found.x,
-        rgb=None if found.rgb is None else found.rgb.clone(),
-        label=label,
-        truncation=truncation,
-        cutoff=cutoff,
-    )
-
-
-def check(encoder: BaseEncoder, generator: Generator) -> None:
-    """ValueError unless the encoder was trained for this generator."""
-    if encoder.config.fingerprint != generator.fingerprint:
-        raise ValueError(
-            f"this encoder was trained for the generator {encoder.config.fingerprint}, and this "
-            f"one is {generator.fingerprint}; load that one, or train an encoder for this one"
-        )
-
-
-def save(encoder: BaseEncoder, path: str | Path) -> None:
-    """Write an encoder with its configuration as one .safetensors file; raises OSError."""
-    metadata = {"format": FORMAT, "kind": "base", "config": json.dumps(asdict(encoder.config))}
-    files.write_tensors(path, encoder.state_dict(), metadata)
-
-
-def load(path: str | Path, generator: Generator) -> BaseEncoder:
-    """The frozen encoder in a file, or in a run's folder, on the generator's device.
-
-    Raises FileNotFoundError, or ValueError for another generator's encoder or what is no encoder.
-    """
-    path = Path(path)
-    path = path / FILE if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist; expected an encoder's file, or a folder with {FILE}"
-        )
-    metadata, tensors = files.read_tensors(path)
-    if metadata.get("format") != FORMAT or metadata.get("kind") != "base":
-        raise ValueError(
-            f"{path} is no base encoder; expected a file that train.py base has written"
-        )
-    try:
-        encoder = BaseEncoder(BaseConfig(**json.loads(metadata["config"])))
-        if "rgb" in tensors:
-            encoder.rgb = torch.empty_like(tensors["rgb"])
-        check(encoder, generator)
-        encoder.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({str(error).splitlines()[0]}); copy it again"
-        ) from error
-    return stylegan.freeze(encoder).to(generator.device, generator.dtype)

@@ -26,7 +26,11 @@ def info(file: str) -> None:
         except ValueError:
             checkpoints.find(file)
     else:
-        rows = _about_generator(found.generator) | {"discriminator": _discriminator_of(found)}
+        beside = [kind for kind in found.encoders.kinds if found.encoders.has(kind)]
+        rows = _about_generator(found.generator) | {
+            "discriminator": _discriminator_of(found),
+            "encoders": ", ".join(beside) or "none beside it",
+        }
     _print_rows(rows)
 
 

@@ -1,32 +1,33 @@
 """A folder of photos as a job: skips what is done, takes up what was cut off, lists what failed.
 
 Every photo has a folder of its own in `out`, which appears whole. What is under way is kept in
-`out/.unfinished`, so that the same command goes on where it stopped.
+`out/.unfinished`, so that the same command goes on where it stopped. While a batch is computed, the
+next photos are read and the last results are written.
 """
 
 import hashlib
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-import metrics
 from data import PhotoError
 from refine import NOT_FINITE, Recipe
 
-from . import pictures
-from .result import SCORES, Result, write_json
+from . import summary
+from .line import Line
+from .result import SCORES, Result
 from .studio import Studio
 from .unfinished import Unfinished, Watch, interruptible
 
-OVERVIEW = 64
-"""Pairs in overview.png."""
+WRITERS = min(4, os.cpu_count() or 1)
+"""Threads that write results: compressing pictures takes the time of a small network."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,28 @@ class Item:
 
 
 @dataclass
+class Read:
+    """What came of reading a photo."""
+
+    photo: Path
+    items: list[Item]
+    """Its faces that are still to be inverted."""
+    done: list[str] = field(default_factory=list)
+    """Its faces, where an earlier run has done them."""
+    error: Exception | None = None
+
+
+@dataclass
+class Saved:
+    """What came of writing a face."""
+
+    item: Item
+    there: bool
+    reason: str = ""
+    """What is wrong with it."""
+
+
+@dataclass
 class Job:
     """`run` it. Afterwards `done`, `skipped` and `failed` say what became of every photo."""
 
@@ -67,6 +90,14 @@ class Job:
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     """Photo -> reason."""
+    settings: dict = field(init=False)
+    """What decides the results; ValueError where it asks for an encoder that is not there."""
+
+    def __post_init__(self) -> None:
+        o = self.options
+        settings = self.studio.settings(o.recipe, o.seed, o.start, o.label)
+        settings |= {"align": o.align, "face": o.face}
+        self.settings = json.loads(json.dumps(settings))
 
     def run(self, *, quiet: bool = False) -> None:
         """Invert every photo.
@@ -76,18 +107,29 @@ class Job:
         """
         self.out.mkdir(parents=True, exist_ok=True)
         _check_writable(self.out)
-        names = self._names()
-        steps = self.options.recipe.steps
-        bar = tqdm(total=len(self.photos) * steps, unit="step", disable=quiet, smoothing=0.05)
+        names, batch = self._names(), self.options.batch
+        unit = "step" if self.options.recipe.steps else "face"
+        bar = tqdm(total=len(self.photos) * self._steps, unit=unit, disable=quiet, smoothing=0.05)
         with interruptible() as stop:
             try:
-                for items in self._batches(names, bar):
-                    self._invert(items, bar, stop)
-                    if stop.is_set():
-                        raise KeyboardInterrupt
+                # One thread reads: Pillow's limit of size lets no two decode at once.
+                with Line(self._read, 1, batch) as reader, Line(self._save, WRITERS, batch) as line:
+                    try:
+                        for items in self._batches(reader, names, bar, stop):
+                            self._invert(items, line, bar, stop)
+                            if stop.is_set():
+                                raise KeyboardInterrupt
+                    finally:
+                        self._note(line.rest())
+                Unfinished.forget(self.out)
             finally:
                 bar.close()
                 self._summarise()
+
+    @property
+    def _steps(self) -> int:
+        """What a face counts in the progress bar."""
+        return self.options.recipe.steps or 1
 
     # Which photo goes where -----------------------------------------------------------------------
 
@@ -96,7 +138,7 @@ class Job:
 
         A folder that an earlier run filled from the same photo keeps its name.
         """
-        records = [_read_json(path) for path in sorted(self.out.glob(f"*/{SCORES}"))]
+        records = [summary.read_json(path) for path in sorted(self.out.glob(f"*/{SCORES}"))]
         owned = {record.get("source"): record.get("photo") for record in records}
         taken = set(owned.values())
         names = {}
@@ -109,29 +151,38 @@ class Job:
             names[photo] = name
         return names
 
-    def _batches(self, names: dict[Path, str], bar: tqdm) -> Iterator[list[Item]]:
+    def _batches(
+        self, reader: Line[Read], names: dict[Path, str], bar: tqdm, stop: threading.Event
+    ) -> Iterator[list[Item]]:
         """Faces that are still to be inverted, `batch` at a time."""
         waiting: list[Item] = []
-        for photo in self.photos:
-            bar.set_description(f"reading {photo.name}"[:40], refresh=False)
-            try:
-                items = self._items(photo, names[photo])
-            except (PhotoError, OSError) as error:
-                self._fail(photo, error)
-                items = []
-            if not items:
-                bar.total -= self.options.recipe.steps
-            else:
-                bar.total += (len(items) - 1) * self.options.recipe.steps
-            waiting += items
+        bar.set_description("reading", refresh=False)
+        for read in self._reads(reader, names):
+            if stop.is_set():
+                raise KeyboardInterrupt
+            self.skipped += read.done
+            if read.error is not None:
+                self._fail(read.photo, read.error)
+            bar.total += (len(read.items) - 1) * self._steps
+            waiting += read.items
             while len(waiting) >= self.options.batch:
                 yield waiting[: self.options.batch]
                 waiting = waiting[self.options.batch :]
         if waiting:
             yield waiting
 
-    def _items(self, photo: Path, name: str) -> list[Item]:
-        """The faces of a photo, none if all of them are done."""
+    def _reads(self, reader: Line[Read], names: dict[Path, str]) -> Iterator[Read]:
+        for photo in self.photos:
+            yield from reader.put(photo, names[photo])
+        yield from reader.rest()
+
+    def _read(self, photo: Path, name: str) -> Read:
+        try:
+            return self._faces(photo, name)
+        except (PhotoError, OSError) as error:
+            return Read(photo, [], error=error)
+
+    def _faces(self, photo: Path, name: str) -> Read:
         try:
             digest = hashlib.sha256(photo.read_bytes()).hexdigest()[:16]
         except OSError as error:
@@ -141,34 +192,29 @@ class Job:
         known = self._record(name, digest)
         faces = _face_names(name, known.get("faces", 1))
         if known and all(self._record(face, digest) for face in faces):
-            self.skipped += faces
-            return []
+            return Read(photo, [], faces)
         targets = self.studio.targets(photo, align=self.options.align, face=self.options.face)
         faces = _face_names(name, len(targets))
-        return [
+        items = [
             Item(face, name, photo, digest, len(targets), target)
             for face, target in zip(faces, targets, strict=True)
         ]
+        return Read(photo, items)
 
     def _record(self, name: str, digest: str) -> dict:
         """scores.json of a finished face, {} unless it was made of these bytes in this way."""
-        record = _read_json(self.out / name / SCORES)
-        same = record.get("digest") == digest and record.get("settings") == self._settings()
+        record = summary.read_json(self.out / name / SCORES)
+        same = record.get("digest") == digest and record.get("settings") == self.settings
         return record if same and record.get("status") != NOT_FINITE else {}
-
-    def _settings(self) -> dict:
-        o = self.options
-        own = {"align": o.align, "face": o.face}
-        return json.loads(
-            json.dumps(self.studio.settings(o.recipe, o.seed, o.start, o.label) | own)
-        )
 
     # One batch ------------------------------------------------------------------------------------
 
-    def _invert(self, items: list[Item], bar: tqdm, stop: threading.Event) -> None:
+    def _invert(
+        self, items: list[Item], line: Line[Saved], bar: tqdm, stop: threading.Event
+    ) -> None:
         options = self.options
         faces = [(item.name, item.digest) for item in items]
-        unfinished = Unfinished(self.out, faces, self._settings())
+        unfinished = Unfinished(self.out, faces, self.settings)
         state, shown = unfinished.load(self.studio.device)
         watch = Watch(bar, unfinished, stop, [item.name for item in items], shown)
         result = self.studio.invert(
@@ -182,39 +228,41 @@ class Job:
             state=state,
             names=[item.name for item in items],
         )
-        watch.finish(len(items) * options.recipe.steps)
+        watch.finish(len(items) * self._steps)
         for index, item in enumerate(items):
-            self._save(result, index, item)
-        unfinished.forget()
+            self._note(line.put(result, index, item))
 
-    def _save(self, result: Result, index: int, item: Item) -> None:
+    def _save(self, result: Result, index: int, item: Item) -> Saved:
         about = {
             "photo": item.photo,
             "source": str(item.source.resolve()),
             "digest": item.digest,
             "faces": item.faces,
-            "settings": self._settings(),
+            "settings": self.settings,
         }
         try:
             result.save_one(index, self.out, about)
         except OSError as error:
-            self._fail(
-                item.source,
-                OSError(
-                    f"{item.source}: its result could not be written to {self.out / item.name} "
-                    f"({error.strerror or error}); make room or choose another --out, and run again"
-                ),
+            return Saved(
+                item,
+                False,
+                f"its result could not be written to {self.out / item.name} "
+                f"({error.strerror or error}); make room or choose another --out, and run again",
             )
-        else:
-            self.done.append(item.name)
-            if result.status[index] == NOT_FINITE:
-                self._fail(
-                    item.source,
-                    ValueError(
-                        f"{item.source}: its loss was not finite after {result.steps[index]} "
-                        "steps; the last good code was kept. Try another seed or recipe"
-                    ),
-                )
+        reason = ""
+        if result.status[index] == NOT_FINITE:
+            reason = (
+                f"its loss was not finite after {result.steps[index]} steps; the last good code "
+                "was kept. Try another seed or recipe"
+            )
+        return Saved(item, True, reason)
+
+    def _note(self, written: Iterable[Saved]) -> None:
+        for saved in written:
+            if saved.there:
+                self.done.append(saved.item.name)
+            if saved.reason:
+                self._fail(saved.item.source, ValueError(saved.reason))
 
     def _fail(self, photo: Path, error: Exception) -> None:
         reason = str(error) if str(photo) in str(error) else f"{photo}: {error}"
@@ -223,66 +271,16 @@ class Job:
 
     # The whole ------------------------------------------------------------------------------------
 
+    def records(self) -> list[dict]:
+        """What scores.json says of every finished face, in the order of the photos."""
+        return summary.records(self.out, [*self.skipped, *self.done], self.photos)
+
     def _summarise(self) -> None:
         """overview.png and summary.json, of what this run made and what it found done."""
         try:
-            records = self.records()
-            self._write_overview(records)
-            self._write_summary(records)
+            summary.write(self.out, self.records(), self.failed, self.settings)
         except OSError as error:
-            self._fail(self.out / "summary.json", error)
-
-    def records(self) -> list[dict]:
-        """What scores.json says of every finished face, in the order of the photos."""
-        records = []
-        for name in [*self.skipped, *self.done]:
-            record = _read_json(self.out / name / SCORES)
-            record.pop("what_the_scores_mean", None)
-            if record:
-                records.append(record)
-        order = {str(photo.resolve()): i for i, photo in enumerate(self.photos)}
-        records.sort(key=lambda record: (order.get(record["source"], len(order)), record["name"]))
-        return records
-
-    def _write_overview(self, records: list[dict]) -> None:
-        pairs = []
-        for record in records[:OVERVIEW]:
-            folder = self.out / record["name"]
-            with (
-                Image.open(folder / "target.png") as a,
-                Image.open(folder / "reconstruction.png") as b,
-            ):
-                pairs.append((a.copy(), b.copy()))
-        if not pairs:
-            return
-        overview = self.out / "overview.png"
-        temporary = overview.with_name("overview.part.png")
-        try:
-            pictures.overview(pairs).save(temporary)
-            temporary.replace(overview)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _write_summary(self, records: list[dict]) -> None:
-        summary = {
-            "settings": self._settings(),
-            "done": len(records),
-            "failed": self.failed,
-            "mean_scores": mean_scores(records),
-            "photos": [{k: v for k, v in r.items() if k != "settings"} for r in records],
-        }
-        write_json(self.out / "summary.json", summary)
-
-
-def mean_scores(records: list[dict]) -> dict[str, float | str]:
-    """Mean of every score over records as scores.json has them; strings ("inf") stay out of it."""
-    found: dict[str, list[float]] = {}
-    for record in records:
-        for name, value in record["scores"].items():
-            found.setdefault(name, [])
-            if not isinstance(value, str):
-                found[name].append(value)
-    return {name: metrics.jsonable(metrics.mean(v)) for name, v in found.items() if v}
+            self._fail(self.out / summary.FILE, error)
 
 
 def _check_writable(out: Path) -> None:
@@ -303,12 +301,3 @@ def _candidates(stem: str) -> Iterator[str]:
 
 def _face_names(name: str, count: int) -> list[str]:
     return [name, *(f"{name}-face{i}" for i in range(2, count + 1))]
-
-
-def _read_json(path: Path) -> dict:
-    """{} for a file that is not there or is broken."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

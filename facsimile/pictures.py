@@ -4,6 +4,7 @@ Legend: N images, C channels, HxW pixels, T steps. Images are (C, H, W) in [-1, 
 """
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from data import to_pil
 
 GAP = 4
 """Pixels between panels."""
+# Matplotlib has one parser of labels for all threads.
+_MATPLOTLIB = threading.Lock()
 
 
 def panels(images: Sequence[Tensor], smallest: int = 256) -> Image.Image:
@@ -65,6 +68,11 @@ def overview(pairs: Sequence[tuple[Image.Image, Image.Image]], cell: int = 128) 
 
 def save_losses(history: Mapping[str, Tensor], path: Path) -> None:
     """The terms of one image over the steps, on a logarithmic scale; history: name -> (T + 1,)."""
+    with _MATPLOTLIB:
+        _save_losses(history, path)
+
+
+def _save_losses(history: Mapping[str, Tensor], path: Path) -> None:
     from matplotlib.figure import Figure  # slow to import, and not needed for drawing faces
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -72,9 +72,11 @@ class Result:
         target, image = self.targets[index], self.images[index]
         to_pil(target).save(folder / "target.png")
         to_pil(image).save(folder / "reconstruction.png")
-        pictures.comparison(target, image).save(folder / "comparison.png")
-        history = {name: values[:, index] for name, values in self.history.items()}
-        pictures.save_losses(history, folder / "loss.png")
+        if self.history:
+            # An encoder's guesses come by the thousand, and these take longer than the guess.
+            pictures.comparison(target, image).save(folder / "comparison.png")
+            history = {name: values[:, index] for name, values in self.history.items()}
+            pictures.save_losses(history, folder / "loss.png")
         self.latents[index].save(folder / "latents.safetensors", name=self.names[index])
         write_json(folder / SCORES, self.summary(index) | about)
 
@@ -114,6 +116,23 @@ def _replace(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def merge(history: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Histories (T + 1, n) of several batches side by side, (T + 1, N)."""
-    return {name: torch.cat([part[name] for part in history], 1) for name in history[0]}
+def join(parts: Sequence[Result]) -> Result:
+    """The results of several batches as one."""
+    tensors = [part.latents.tensors() for part in parts]
+    latents = parts[0].latents.with_tensors(
+        {name: torch.cat([t[name] for t in tensors]) for name in tensors[0]}
+    )
+    count = sum(len(part) for part in parts)
+    return Result(
+        names=[name for part in parts for name in part.names],
+        targets=torch.cat([part.targets for part in parts]),
+        images=torch.cat([part.images for part in parts]),
+        latents=latents,
+        scores={k: [v for part in parts for v in part.scores[k]] for k in parts[0].scores},
+        cards=parts[0].cards,
+        history={x: torch.cat([p.history[x] for p in parts], 1) for x in parts[0].history},
+        status=[status for part in parts for status in part.status],
+        steps=[steps for part in parts for steps in part.steps],
+        seconds=sum(part.seconds * len(part) for part in parts) / count,
+        settings=parts[0].settings,
+    )

@@ -14,12 +14,13 @@ from torch import Tensor
 import checkpoints
 import data
 import metrics
-import stylegan
+from checkpoints import EncoderSet
 from metrics import Perceptual
-from refine import Recipe, Step, recipes, refine
-from stylegan import Discriminator, Generator
+from refine import DONE, NOT_FINITE, Recipe, Refined, Step, recipes, refine
+from stylegan import Discriminator, Generator, Latents
 
-from .result import Result, merge
+from .result import Result, join
+from .starts import Start, decide, one_hot
 
 Photo = str | Path | Image.Image
 
@@ -29,22 +30,25 @@ def load(
     *,
     perceptual: str = "auto",
     perceptual_weights: str | Path | None = None,
+    encoders: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
 ) -> "Studio":
     """A studio with a generator: a bundled name, a file, or a folder.
 
     perceptual: the perceptual term of refinement: "auto", "lpips-vgg", "discriminator", .. (see
-    `metrics.choose`). perceptual_weights: a local file of its network's weights.
+    `metrics.choose`). perceptual_weights: a local file of its network's weights. encoders: files,
+    or folders of runs, in the place of those beside the generator.
     device: "auto", "cpu", "cuda", "mps".
     """
     device = pick_device(device)
-    found = checkpoints.find(generator, device)
+    found = checkpoints.find(generator, device, encoders)
     weights = None if perceptual_weights is None else Path(perceptual_weights)
     chosen = metrics.choose(perceptual, found.discriminator, weights)
     return Studio(
         found.generator,
         discriminator=found.discriminator,
         perceptual=None if chosen is None else chosen.to(device),
+        encoders=found.encoders,
         name=found.name,
     )
 
@@ -72,9 +76,11 @@ class Studio:
         *,
         discriminator: Discriminator | None = None,
         perceptual: Perceptual | None = None,
+        encoders: EncoderSet | None = None,
         name: str = "",
     ):
         self.generator, self.discriminator = generator, discriminator
+        self.encoders = encoders or EncoderSet(generator)
         self.perceptual, self.name = perceptual, name
         self._detector: data.FaceDetector | None = None
 
@@ -92,6 +98,13 @@ class Studio:
                 # Image2StyleGAN weighs its raw VGG features by 1; they are larger than LPIPS.
                 recipe = recipe.with_weight("perceptual", 1)
         return recipe if steps is None else recipe.with_steps(steps)
+
+    def start(self, recipe: Recipe, start: str | None = None) -> Start:
+        """How an inversion by this recipe starts; its note says so in a sentence.
+
+        start: see `invert`. Raises ValueError where an encoder is needed and there is none to use.
+        """
+        return decide(recipe, start, self.encoders)
 
     def targets(self, photo: Photo, *, align: bool = True, face: str = "largest") -> Tensor:
         """The face or faces of a photo as targets (N, C, R, R) in [-1, 1], on the CPU.
@@ -130,22 +143,22 @@ class Studio:
 
         recipe: see `refine.recipes`; steps: of its first phase, the others in proportion. seed: of
         random starts. batch: images refined at once; the result changes by rounding alone.
-        start: "mean" or "random" in place of the recipe's own. label: the class, from 0 on, that a
+        start: "mean", "random" or "encoder" in place of the recipe's own: an encoder's guess where
+        there is one for it, else the space's own. label: the class, from 0 on, that a
         conditional generator is to draw. callback, state: see `refine.refine`; a state belongs to a
         single batch. names: of the folders that `Result.save` writes.
         Raises FileNotFoundError or data.PhotoError for a photo that cannot be used.
         """
         recipe = self.recipe(recipe, steps)
         self._check_label(recipe, label)
+        begin = self.start(recipe, start)
         targets, found = self._all_targets(photos, align, face)
         names = list(names or found)
         parts = []
         for index in range(0, len(targets), batch):
             some, whose = targets[index : index + batch], names[index : index + batch]
-            parts.append(
-                self._invert_batch(some, whose, recipe, seed, start, label, callback, state)
-            )
-        return parts[0] if len(parts) == 1 else _joined(parts)
+            parts.append(self._invert_batch(some, whose, begin, seed, label, callback, state))
+        return parts[0] if len(parts) == 1 else join(parts)
 
     def _all_targets(self, photos, align: bool, face: str) -> tuple[Tensor, list[str]]:
         if isinstance(photos, Tensor):
@@ -177,40 +190,29 @@ class Studio:
         self,
         targets: Tensor,
         names: list[str],
-        recipe: Recipe,
+        start: Start,
         seed: int,
-        start: str | None,
         label: int | None,
         callback: Callable[[Step], None] | None,
         state: dict | None,
     ) -> Result:
         began = time.perf_counter()
         targets = targets.to(self.device, self.generator.dtype)
-        c = None
-        if label is not None:
-            c = torch.zeros(len(targets), self.generator.c_dim).to(targets)
-            c[:, label] = 1
-        first = stylegan.start(
-            self.generator,
-            recipe.space,
-            len(targets),
-            how=start or recipe.start,
-            seed=seed,
-            label=c,
-            layer=recipe.layer,
-            rgb_skip=recipe.rgb_skip,
-            truncation=recipe.truncation,
-            cutoff=recipe.cutoff,
-        )
-        refined = refine(
-            self.generator,
-            first,
-            targets,
-            recipe,
-            perceptual=self.perceptual,
-            callback=callback,
-            state=state,
-        )
+        c = one_hot(label, self.generator.c_dim, targets)
+        first = start.latents(self.generator, targets, seed, c)
+        if start.recipe.steps:
+            refined = refine(
+                self.generator,
+                first,
+                targets,
+                start.recipe,
+                perceptual=self.perceptual,
+                encoder=None if start.encoder is None else start.encoder.network,
+                callback=callback,
+                state=state,
+            )
+        else:
+            refined = _unrefined(first)
         with torch.no_grad():
             images = refined.latents.draw(self.generator).clamp(-1, 1)
             known = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
@@ -228,13 +230,17 @@ class Studio:
             status=refined.status,
             steps=refined.steps,
             seconds=(time.perf_counter() - began) / len(targets),
-            settings=self.settings(recipe, seed, start, label),
+            settings=self._settings(start, seed, label),
         )
 
     def settings(
         self, recipe: Recipe, seed: int, start: str | None, label: int | None = None
     ) -> dict:
         """What decides the result of an inversion, beside the photo."""
+        return self._settings(self.start(recipe, start), seed, label)
+
+    def _settings(self, start: Start, seed: int, label: int | None) -> dict:
+        recipe = start.recipe
         known = {} if label is None else {"label": label}
         return known | {
             "generator": self.name,
@@ -244,7 +250,7 @@ class Studio:
             "lr": [variable.lr for phase in recipe.phases for variable in phase.variables],
             "patience": recipe.phases[0].patience,
             "layer": recipe.layer,
-            "start": start or recipe.start,
+            **start.settings(),
             "truncation": [recipe.truncation, recipe.cutoff],
             "seed": seed,
             "perceptual": "none" if self.perceptual is None else self.perceptual.name,
@@ -274,23 +280,9 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
     )
 
 
-def _joined(parts: list[Result]) -> Result:
-    """The results of several batches as one."""
-    tensors = [part.latents.tensors() for part in parts]
-    latents = parts[0].latents.with_tensors(
-        {name: torch.cat([t[name] for t in tensors]) for name in tensors[0]}
-    )
-    count = sum(len(part) for part in parts)
-    return Result(
-        names=[name for part in parts for name in part.names],
-        targets=torch.cat([part.targets for part in parts]),
-        images=torch.cat([part.images for part in parts]),
-        latents=latents,
-        scores={k: [v for part in parts for v in part.scores[k]] for k in parts[0].scores},
-        cards=parts[0].cards,
-        history=merge([part.history for part in parts]),
-        status=[status for part in parts for status in part.status],
-        steps=[steps for part in parts for steps in part.steps],
-        seconds=sum(part.seconds * len(part) for part in parts) / count,
-        settings=parts[0].settings,
-    )
+def _unrefined(start: Latents) -> Refined:
+    """What an encoder guessed, or the mean is, as refinement of no steps leaves it."""
+    start = start.retract().detach()
+    finite = [x.isfinite().flatten(1).all(1) for x in start.tensors().values()]
+    status = [DONE if good else NOT_FINITE for good in torch.stack(finite).all(0).tolist()]
+    return Refined(start, {}, status, [0] * len(start))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pickle
+import shutil
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from refine import Step
 
+FOLDER = ".unfinished"
 SAVE_EVERY = 30.0
 """Seconds between two savings of the batch under way."""
 SHOW_EVERY = 10
@@ -88,7 +90,7 @@ class Unfinished:
 
     def __init__(self, out: Path, faces: Sequence[tuple[str, str]], settings: dict):
         """faces: name and digest of each; a state belongs to these faces under these settings."""
-        self.path = out / ".unfinished" / "batch.pt"
+        self.path = out / FOLDER / "batch.pt"
         self.key = json.dumps([faces, settings])
 
     def save(self, state: dict, shown: int) -> None:
@@ -109,7 +111,7 @@ class Unfinished:
             return None, 0
         return (found["state"], found["shown"]) if found.get("key") == self.key else (None, 0)
 
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
-        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()
+    @staticmethod
+    def forget(out: Path) -> None:
+        """All is done, and nothing is under way any more."""
+        shutil.rmtree(out / FOLDER, ignore_errors=True)

@@ -1,9 +1,10 @@
 """First guess -> better latents, image by image: one loop, and a recipe per paper."""
 
-from .engine import NOT_FINITE, Refined, Step, refine
+from .engine import DONE, NOT_FINITE, Refined, Step, refine
 from .recipe import Phase, Recipe, Schedule, Term, Variable
 
 __all__ = [
+    "DONE",
     "NOT_FINITE",
     "Phase",
     "Recipe",

@@ -62,12 +62,15 @@ def refine(
     *,
     perceptual: Perceptual | None = None,
     masks: dict[str, Tensor] | None = None,
+    encoder: Callable[[Tensor], Tensor] | None = None,
     callback: Callable[[Step], None] | None = None,
     state: dict | None = None,
 ) -> Refined:
     """Refine latents of N images towards targets (N, C, R, R) in [-1, 1].
 
-    start: where to begin, and what anchors hold on to. callback: called with a `Step`; an exception
+    start: where to begin, and what anchors hold on to. encoder: what the domain term asks, images
+    (N, C, R, R) -> codes (N, L, w_dim) in W+; an image's code must not depend on the others, so a
+    network must not be in training mode. callback: called with a `Step`; an exception
     that it raises ends the run. state: from `Step.state`, to go on with a run that was cut off; the
     other arguments must be those of that run.
     """
@@ -78,8 +81,9 @@ def refine(
     _check_masks(generator, start, masks)
     _check_names(recipe, targets, masks)
     _check_noise(generator, recipe)
+    _check_encoder(recipe, encoder)
     start = start.retract().detach()
-    batch = Batch.prepare(generator, start, targets, masks, perceptual, recipe)
+    batch = Batch.prepare(generator, start, targets, masks, perceptual, recipe, encoder)
     run = _Run(batch, recipe)
     if state is not None:
         run.resume(state)
@@ -129,6 +133,25 @@ def _check_noise(generator: Generator, recipe: Recipe) -> None:
         raise ValueError(
             f'the recipe "{recipe.name}" moves noise maps, and this generator has no noise inputs; '
             "choose a recipe without +noise"
+        )
+
+
+def _check_encoder(recipe: Recipe, encoder: Callable[[Tensor], Tensor] | None) -> None:
+    if not recipe.has_term("domain"):
+        return
+    if encoder is None:
+        raise ValueError(
+            f'the recipe "{recipe.name}" has a domain term; pass encoder=..., or weight 0'
+        )
+    if recipe.space != "w+":
+        raise ValueError(
+            f'the domain term compares codes in W+, and the space of "{recipe.name}" is '
+            f'"{recipe.space}"; leave the term out, or take w+'
+        )
+    if getattr(encoder, "training", False):
+        raise ValueError(
+            "the encoder is in training mode, in which images may influence one another; "
+            "call its eval() first"
         )
 
 

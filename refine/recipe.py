@@ -80,8 +80,13 @@ class Recipe:
     name: str
     space: str
     phases: tuple[Phase, ...]
-    start: Literal["mean", "random"] | None = None
-    """Start of the code; None: the space's own (random for Z spaces, mean for the others)."""
+    start: Literal["mean", "random", "encoder"] | None = None
+    """None: an encoder's guess where there is such an encoder, else the space's own start (random
+    for Z spaces, mean for the others)."""
+    encoder: Literal["base", "in-domain"] | None = None
+    """The kind of encoder that can guess where it starts."""
+    anchor: Term | None = None
+    """Holds the feature to an encoder's guess, where it starts from one."""
     layer: str | None = None
     """Layer of the feature; None: `Generator.default_feature_layer`."""
     rgb_skip: Literal["keep", "zero"] = "keep"
@@ -114,6 +119,20 @@ class Recipe:
             moving = tuple(replace(v, lr=v.lr * factor) for v in phase.variables)
             phases.append(replace(phase, variables=moving))
         return replace(self, phases=tuple(phases))
+
+    def from_encoder(self) -> "Recipe":
+        """The recipe that starts from an encoder's guess, and is held to it by `anchor`."""
+        phases = self.phases
+        if self.anchor is not None:
+            held = [any(v.name == "feature" for v in phase.variables) for phase in phases]
+            phases = tuple(
+                replace(phase, terms=(*phase.terms, self.anchor)) if has else phase
+                for phase, has in zip(phases, held, strict=True)
+            )
+        return replace(self, start="encoder", anchor=None, phases=phases)
+
+    def has_term(self, name: str) -> bool:
+        return any(t.name == name and t.weight for phase in self.phases for t in phase.terms)
 
     def with_layer(self, layer: str) -> "Recipe":
         """The feature at another layer."""

@@ -5,10 +5,12 @@ from dataclasses import replace
 from .recipe import Phase, Recipe, Term, Variable
 
 # The weights of "Revisiting Latent Space of GAN Inversion for Real Image Editing" (equations 1 and
-# 3, lambda_per = 10), with which it compares all spaces in its Table 1. Its anchor of the feature
-# (equation 4) holds on to an encoder's guess; the mean code's feature is none, and not worth it.
+# 3, lambda_per = 10), with which it compares all spaces in its Table 1.
 PIXEL = Term("pixel", 1.0)
 PERCEPTUAL = Term("perceptual", 10.0)
+# Its lambda_reg (equation 4) holds the feature to an encoder's guess; the mean code's feature is
+# none, and not worth it.
+ANCHOR = Term("feature_anchor", 10.0)
 # BDInvert's weight of the P_N norm.
 PRIOR = Term("p_n", 0.01)
 
@@ -16,14 +18,15 @@ LR = 0.01
 STEPS = 1200
 
 
-def _code(space: str, *extra: Term) -> Recipe:
-    """One phase in which the code moves, and with f/ the feature."""
+def _code(space: str, *extra: Term, steps: int = STEPS, **told) -> Recipe:
+    """One phase in which the code moves, and with f/ the feature, which an encoder may guess."""
     variables = (Variable("code", LR),)
     terms = (PIXEL, PERCEPTUAL, *extra)
     if space.startswith("f/"):
         variables += (Variable("feature", LR),)
-    phase = Phase(name="code", variables=variables, terms=terms, steps=STEPS)
-    return Recipe(name=space, space=space, phases=(phase,))
+        told |= {"encoder": "base", "anchor": ANCHOR}
+    phase = Phase(name="code", variables=variables, terms=terms, steps=steps)
+    return Recipe(**{"name": space, "space": space, "phases": (phase,)} | told)
 
 
 # Image2StyleGAN++ (section 4.1): the noise maps after the code, under the pixel loss alone. Its
@@ -38,15 +41,29 @@ RECIPES: dict[str, Recipe] = {
     "z": _code("z"),
     "z+": _code("z+"),
     "w": _code("w"),
-    "w+": _code("w+"),
-    "p_n+": replace(_code("w+", PRIOR), name="p_n+"),
-    "s": _code("s"),
+    "w+": _code("w+", encoder="in-domain"),
+    # Papers begin these at the mean; an encoder's guess is for whoever asks for it.
+    "p_n+": _code("w+", PRIOR, name="p_n+", encoder="in-domain", start="mean"),
+    "s": _code("s", encoder="in-domain", start="mean"),
     "f/w+": _code("f/w+"),
-    "f/p_n+": replace(_code("f/w+", PRIOR), name="f/p_n+"),
+    "f/p_n+": _code("f/w+", PRIOR, name="f/p_n+"),
     "f/s": _code("f/s"),
     "f/z": _code("f/z"),
     "f/z+": _code("f/z+"),
+    # "In-Domain GAN Inversion for Real Image Editing": lambda_dom = 2, 100 steps. Its perceptual
+    # term is the squared difference of VGG16's conv4_3 on 0..255 with the weight 5e-5;
+    # here it is the distance of the other recipes with their weight, so that both compare.
+    "in-domain": _code(
+        "w+",
+        Term("domain", 2.0),
+        steps=100,
+        name="in-domain",
+        encoder="in-domain",
+        start="encoder",
+    ),
 }
+
+OTHER_NAMES = {"in_domain": "in-domain", "idinvert": "in-domain"}
 
 
 # The longer ones first, as the last is the end of the others.
@@ -62,6 +79,7 @@ def build(name: str) -> Recipe:
     compact = name.replace(" ", "")
     suffix = next((s for s in SUFFIXES if compact.endswith(s)), "")
     code = compact.removesuffix(suffix)
+    code = OTHER_NAMES.get(code, code)
     if code not in RECIPES:
         raise ValueError(
             f'there is no recipe "{name}"; choose one of {", ".join(RECIPES)}, '

@@ -34,6 +34,8 @@ class Batch:
     masks: dict[str, Tensor]
     """(N, 1, H, W) in [0, 1] each."""
     perceptual: Perceptual | None
+    encoder: Callable[[Tensor], Tensor] | None = None
+    """Images (N, C, H, W) -> their codes (N, L, w_dim), image by image."""
 
     @staticmethod
     def prepare(
@@ -43,6 +45,7 @@ class Batch:
         masks: dict[str, Tensor],
         perceptual: Perceptual | None,
         recipe: Recipe,
+        encoder: Callable[[Tensor], Tensor] | None = None,
     ) -> "Batch":
         """With the features of the targets, computed once."""
         terms = [term for phase in recipe.phases for term in phase.terms if term.weight]
@@ -51,7 +54,7 @@ class Batch:
             raise ValueError("the recipe has a perceptual term; pass perceptual=..., or weight 0")
         # Not under no_grad: so an image's are the same in every batch (see stylegan.layers.linear).
         features = {name: [x.detach() for x in perceptual.features(targets[name])] for name in used}
-        return Batch(generator, start, targets, features, masks, perceptual)
+        return Batch(generator, start, targets, features, masks, perceptual, encoder)
 
     def pick(self, rows: Tensor) -> "Batch":
         """The same for some of the images."""
@@ -117,6 +120,15 @@ def code_anchor(scene: Scene, term: Term) -> Tensor:
     return (scene.latents.code - scene.batch.start.code).square().flatten(1).mean(1)
 
 
+def domain(scene: Scene, term: Term) -> Tensor:
+    """mean((z - E(G(z)))^2) (In-Domain GAN Inversion); the gradient goes through both.
+
+    z is the code in W+, as the encoder E gives it.
+    """
+    guess = scene.batch.encoder(scene.image)
+    return (scene.latents.code - guess).square().flatten(1).mean(1)
+
+
 def p_n(scene: Scene, term: Term) -> Tensor:
     """mean(p_N^2) over the inputs that act (Improved StyleGAN Embedding, equation 3).
 
@@ -133,6 +145,7 @@ TERMS: dict[str, Callable[[Scene, Term], Tensor]] = {
     "perceptual": perceptual,
     "feature_anchor": feature_anchor,
     "code_anchor": code_anchor,
+    "domain": domain,
     "p_n": p_n,
 }
 

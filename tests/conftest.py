@@ -1,13 +1,22 @@
-"""A tiny frozen generator and discriminator, and pictures to refine towards."""
+"""A tiny frozen generator and discriminator, pictures, and training in processes of its own."""
 
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
 import metrics
 import stylegan
+from encoders.base import BaseConfig, BaseEncoder
+from encoders.in_domain import InDomainConfig, InDomainEncoder
 from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
 # For networks this small, threads cost more than they bring; on a busy machine, far more.
@@ -99,6 +108,28 @@ def _discriminator(side=32, width=16, *, seed=1, **options):
     return network
 
 
+class Guess(nn.Module):
+    """A stand-in for an encoder into W+, smooth: images (N, C, R, R) -> codes (N, L, w_dim)."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.shape = (generator.num_ws, generator.w_dim)
+        self.conv = nn.Conv2d(generator.img_channels, 4, 3, stride=2, padding=1)
+        side = generator.resolution // 2
+        self.dense = nn.Linear(4 * side * side, generator.num_ws * generator.w_dim)
+        self.register_buffer("w_avg", generator.mapping.w_avg.clone())
+
+    def forward(self, images):
+        x = torch.tanh(self.conv(images)).flatten(1)
+        return self.dense(x).unflatten(1, self.shape) + self.w_avg
+
+
+def _guess(generator, seed=3):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return freeze(Guess(generator).to(generator.dtype))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test draws the same numbers in every order of the tests."""
@@ -124,6 +155,30 @@ def make_generator():
 @pytest.fixture(scope="session")
 def make_discriminator():
     return _discriminator
+
+
+@pytest.fixture(scope="session")
+def make_encoder():
+    """make_encoder(kind, generator, **changes) -> a little one of random weights, for use."""
+
+    def made(kind, generator, *, layer=None, rgb_skip="zero", resolution=None):
+        if kind == "base":
+            encoder = BaseEncoder(BaseConfig.of(generator, layer, 4, rgb_skip), group=2)
+        else:
+            encoder = InDomainEncoder(InDomainConfig.of(generator, 4, 8, resolution))
+        encoder.to(generator.dtype)
+        z = torch.randn(4, generator.z_dim, dtype=generator.dtype)
+        label = torch.eye(generator.c_dim)[[0] * 4] if generator.c_dim else None
+        encoder.fit(generator, generator.map(z, label))
+        return stylegan.freeze(encoder)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def make_guess():
+    """make_guess(generator) -> a frozen encoder of random weights into its W+."""
+    return _guess
 
 
 @pytest.fixture(scope="session")
@@ -159,8 +214,8 @@ def targets():
 def little():
     """The smallest world in which everything happens, in float64: 8 px, eight pictures.
 
-    .generator, .perceptual, .targets (8, 3, 8, 8), .start(space) -> latents of 8 images, each with
-    a code and a feature of its own.
+    .generator, .perceptual, .targets (8, 3, 8, 8), .encoder: images -> codes in W+, .start(space)
+    -> latents of 8 images, each with a code and a feature of its own.
     """
     generator = _generator(8, 8, 8).double()
     perceptual = metrics.discriminator_features(_discriminator(8, 8).double())
@@ -180,5 +235,64 @@ def little():
         return held.with_tensors(apart).retract()
 
     return SimpleNamespace(
-        generator=generator, perceptual=perceptual, targets=targets.clamp(-1, 1), start=start
+        generator=generator,
+        perceptual=perceptual,
+        targets=targets.clamp(-1, 1),
+        encoder=_guess(generator),
+        start=start,
     )
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """23 pictures of 16 px, some of them not square."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for index in range(23):
+        pixels = random.integers(0, 255, (16 + index % 3, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def live():
+    """live((args, kills, processes), ..): train in processes of their own, killed so many times."""
+
+    def run(*jobs):
+        names = ("args", "kills", "processes")
+        told = json.dumps([dict(zip(names, job, strict=True)) for job in jobs])
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "OMP_NUM_THREADS": "1",
+        }
+        ran = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("lives.py")), told],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=300,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr[-3000:]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tensors():
+    """tensors(out) -> every tensor and number of a run's last checkpoint, by its path."""
+
+    def flat(value, name=""):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from flat(inner, f"{name}/{key}")
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                yield from flat(inner, f"{name}/{index}")
+        else:
+            yield name, value
+
+    def read(out):
+        return dict(flat(torch.load(out / "checkpoint.pt", weights_only=True)["state"]))
+
+    return read

@@ -77,3 +77,12 @@ class Draws:
 def together(groups: list[Tensor]) -> Tensor:
     """Groups (G, ...) -> (N, ...), laid out so that `minibatch_std` finds them again."""
     return torch.stack(groups, 1).flatten(0, 1)
+
+
+def near(images: ImageSet, device: torch.device) -> ImageSet:
+    """The training set on the GPU where it takes at most a quarter of the free memory."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if images.pixels.numel() < free / 4:
+            return images.to(device)
+    return images

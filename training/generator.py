@@ -6,7 +6,6 @@ Networks with Limited Data" adds. The regularisers join the main loss of their s
 interval: no step is added, so Adam needs no correction for lazy regularisation.
 """
 
-import contextlib
 import copy
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from stylegan import DiscriminatorConfig, freeze
 from stylegan.randomness import source
 
 from . import augment, ema, growth, vision
-from .draws import Draws
+from .draws import Draws, near
 from .generator_settings import GeneratorRun
 from .growth import Critic
 from .penalties import path_lengths, r1
@@ -78,13 +77,8 @@ class GeneratorRecipe:
     def open_data(self) -> str:
         """Read the training set; returns what was read, in a sentence."""
         images = data.image_set(self.run.data, self.run.resolution)
-        self.images = _near(images, self.device)
-        said = f"{len(images)} images"
-        if images.failed:
-            said += f", {len(images.failed)} could not be read ({images.failed[0]})"
-        if images.enlarged:
-            said += f", {images.enlarged} were smaller than {self.run.resolution} px and enlarged"
-        return said
+        self.images = near(images, self.device)
+        return images.summary()
 
     # One step -------------------------------------------------------------------------------------
 
@@ -96,7 +90,7 @@ class GeneratorRecipe:
         # The mapping costs little, and the path lengths need its precision.
         a, b = g.mapping(z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
         ws = torch.where(second[:, :, None], b[:, None], a[:, None])
-        with self._autocast():
+        with self.run.autocast(self.device):
             return ws, growth.draw(g, ws, noise, self.alpha)
 
     def _judge(self, image: Tensor, what: str, place: Place, leaf: bool = False) -> tuple:
@@ -107,21 +101,16 @@ class GeneratorRecipe:
             image = augment.augment(image.to(self.run.dtype), self.p, uniform, normal)
         if leaf:
             image = image.detach().requires_grad_()
-        with self._autocast():
+        with self.run.autocast(self.device):
             return self.critic(image, self.alpha).to(self.run.dtype), image
 
     def _glance(self, image: Tensor) -> Tensor:
         """Logits (N, layers) of the heads on the frozen network."""
-        with self._autocast():
+        with self.run.autocast(self.device):
             return self.heads(vision.look(self.trunk, image)).to(self.run.dtype)
 
     def _due(self, every: int, place: Place) -> bool:
         return place.step % every == 0
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"
-        )
 
     @property
     def alpha(self) -> float:
@@ -293,12 +282,3 @@ def _networks(run: GeneratorRun, host: Host) -> tuple[stylegan.Generator, Critic
     )
     sizes = {"latent": run.latent, "mapping_layers": run.mapping_layers}
     return *growth.new(run.resolution, channels, **sizes, critic=critic, seed=run.seed), False
-
-
-def _near(images: data.ImageSet, device: torch.device) -> data.ImageSet:
-    """The training set on the GPU where it takes at most a quarter of the free memory."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if images.pixels.numel() < free / 4:
-            return images.to(device)
-    return images

@@ -63,6 +63,10 @@ class Run:
         """Of the weights."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """For what the networks compute."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
     def pick_device(self) -> torch.device:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")

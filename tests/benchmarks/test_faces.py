@@ -9,10 +9,23 @@ import pytest
 import torch
 import tyro
 
+import checkpoints
 import data
+import encoders
 import stylegan
-from benchmarks import batch, faces, memory, noise, spaces, speed
+from benchmarks import (
+    batch,
+    edits,
+    encoder_training,
+    faces,
+    inversion,
+    memory,
+    noise,
+    spaces,
+    speed,
+)
 from benchmarks.networks import random_discriminator, random_generator
+from refine import recipes
 
 TINY = {"side": 32, "channel_base": 256, "channel_max": 16}
 RECIPES = ("w+", "f/z+", "w+ +noise")
@@ -96,6 +109,75 @@ def test_noise_and_batch_run(photos: Path, networks: Path, tmp_path: Path, capsy
     assert "all within 2%" in capsys.readouterr().out
 
 
+JUDGE = """
+def identity(image):
+    if image.mean() > 250:
+        return None
+    small = image[::8, ::8].astype(float).ravel() + 1
+    return small / (small**2).sum() ** 0.5
+"""
+
+
+def test_ways_of_inversion_are_compared(
+    photos: Path, networks: Path, tmp_path: Path, make_encoder, capsys
+) -> None:
+    generator = checkpoints.find(networks).generator
+    for kind in ("base", "in-domain"):
+        encoders.save(make_encoder(kind, generator), networks / f"{kind}.safetensors")
+    (tmp_path / "judge.py").write_text(JUDGE)
+    options = inversion.Options(
+        faces=photos,
+        count=2,
+        steps=20,
+        alone=3,
+        generator=str(networks),
+        identity=tmp_path / "judge.py",
+        uncriticised=networks / "in-domain.safetensors",
+        out=tmp_path / "out",
+    )
+    inversion.main(options)
+    said = capsys.readouterr().out
+    assert said.count("**") == 2 * len(inversion.WAYS + inversion.NOISE)
+    assert "FAILS: in-domain MSE at most half the mean face's" in said
+    assert "IDInvert keeps the person" in said
+    for name in ("curves", "faces", "guesses", "edits"):
+        assert (options.out / f"{name}.png").stat().st_size > 1000
+    inversion.main(options)
+    assert capsys.readouterr().out == said
+
+
+def test_curves_are_of_the_best_so_far() -> None:
+    recipe = recipes.build("w+").with_steps(3)
+    pixel = torch.tensor([[4.0, 3.0], [1.0, 5.0], [2.0, 1.0], [9.0, 9.0]])
+    perceptual = torch.tensor([[10.0, 10.0], [10.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
+    # The first face is best (2 + 0) after two steps, though its pixels were better before.
+    got = faces.curves(recipe, [{"code/pixel": pixel, "code/perceptual": perceptual}])
+    assert got["pixel"] == [3.5, 2.0, 1.5, 1.5]
+    assert got["perceptual"] == [1.0, 1.0, 0.5, 0.5]
+
+
+def test_seconds_and_steps_to_a_quality() -> None:
+    curves = {"pixel": [1.0, 0.5, 0.2], "perceptual": [0.4, 0.3, 0.3]}
+    record = {"curves": curves, "seconds_to_start": 2.0, "seconds_per_image": 12.0, "steps": 2}
+    row = faces.Row("w+", None, record)
+    assert inversion.seconds(row) == [2.0, 7.0, 12.0]
+    assert inversion.reached(row, {"pixel": 0.5, "perceptual": 0.3}) == 1
+    assert inversion.reached(row, {"pixel": 0.3, "perceptual": 0.3}) == 2
+    assert inversion.reached(row, {"pixel": 0.1, "perceptual": 0.3}) is None
+
+
+def test_edits_move_the_code_and_stay_on_the_space(networks: Path) -> None:
+    generator = checkpoints.find(networks).generator
+    latents = stylegan.start(generator, "f/z+", 2)
+    there = edits.edited(latents, 0, 2.0)
+    torch.testing.assert_close(there.code.norm(dim=-1), latents.code.norm(dim=-1))
+    assert (there.code - latents.code).norm(dim=-1).min() > 1
+    assert torch.equal(there.feature, latents.feature)
+    w = stylegan.start(generator, "w+", 2)
+    back = edits.edited(edits.edited(w, 1, 1.5), 1, -1.5)
+    torch.testing.assert_close(back.code, w.code)
+
+
 def test_findings_name_what_fails() -> None:
     mse = {"z": 0.3, "z+": 0.2, "w+": 0.25, "f/p_n+": 0.1, "f/z+": 0.12}
     rows = [faces.Row(name, None, {"mean": {"mse": value}}) for name, value in mse.items()]
@@ -112,7 +194,9 @@ def test_memory_fails_when_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
         memory.main(memory.Options(marks=(1, 2, 3)))
 
 
-@pytest.mark.parametrize("module", [batch, memory, noise, spaces, speed])
+@pytest.mark.parametrize(
+    "module", [batch, encoder_training, inversion, memory, noise, spaces, speed]
+)
 def test_command_lines_start(module, capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
         tyro.cli(module.Options, args=["--help"])

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+import encoders
 import stylegan
 
 
@@ -14,6 +15,25 @@ def network(tmp_path_factory, make_generator, make_discriminator):
     folder = tmp_path_factory.mktemp("network")
     stylegan.save(make_generator(32), folder / "generator.safetensors")
     stylegan.save(make_discriminator(32), folder / "discriminator.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, make_generator, make_encoder):
+    """Folder of encoders of that generator: base/, keep/ (with the RGB skip, at b8.conv1),
+    in-domain/; and foreign/, the base encoder of another.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    generator, stranger = make_generator(32), make_generator(32, seed=5)
+    made = {
+        "base": make_encoder("base", generator),
+        "keep": make_encoder("base", generator, layer="b8.conv1", rgb_skip="keep"),
+        "in-domain": make_encoder("in-domain", generator),
+        "foreign": make_encoder("base", stranger),
+    }
+    for name, encoder in made.items():
+        (folder / name).mkdir()
+        encoders.save(encoder, folder / name / encoders.FILE)
     return folder
 
 

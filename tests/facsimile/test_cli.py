@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 import facsimile
 from facsimile.cli import main
 from facsimile.pictures import GAP
+from stylegan import Latents
 
 
 def command(*args):
@@ -51,6 +53,9 @@ def test_exit_status_1_when_some_photo_failed(network, squares, tmp_path, capsys
         (["--generator", "nobody"], 'no generator "nobody"'),
         (["--device", "abacus"], '"abacus" is no device'),
         (["--start", "mean", "--recipe", "z"], "a sphere has no mean"),
+        (["--start", "encoder"], "no base encoder (looked for "),
+        (["--recipe", "idinvert"], "train.py in-domain --generator"),
+        (["--encoder", "nowhere"], "nowhere does not exist; expected an encoder's file"),
         (["--label", "0"], "got the label 0; this generator takes none, as it has no classes"),
     ],
 )
@@ -60,6 +65,48 @@ def test_wrong_use_is_status_2_with_a_sentence(network, squares, tmp_path, capsy
         base += ["--generator", network]
     assert command(*base, "--perceptual", "discriminator", *args) == 2
     assert says in capsys.readouterr().err
+
+
+def test_an_encoder_alone(network, runs, squares, tmp_path, capsys):
+    options = ("--generator", network, "--no-align", "--device", "cpu")
+    named = ("--steps", 0, "--encoder", runs / "base", "--encoder", runs / "in-domain")
+    assert command("invert", "--out", tmp_path, *options, *named, squares) == 0
+    said = capsys.readouterr().out
+    assert f"start: the base encoder {runs / 'base'}" in said
+    # At 0 steps nothing is judged but the pixels: no perceptual network is loaded.
+    assert "perceptual" not in said
+    assert "3 inverted, 0 failed" in said
+    record = json.loads((tmp_path / "1" / "scores.json").read_text())
+    assert record["settings"]["start"] == "encoder"
+    assert record["settings"]["encoder"]["kind"] == "base"
+    assert command("invert", squares, "--out", tmp_path, *options, *named) == 0
+    assert "0 inverted, 3 done before" in capsys.readouterr().out
+    asked = ("--perceptual", "discriminator", "--recipe", "w+")
+    assert command("invert", squares, "--out", tmp_path, *options, *named, *asked) == 0
+    assert "start: the in-domain encoder" in capsys.readouterr().out
+    record = json.loads((tmp_path / "1" / "scores.json").read_text())
+    assert "discriminator" in record["scores"]
+
+
+def test_no_steps_without_an_encoder(network, squares, tmp_path, capsys):
+    """The start itself, and it is said why it is no encoder's."""
+    options = ("--generator", network, "--no-align", "--device", "cpu", "--steps", 0)
+    assert command("invert", squares, "--out", tmp_path, *options, "--recipe", "f/w+") == 0
+    assert "start: mean, as this generator has no base encoder" in capsys.readouterr().out
+    codes = [Latents.load(tmp_path / name / "latents.safetensors").tensors() for name in ("0", "1")]
+    assert all(torch.equal(codes[0][key], x) for key, x in codes[1].items())
+
+
+@pytest.mark.parametrize("fault", ["foreign", "damaged"])
+def test_a_bad_encoder_is_status_2_with_a_sentence(network, runs, squares, tmp_path, capsys, fault):
+    path = runs / "foreign"
+    if fault == "damaged":
+        path = tmp_path / "damaged.safetensors"
+        path.write_bytes((runs / "base" / "encoder.safetensors").read_bytes()[:900])
+    assert invert(network, squares, "--out", tmp_path / "out", "--encoder", path) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert ("was trained for the generator" if fault == "foreign" else "damaged") in said
 
 
 def test_out_that_cannot_be_written_and_no_photos_are_status_2(network, squares, tmp_path, capsys):

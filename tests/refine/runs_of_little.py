@@ -13,7 +13,7 @@ NAMES = [*RECIPES, *SUFFIXED]
 
 def go(little, recipe, rows=slice(None), start=None, **options):
     start = little.start(recipe.space) if start is None else start
-    options = {"perceptual": little.perceptual} | options
+    options = {"perceptual": little.perceptual, "encoder": little.encoder} | options
     return refine(little.generator, start[rows], little.targets[rows], recipe, **options)
 
 

@@ -37,13 +37,14 @@ def test_a_batch_is_its_single_runs(little, name):
 
 
 @pytest.mark.parametrize("name", [*RECIPES, "w+ +noise"])
-def test_a_batch_is_its_single_runs_in_float32(generator, perceptual, targets, name):
+def test_a_batch_is_its_single_runs_in_float32(generator, perceptual, make_guess, targets, name):
     """Rounding, which the steps amplify, stays below 2 % of every score."""
     recipe = build(name).with_steps(30)
     start = stylegan.start(generator, recipe.space, len(targets))
+    networks = {"perceptual": perceptual, "encoder": make_guess(generator)}
 
     def score(rows):
-        run = refine(generator, start[rows], targets[rows], recipe, perceptual=perceptual)
+        run = refine(generator, start[rows], targets[rows], recipe, **networks)
         image = run.latents.draw(generator).clamp(-1, 1)
         return metrics.mse(image, targets[rows]), perceptual(image, targets[rows])
 

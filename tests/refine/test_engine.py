@@ -1,5 +1,6 @@
 """Oracles: own pictures as targets, the best of the history, steps by hand."""
 
+import copy
 import gc
 from dataclasses import replace
 
@@ -39,7 +40,7 @@ def test_codes_stay_on_the_sphere(little, tmp_path, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_own_picture_as_target(little, name):
-    recipe = build(name).with_steps(5).with_weight("p_n", 0)
+    recipe = build(name).with_steps(5).with_weight("p_n", 0).with_weight("domain", 0)
     start = little.start(recipe.space)[:2]
     if "noise" in name:
         start = replace(start, noise=little.generator.noise_maps(2))
@@ -227,6 +228,17 @@ def test_no_perceptual(little):
         little, one_phase(steps=2, terms=(PLAIN[0], Term("perceptual", 0.0))), perceptual=None
     )
     assert set(zero.history) == {"code/pixel"}
+
+
+def test_the_domain_term_wants_an_encoder(little):
+    recipe = build("in-domain").with_steps(2)
+    with pytest.raises(ValueError, match='"in-domain" has a domain term; pass encoder=.*weight 0'):
+        go(little, recipe, encoder=None)
+    assert go(little, recipe.with_weight("domain", 0), encoder=None).steps == [2] * 8
+    with pytest.raises(ValueError, match="in training mode.*call its eval"):
+        go(little, recipe, encoder=copy.deepcopy(little.encoder).train())
+    with pytest.raises(ValueError, match='codes in W\\+, and the space of "test" is "s"'):
+        go(little, one_phase("s", terms=(Term("domain", 1.0),)))
 
 
 def test_another_generators_latents(little, generator):

@@ -26,7 +26,8 @@ KINDS = {
 class World:
     """A tiny generator, its discriminator as perceptual term, pictures, and labels if any."""
 
-    def __init__(self, make_generator, make_discriminator, side, width, *, count=2, **options):
+    def __init__(self, makers, side, width, *, count=2, **options):
+        make_generator, make_discriminator, self.make_guess = makers
         self.generator = make_generator(side, width, 8, **options)
         channels = self.generator.img_channels
         # StyleGAN3 is trained against StyleGAN2's discriminator.
@@ -45,9 +46,12 @@ class World:
         recipe = build(name).with_steps(2)
         n = len(self.targets)
         start = stylegan.start(
-            self.generator, recipe.space, n, how=recipe.start, label=self.label, layer=recipe.layer
+            self.generator, recipe.space, n, label=self.label, layer=recipe.layer
         )
-        result = refine(self.generator, start, self.targets, recipe, perceptual=self.perceptual)
+        networks = {"perceptual": self.perceptual}
+        if recipe.has_term("domain"):
+            networks["encoder"] = self.make_guess(self.generator)
+        result = refine(self.generator, start, self.targets, recipe, **networks)
         assert result.status == ["done"] * n
         image = result.latents.draw(self.generator)
         assert image.shape == self.targets.shape
@@ -70,9 +74,14 @@ class World:
             assert (total.amin(0) < total[0]).all(), (phase.name, total)
 
 
+@pytest.fixture(scope="module")
+def makers(make_generator, make_discriminator, make_guess):
+    return make_generator, make_discriminator, make_guess
+
+
 @pytest.fixture(scope="module", params=KINDS)
-def world(request, make_generator, make_discriminator):
-    return World(make_generator, make_discriminator, 32, 4, **KINDS[request.param])
+def world(request, makers):
+    return World(makers, 32, 4, **KINDS[request.param])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,16 +94,16 @@ def test_small(world, name):
 
 
 @pytest.mark.parametrize("architecture", ["stylegan1", "stylegan2"])
-def test_large(make_generator, make_discriminator, architecture):
+def test_large(makers, architecture):
     """1024 px, of two channels."""
-    world = World(make_generator, make_discriminator, 1024, 2, count=1, architecture=architecture)
+    world = World(makers, 1024, 2, count=1, architecture=architecture)
     assert world.generator.num_ws == 18
     for name in ("w+ +noise", "f/z+"):
         world.check(name)
 
 
-def test_a_generator_without_noise(make_generator, make_discriminator):
-    world = World(make_generator, make_discriminator, 8, 2)
+def test_a_generator_without_noise(makers):
+    world = World(makers, 8, 2)
     world.generator.synthesis.layers = [
         layer._replace(noise=None, module=Silent(layer.module) if layer.feature else layer.module)
         for layer in world.generator.synthesis.layers

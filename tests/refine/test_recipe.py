@@ -57,11 +57,12 @@ def test_code_recipes(name):
     (phase,) = recipe.phases
     weights = {term.name: term.weight for term in phase.terms}
     expected = {"pixel": 1.0, "perceptual": 10.0}
+    space = name.replace("p_n", "w")
     if "p_n" in name:
         expected["p_n"] = 0.01
-        assert recipe.space == name.replace("p_n", "w")
-    else:
-        assert recipe.space == name
+    if name == "in-domain":
+        expected["domain"], space = 2.0, "w+"
+    assert recipe.space == space
     assert weights == expected
     moving = {v.name for v in phase.variables}
     assert moving == ({"code", "feature"} if name.startswith("f/") else {"code"})
@@ -86,6 +87,35 @@ def test_noise_recipes(name, suffix):
         paper = suffix == "+paper-noise"
         assert noise.variables[0].lr == (5.0 if paper else 0.01)
         assert [t.name for t in noise.terms] == ["noise_pixel" if paper else "pixel"]
+
+
+@pytest.mark.parametrize("name", ["in_domain", "idinvert"])
+def test_other_names(name):
+    recipe = build(name)
+    assert recipe is RECIPES["in-domain"]
+    assert recipe.phases[0].steps == 100
+    assert recipe.phases[0].variables == (Variable("code", 0.01),)
+    assert build(f"{name} +noise").name == "in-domain +noise"
+
+
+IN_W = ("w+", "p_n+", "s", "in-domain")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_from_an_encoder(name):
+    """Features are held to the guess, in every phase in which they move; nothing else changes."""
+    for suffix in ("", *SUFFIXES):
+        recipe = build(name + suffix)
+        seeded = recipe.from_encoder()
+        assert seeded.start == "encoder"
+        assert seeded.from_encoder() == seeded
+        for before, after in zip(recipe.phases, seeded.phases, strict=True):
+            held = any(v.name == "feature" for v in before.variables)
+            anchor = (Term("feature_anchor", 10.0),) if held else ()
+            assert after == replace(before, terms=before.terms + anchor)
+    kind = "base" if name.startswith("f/") else "in-domain" if name in IN_W else None
+    assert recipe.encoder == kind
+    assert (recipe.start == "encoder") == (name == "in-domain")
 
 
 def test_w_with_noise_is_not_w_plus():

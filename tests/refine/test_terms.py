@@ -19,7 +19,8 @@ def value(little):
         start = little.start(space)
         recipe = Recipe(name="", space=space, phases=())
         batch = Batch.prepare(
-            little.generator, start, {"target": little.targets}, masks or {}, None, recipe
+            *(little.generator, start, {"target": little.targets}, masks or {}, None, recipe),
+            little.encoder,
         )
         features = {"target": little.perceptual.features(little.targets)}
         batch = replace(batch, perceptual=little.perceptual, target_features=features)
@@ -77,6 +78,33 @@ def test_anchors(little, value):
     torch.testing.assert_close(got, expected)
     got = single(value(Term("code_anchor", 2.0)))
     torch.testing.assert_close(got, 2 * (moved.code - start.code).square().mean((1, 2)))
+
+
+def test_domain(little, value):
+    moved = away(little.start("w+"))
+    guess = little.encoder(moved.draw(little.generator))
+    expected = 2 * (moved.code - guess).square().mean((1, 2))
+    torch.testing.assert_close(single(value(Term("domain", 2.0), space="w+")), expected)
+
+
+def test_domain_has_the_gradient_of_finite_differences(little):
+    """Through the encoder and the generator, and into no other image."""
+    start = little.start("w+")
+    recipe = Recipe(name="", space="w+", phases=())
+    batch = Batch.prepare(little.generator, start, {}, {}, None, recipe, little.encoder)
+
+    def losses(code):
+        latents = start.with_tensors({"code": code})
+        return single(evaluate(batch.scene(latents), (Term("domain", 2.0),)))
+
+    code = start.code.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(losses(code).sum(), code)
+    direction = torch.randn(code.shape, dtype=torch.float64)
+    ahead, behind = (losses(start.code + step * direction) for step in (1e-5, -1e-5))
+    slopes = (ahead - behind) / 2e-5
+    torch.testing.assert_close(slopes, (gradient * direction).sum((1, 2)), rtol=1e-6, atol=1e-8)
+    (alone,) = torch.autograd.grad(losses(code)[0], code)
+    assert alone[1:].abs().max() == 0
 
 
 @pytest.mark.parametrize("space", ["w", "w+", "p_n", "p_n+", "s"])

@@ -1,0 +1,161 @@
+"""Images a second in encoder training, and where the time goes."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import torch
+import tyro
+from torch import Tensor
+from torch.nn.functional import softplus
+
+import checkpoints
+import train
+from benchmarks import report
+from benchmarks.timing import clock
+from encoders.base_recipe import BaseRecipe, BaseRun
+from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
+from encoders.layers import settle
+from stylegan import Feature
+from training import Host, Meter, Place
+
+RECIPES = {"base": (BaseRun, BaseRecipe), "in-domain": (InDomainRun, InDomainRecipe)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time whole training steps, and the generator, the encoder and the losses on their own.
+
+    What is left of a step is the loop's: draws, optimisers, moving averages, the curves. Lazy
+    penalties are left out, as they come every 16th step.
+    """
+
+    recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
+    generator: str = "faces"
+    width: int | None = None
+    """Channels of the encoder's first stage; None: the recipe's own."""
+    batch: int = 16
+    precision: Literal["fp32", "bf16"] = "bf16"
+    turns: int = 7
+    """Of which each time is the median."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+    out: Path | None = None
+    """JSON file with every time."""
+
+
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    found = {name: measure(name, options) for name in options.recipes}
+    lines = []
+    for name, times in found.items():
+        whole = times["step"]
+        parts = {x: times[x] for x in ("generator", "encoder", "losses")}
+        parts["rest"] = whole - sum(parts.values())
+        shares = [f"{100 * x / whole:.0f} %" for x in parts.values()]
+        lines.append((name, f"{options.batch / whole:.1f}", *shares))
+    print(report.table(("", "images/s", "generator", "encoder", "losses", "rest"), lines))
+    if options.out is not None:
+        report.write_json(options.out, found | {"machine": report.machine(options.device)})
+
+
+def measure(name: str, options: Options) -> dict[str, float]:
+    """Seconds of a step and of its parts."""
+    settings, make = RECIPES[name]
+    told = {} if options.width is None else {"width": options.width}
+    if name == "in-domain":
+        told["r1"] = 0.0
+    with TemporaryDirectory() as folder:
+        run = settings(
+            out=Path(folder),
+            images=options.batch,
+            batch=options.batch,
+            generator=options.generator,
+            precision=options.precision,
+            device=options.device,
+            **told,
+        )
+        host = Host(device=torch.device(options.device), find=checkpoints.find)
+        recipe = make(run, host)
+        recipe.open_data()
+        meter = Meter(host, run.batch)
+        parts = Parts(recipe, Place(0, 0, run.batch, True))
+        steps = itertools.count()
+        work = {
+            "step": lambda: train.advance(run, recipe, host, meter, next(steps)),
+            "generator": parts.generator,
+            "encoder": parts.encoder,
+            "losses": parts.losses,
+        }
+        times = {what: [] for what in work}
+        for turn in range(options.turns + 2):
+            for what, do in work.items():
+                second = clock(do, options.device)
+                if turn >= 2:  # the first ones warm up
+                    times[what].append(second)
+    return {what: median(seconds) for what, seconds in times.items()}
+
+
+class Parts:
+    """What one step asks of each network, on the images of one place."""
+
+    def __init__(self, recipe: BaseRecipe | InDomainRecipe, place: Place):
+        self.recipe, self.place = recipe, place
+        self.critic = getattr(recipe, "critic", None)
+        self.weights = list(recipe.encoder.parameters())
+        with torch.no_grad():
+            self.ws, self.target = self._sample()
+            with self._autocast():
+                self.said = recipe.encoder(self.target)
+        settle(recipe.encoder, 0.0, lambda x: x)
+        self.image = self._redraw(self.said)
+
+    def _autocast(self) -> torch.autocast:
+        return self.recipe.run.autocast(self.recipe.device)
+
+    def _sample(self) -> tuple[Tensor, Tensor]:
+        ws, _ = self.recipe._codes(self.place)
+        return ws, self.recipe._photo(ws)
+
+    def _redraw(self, said: Tensor) -> Tensor:
+        """The image of a feature, or of codes."""
+        start = {}
+        if isinstance(self.recipe, BaseRecipe):
+            start = {"start": Feature(self.recipe.encoder.config.layer, said, None)}
+        ws = self.ws if start else said
+        with self._autocast():
+            return self.recipe.generator.synthesize(ws, **start).to(self.recipe.run.dtype)
+
+    def generator(self) -> None:
+        """Draw a sample, draw what the encoder said, and go back to what it said."""
+        with torch.no_grad():
+            self._sample()
+        said = self.said.detach().requires_grad_()
+        image = self._redraw(said)
+        torch.autograd.grad(image, said, torch.ones_like(image))
+
+    def encoder(self) -> None:
+        with self._autocast():
+            said = self.recipe.encoder(self.target)
+        settle(self.recipe.encoder, 0.0, lambda x: x)
+        torch.autograd.grad(said, self.weights, torch.ones_like(said))
+
+    def losses(self) -> None:
+        """All terms of all players, without the lazy ones."""
+        image = self.image.detach().requires_grad_()
+        total = sum(self.recipe._apart(image, self.target).values())
+        if self.critic is not None:
+            total = total + softplus(-self.recipe._judge(image, None)).mean()
+        torch.autograd.grad(total, image)
+        if self.critic is not None:
+            fake = softplus(self.recipe._judge(self.image.detach(), None)).mean()
+            real = softplus(-self.recipe._judge(self.target, None)).mean()
+            torch.autograd.grad(fake + real, list(self.critic.parameters()))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,74 @@
+"""What encoders make of faces in one pass, before any refinement."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from benchmarks import faces, report
+from benchmarks.faces import Bench, Row
+from checkpoints import EncoderSet
+
+STEPS = 100
+"""Of W+ from the mean, which the in-domain encoder alone is to surpass."""
+
+
+def compare(bench: Bench, count: int, uncriticised: Path | None) -> list[str]:
+    """A table over `count` faces, and what is expected of it; writes guesses.png.
+
+    uncriticised: an in-domain encoder that was trained without a critic.
+    """
+    options = bench.options
+    known = faces.read(options.faces, bench.generator.resolution, count)
+    many = replace(bench, faces=replace(known, images=known.images.to(options.device)))
+    rows = {
+        "the mean face": many.run("w+", steps=0, start="mean"),
+        "in-domain encoder": many.run("w+", steps=0, start="encoder"),
+        "base encoder, F/Z+": many.run("f/z+", steps=0, start="encoder"),
+    }
+    if uncriticised is not None:
+        other = replace(many, encoders=EncoderSet(bench.generator, named=uncriticised))
+        rows["in-domain, no critic"] = other.run("w+", steps=0, start="encoder")
+    images = {name: many.draw(row.latents) for name, row in rows.items()}
+    faces.save_picture(options.out / "guesses.png", {"target": many.faces.images} | images)
+    sharp = {name: sharpness(x, many.faces.images) for name, x in images.items()}
+    return [f"Encoders alone, {count} faces:", "", _table(rows, sharp), "", *_findings(bench, rows)]
+
+
+def sharpness(images: Tensor, targets: Tensor) -> float:
+    """Mean absolute difference of neighbouring pixels, relative to that of the targets."""
+    a, b = (x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean() for x in (images, targets))
+    return float(a / b)
+
+
+def _table(rows: dict[str, Row], sharp: dict[str, float]) -> str:
+    names = [n for n in ("mse", "perceptual", "judge") if n in rows["the mean face"].mean]
+    lines = [
+        (
+            name,
+            *(f"{row.mean[n]:.4f}" for n in names),
+            f"{sharp[name]:.2f}",
+            f"{1000 * row.record['seconds_to_start']:.0f}",
+        )
+        for name, row in rows.items()
+    ]
+    return report.table(("", *names, "sharpness", "ms/image"), lines)
+
+
+def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
+    mean, guess = (rows[name].mean["mse"] for name in ("the mean face", "in-domain encoder"))
+    claims = [
+        (f"in-domain MSE at most half the mean face's ({guess:.4f}, {mean:.4f})", guess <= mean / 2)
+    ]
+    few = {"alone": bench.run("w+", steps=0, start="encoder")}
+    few["steps"] = bench.run("w+", steps=STEPS, start="mean")
+    for name in ("perceptual", "judge"):
+        if name in few["alone"].mean:
+            a, b = few["alone"].mean[name], few["steps"].mean[name]
+            what = f"in-domain {name} below {STEPS} steps of W+ from the mean ({a:.4f}, {b:.4f})"
+            claims.append((what, a < b))
+    other = rows.get("in-domain, no critic")
+    if other is not None and "judge" in other.mean:
+        a, b = rows["in-domain encoder"].mean["judge"], other.mean["judge"]
+        claims.append((f"in-domain judge below that without critic ({a:.4f}, {b:.4f})", a < b))
+    return [f"{'holds' if held else 'FAILS'}: {what}" for what, held in claims]

@@ -1,0 +1,183 @@
+"""Quality against seconds, with and without encoders: what a first guess is worth.
+
+The reference is Image2StyleGAN: W+ from the mean, thousands of steps. The others start from the
+encoders beside the generator, or from none, and are asked when they have its MSE and its perceptual
+distance.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from benchmarks import edits, faces, guesses, report
+from benchmarks.faces import Bench, Row
+
+
+@dataclass(frozen=True)
+class Way:
+    """A row: a recipe, where it starts, and its share of the reference's steps."""
+
+    name: str
+    recipe: str
+    start: str
+    share: float
+
+
+REFERENCE = Way("W+ from the mean", "w+", "mean", 1)
+WAYS = (
+    REFERENCE,
+    Way("W+ from the encoder", "w+", "encoder", 0.1),
+    Way("IDInvert", "in-domain", "encoder", 0.1),
+    Way("F/W+", "f/w+", "encoder", 0.1),
+    Way("F/P_N+", "f/p_n+", "encoder", 0.1),
+    Way("F/Z+", "f/z+", "encoder", 0.1),
+    Way("F/Z+ without encoder", "f/z+", "random", 0.1),
+)
+NOISE = tuple(
+    Way(f"{way.name} + noise", f"{way.recipe} +noise", way.start, 0.1)
+    for way in WAYS
+    if way.name != "F/Z+ without encoder"
+)
+COMPARED = ("pixel", "perceptual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(faces.Options):
+    """Invert the same faces in every way, and print quality against steps and seconds.
+
+    Writes a JSON and the latents of every way as soon as it is done, inversion.md, curves.png,
+    faces.png, guesses.png and edits.png. Needs a base and an in-domain encoder.
+    """
+
+    count: int = 24
+    steps: int = 5000
+    """Of the reference; most of the others take a tenth."""
+    batch: int = 8
+    out: Path = Path("runs/inversion")
+    noise: bool = True
+    """Also with noise maps afterwards."""
+    alone: int = 300
+    """Faces on which the encoders alone are measured; 0: leave that out."""
+    uncriticised: Path | None = None
+    """An in-domain encoder that was trained without a critic, to show beside."""
+    edited: bool = True
+    """Also what random edits leave of the person, see benchmarks.edits."""
+    identity: Path | None = None
+    """Who judges whether it is the same person, see benchmarks.edits. Default: FaceNet, where its
+    weights can be had."""
+
+
+def main(options: Options) -> None:
+    bench = Bench.load(options)
+    ways = WAYS + NOISE * options.noise
+    rows = {way: _run(bench, way, options) for way in ways}
+    parts = [table(rows), *findings(rows)]
+    if options.alone:
+        parts += ["", *guesses.compare(bench, options.alone, options.uncriticised)]
+    if options.edited:
+        found = {way.name: row for way, row in rows.items()}
+        parts += ["", *edits.compare(bench, found, options.identity)]
+    text = "\n".join(parts)
+    (options.out / "inversion.md").write_text(text + "\n")
+    print(text)
+    save_curves(options.out / "curves.png", rows)
+    pictures = {way.name: bench.draw(row.latents) for way, row in rows.items()}
+    faces.save_picture(options.out / "faces.png", {"target": bench.faces.images} | pictures)
+
+
+def _run(bench: Bench, way: Way, options: Options) -> Row:
+    return bench.run(way.recipe, steps=round(options.steps * way.share), start=way.start)
+
+
+# Curves -------------------------------------------------------------------------------------------
+
+
+def seconds(row: Row) -> list[float]:
+    """Of one image, up to each value of the curves of the row's first phase."""
+    begun, all_of_it = row.record["seconds_to_start"], row.record["seconds_per_image"]
+    count = len(row.record["curves"]["pixel"]) - 1
+    per_step = (all_of_it - begun) / row.record["steps"]
+    return [begun + per_step * i for i in range(count + 1)]
+
+
+def reached(row: Row, wanted: dict[str, float]) -> int | None:
+    """The first step at which the mean of every compared term is at most the wanted one."""
+    curves = {name: row.record["curves"][name] for name in wanted}
+    steps = zip(*curves.values(), strict=True)
+    good = (i for i, found in enumerate(steps) if all(map(float.__le__, found, wanted.values())))
+    return next(good, None)
+
+
+def _marks(row: Row) -> list[int]:
+    last = len(row.record["curves"]["pixel"]) - 1
+    known = (0, 10, 20, 50, 100, 200, 500, 1000, 2000)
+    return sorted({*(mark for mark in known if mark < last), last})
+
+
+def table(rows: dict[Way, Row]) -> str:
+    """One line per way and mark of its first phase, and the end with all scores."""
+    lines = []
+    for way, row in rows.items():
+        if "+noise" not in way.recipe:
+            curves, times = row.record["curves"], seconds(row)
+            for mark in _marks(row)[:-1]:
+                found = [f"{curves[name][mark]:.4f}" for name in COMPARED if name in curves]
+                lines.append((way.name, str(mark), f"{times[mark]:.2f}", *found, "", "", ""))
+        mean = row.mean
+        found = [f"{mean[n]:.4f}" for n in ("mse", "perceptual") if n in mean]
+        ends = [f"{mean['psnr']:.2f}", f"{mean['ssim']:.3f}"]
+        ends.append(f"{mean['judge']:.3f}" if "judge" in mean else "")
+        whole = f"{row.record['seconds_per_image']:.2f}"
+        lines.append((f"**{way.name}**", str(row.record["steps"]), whole, *found, *ends))
+    head = ("", "steps", "s/image", "MSE", "perceptual", "PSNR", "SSIM", "judge")
+    return report.table(head, lines)
+
+
+def findings(rows: dict[Way, Row]) -> list[str]:
+    """When each way has the reference's quality; what seeding saves."""
+    curves = rows[REFERENCE].record["curves"]
+    wanted = {name: curves[name][-1] for name in COMPARED if name in curves}
+    said = ", ".join(f"{name} {value:.4f}" for name, value in wanted.items())
+    lines = ["", f"The reference's quality ({said}) after {len(curves['pixel']) - 1} steps:"]
+    whole, took = len(curves["pixel"]) - 1, rows[REFERENCE].record["seconds_per_image"]
+    for way, row in rows.items():
+        if way is REFERENCE or "+noise" in way.recipe:
+            continue
+        step = reached(row, wanted)
+        if step is None:
+            lines.append(f"- {way.name}: not within {len(row.record['curves']['pixel']) - 1} steps")
+            continue
+        time = seconds(row)[step]
+        saved = f"1/{whole / max(step, 1):.0f} of the steps, 1/{took / time:.0f} of the seconds"
+        lines.append(f"- {way.name}: after {step} steps, {time:.2f} s an image ({saved})")
+    seeded, plain = (row for way, row in rows.items() if way.recipe == "f/z+")
+    step = min(100, len(seeded.record["curves"]["pixel"]) - 1)
+    for name in wanted:
+        a, b = seeded.record["curves"][name][step], plain.record["curves"][name][-1]
+        last = len(plain.record["curves"][name]) - 1
+        lines.append(
+            f"{'holds' if a <= b else 'FAILS'}: F/Z+ {name} from the encoder after {step} steps is "
+            f"at most that without after {last} ({a:.4f}, {b:.4f})"
+        )
+    return lines
+
+
+def save_curves(path: Path, rows: dict[Way, Row]) -> None:
+    """MSE and perceptual distance against the seconds of an image."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(COMPARED)), COMPARED, strict=True):
+        for way, row in rows.items():
+            if "+noise" not in way.recipe and name in row.record["curves"]:
+                times = seconds(row)
+                axes.plot(times[1:], row.record["curves"][name][1:], label=way.name)
+        axes.set(xscale="log", yscale="log", xlabel="seconds an image", title=name)
+        axes.grid(visible=True, which="both", alpha=0.2)
+        axes.legend(fontsize=7)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,127 @@
+"""Whether a folder of photos streams through an encoder as fast as its networks allow."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import tyro
+from torch import Tensor
+
+import checkpoints
+import data
+import encoders
+from benchmarks import report
+from checkpoints import EncoderSet
+from encoders import BaseEncoder
+from encoders.base import BaseConfig
+from facsimile import Studio, jobs
+from facsimile.jobs import Job
+from refine import Recipe
+from stylegan import Generator, freeze
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Invert generated pictures by the base encoder alone, from files to files, and in memory.
+
+    The files: facsimile invert FILES --no-align --steps 0 --start encoder, from reading a picture
+    to the last summary. Bare: encoder and generator on batches that lie in memory. Exits with 1
+    when the files come at less than `least` of the bare rate.
+    """
+
+    files: int = 1000
+    batch: int = 8
+    generator: str = "faces"
+    encoder: Path | None = None
+    """A base encoder. Default: the one beside the generator, else one of random weights, whose
+    speed is the same."""
+    least: float = 0.8
+    device: str = "cpu"
+    threads: int | None = None
+    """CPU threads of the networks; None: PyTorch's choice."""
+
+
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    with TemporaryDirectory() as folder:
+        work = Path(folder)
+        studio = load(options, work)
+        photos, images = draw(studio.generator, options, work)
+        recipe = studio.recipe("f/z+", 0)
+        job = Job(studio, photos, work / "out", job_options(recipe, options))
+        bare(studio, recipe, images[: 2 * options.batch], options)  # warms up
+        half = len(images) // 2
+        # Before and after, so that a machine that slows down slows both.
+        seconds = bare(studio, recipe, images[:half], options)
+        began = time.perf_counter()
+        job.run()
+        streamed = time.perf_counter() - began
+        seconds += bare(studio, recipe, images[half:], options)
+    if job.failed:
+        raise RuntimeError(f"not all files were inverted: {job.failed}")
+    rates = {"bare": len(photos) / seconds, "files": len(photos) / streamed}
+    ratio = rates["files"] / rates["bare"]
+    print(report.table(("", "images/s"), [(name, f"{rate:.1f}") for name, rate in rates.items()]))
+    print(f"files / bare: {ratio:.2f}, at least {options.least:g} is wanted")
+    print(report.machine(options.device))
+    if ratio < options.least:
+        sys.exit(1)
+
+
+def job_options(recipe: Recipe, options: Options) -> jobs.Options:
+    return jobs.Options(recipe=recipe, batch=options.batch, start="encoder", align=False)
+
+
+def load(options: Options, work: Path) -> Studio:
+    """Without a perceptual network, as the command line has it at 0 steps."""
+    named = () if options.encoder is None else (options.encoder,)
+    found = checkpoints.find(options.generator, options.device, named)
+    known = found.encoders
+    if not known.has("base"):
+        path = work / "base.safetensors"
+        encoders.save(random_encoder(found.generator), path)
+        known = EncoderSet(found.generator, named=[path])
+    return Studio(found.generator, encoders=known, name=found.name)
+
+
+def random_encoder(generator: Generator) -> BaseEncoder:
+    """Of the width that train.py gives it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        encoder = BaseEncoder(BaseConfig.of(generator, None, 128, "zero")).to(generator.device)
+        z = torch.randn(16, generator.z_dim).to(generator.device)
+    encoder.fit(generator, generator.map(z))
+    return freeze(encoder)
+
+
+@torch.no_grad()
+def draw(generator: Generator, options: Options, work: Path) -> tuple[list[Path], Tensor]:
+    """Samples as .png files, and (N, C, R, R) as they are read again."""
+    source = torch.Generator().manual_seed(0)
+    photos, images = [], []
+    (work / "photos").mkdir()
+    for index in range(options.files):
+        z = torch.randn(1, generator.z_dim, generator=source).to(generator.device)
+        picture = data.to_pil(generator.synthesize(generator.map(z, truncation=0.7))[0])
+        photos.append(work / "photos" / f"{index}.png")
+        picture.save(photos[-1])
+        images.append(data.to_tensor(picture))
+    return photos, torch.stack(images).to(options.device)
+
+
+@torch.no_grad()
+def bare(studio: Studio, recipe: Recipe, images: Tensor, options: Options) -> float:
+    """Seconds of encoder and generator alone."""
+    start = studio.start(recipe, "encoder")
+    began = time.perf_counter()
+    for part in images.split(options.batch):
+        drawn = start.latents(studio.generator, part, 0, None).draw(studio.generator)
+        drawn.cpu()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,66 @@
+"""Encoders as files: one .safetensors each, which says what it is and whose."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+import stylegan
+from stylegan import Generator, files
+
+from .base import BaseConfig, BaseEncoder
+from .in_domain import InDomainConfig, InDomainEncoder
+
+FORMAT = "facsimile encoder"
+FILE = "encoder.safetensors"
+Encoder = BaseEncoder | InDomainEncoder
+KINDS = {"base": (BaseConfig, BaseEncoder), "in-domain": (InDomainConfig, InDomainEncoder)}
+
+
+def check(encoder: Encoder, generator: Generator) -> None:
+    """ValueError unless the encoder was trained for this generator."""
+    if encoder.config.fingerprint != generator.fingerprint:
+        raise ValueError(
+            f"this encoder was trained for the generator {encoder.config.fingerprint}, and this "
+            f"one is {generator.fingerprint}; load that one, or train an encoder for this one"
+        )
+
+
+def save(encoder: Encoder, path: str | Path) -> None:
+    """Write an encoder with its configuration as one .safetensors file; raises OSError."""
+    kind = next(name for name, (_, network) in KINDS.items() if isinstance(encoder, network))
+    metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(asdict(encoder.config))}
+    files.write_tensors(path, encoder.state_dict(), metadata)
+
+
+def load(path: str | Path, generator: Generator) -> Encoder:
+    """The frozen encoder in a file, or in a run's folder, on the generator's device.
+
+    Raises FileNotFoundError, or ValueError for another generator's encoder or what is no encoder.
+    """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected an encoder's file, or a folder with {FILE}"
+        )
+    metadata, tensors = files.read_tensors(path)
+    if metadata.get("format") != FORMAT or metadata.get("kind") not in KINDS:
+        raise ValueError(
+            f"{path} is no encoder; expected a file that train.py {' or '.join(KINDS)} has written"
+        )
+    config, network = KINDS[metadata["kind"]]
+    try:
+        # Nothing is allocated for what the configuration says, only for what is there.
+        with torch.device("meta"):
+            encoder = network(config(**json.loads(metadata["config"])))
+        if "rgb" in tensors:
+            encoder.rgb = torch.empty_like(tensors["rgb"])
+        encoder.load_state_dict(tensors, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); copy it again"
+        ) from error
+    check(encoder, generator)
+    return stylegan.freeze(encoder).to(generator.device, generator.dtype)

@@ -1,0 +1,68 @@
+"""Work in threads: the order of the calls, no more at once than allowed, and no error lost."""
+
+import threading
+import time
+
+import pytest
+
+from facsimile.line import Line
+
+
+def test_results_come_in_order():
+    def slow(x):
+        time.sleep(0.01 * (x % 3 == 0))
+        return x
+
+    with Line(slow, 4, 5) as line:
+        found = [y for x in range(20) for y in line.put(x)]
+        assert len(found) == 15
+        assert [*found, *line.rest()] == list(range(20))
+
+
+def test_never_more_than_allowed():
+    lock, begun, seen = threading.Lock(), [0], []
+
+    def count(x):
+        with lock:
+            begun[0] += 1
+        return x
+
+    with Line(count, 4, 3) as line:
+        taken = 0
+        for x in range(30):
+            taken += len(line.put(x))
+            with lock:
+                seen.append(begun[0] - taken)
+        assert taken + len(list(line.rest())) == 30
+    assert max(seen) <= 3
+
+
+def test_an_exception_comes_where_the_result_would():
+    def fail(x):
+        if x == 1:
+            raise OSError(f"no {x}")
+        return x
+
+    with Line(fail, 2, 3) as line:
+        assert [line.put(x) for x in range(3)] == [[], [], []]
+        assert line.put(3) == [0]
+        with pytest.raises(OSError, match="no 1"):
+            line.put(4)
+        assert list(line.rest()) == [2, 3]
+
+
+def test_leaving_ends_the_threads_and_drops_what_has_not_begun():
+    begun, go = [], threading.Event()
+
+    def wait(x):
+        begun.append(x)
+        go.wait(5)
+
+    with Line(wait, 1, 10) as line:
+        for x in range(10):
+            line.put(x)
+        while not begun:
+            time.sleep(0.001)
+        threading.Timer(0.05, go.set).start()
+    assert begun == [0]
+    assert not any(thread.name.startswith("wait") for thread in threading.enumerate())
