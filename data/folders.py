@@ -29,6 +29,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def enlarged(self) -> int:
+        """Images that were smaller than S."""
+        return int((self.sizes.amin(1) < self.pixels.shape[-1]).sum())
+
     def summary(self) -> str:
         """How many images there are, and what befell the others."""
         said = f"{len(self)} images"
@@ -37,11 +42,6 @@ class ImageSet:
         if self.enlarged:
             said += f", {self.enlarged} were smaller than {self.pixels.shape[-1]} px and enlarged"
         return said
-
-    @property
-    def enlarged(self) -> int:
-        """Images that were smaller than S."""
-        return int((self.sizes.amin(1) < self.pixels.shape[-1]).sum())
 
     def take(self, indices: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Images (N, 3, S, S) in [-1, 1] of these indices (N,)."""
