@@ -17,7 +17,7 @@ from metrics import Perceptual
 from refine import recipes, refine
 from stylegan import Generator
 
-WIDTHS = (64, 4096, 128)
+WIDTHS = (128, 4096, 128)
 """Side, channel_base and channel_max of the bundled generator."""
 
 

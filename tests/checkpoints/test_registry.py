@@ -20,7 +20,7 @@ def test_bundled_faces_draw_and_have_what_belongs_to_them():
     assert logits.shape == (4, 1)
     folder = BUNDLED / "faces"
     assert (folder / "README.md").read_text().count("Research use") == 1
-    assert (folder / "samples.png").is_file()
+    assert all((folder / f"{name}.png").is_file() for name in ("samples", "bootstrap"))
 
 
 def test_bundled_statistics_are_those_of_the_generator():

@@ -153,7 +153,7 @@ def test_info_of_a_generator_and_of_latents(network, squares, tmp_path, capsys):
     assert command("info", squares / "0.png") == 2
     assert "0.png" in capsys.readouterr().err
     assert command("info", "faces") == 0
-    assert "64 px" in capsys.readouterr().out
+    assert "128 px" in capsys.readouterr().out
 
 
 def test_samples_are_the_same_in_any_count(network, tmp_path):
