@@ -48,7 +48,8 @@ class LandmarkRecipe(EncoderRecipe):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(run.seed)
                 concat = run.critic == "concat"
-                made = ConcatCritic(own) if concat else ProjectionCritic(own, *self._widths)
+                told = (own,) if concat else (own, *self._widths, run.group)
+                made = (ConcatCritic if concat else ProjectionCritic)(*told)
             self.critic = self._placed(made)
             self.players = (self._player("critic", self.critic), *self.players)
 
@@ -89,7 +90,7 @@ class LandmarkRecipe(EncoderRecipe):
 
     def open_data(self) -> str:
         """Read the photos and see their landmarks; returns what there is, in a sentence."""
-        said = super().open_data()
+        said = f"{super().open_data()}; {self.landmarker.note}"
         if self.run.data:
             self.trained = photos(
                 self._open("data"), self.run.labels, self.landmarker, self.device, self.run.dtype

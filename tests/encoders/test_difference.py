@@ -10,6 +10,8 @@ import stylegan
 from encoders.difference import FIRST, SHAPE, SOURCE, DifferenceConfig, DifferenceEncoder
 from encoders.landmark_critics import ConcatCritic, ProjectionCritic
 from encoders.landmark_tower import coordinates
+from encoders.layers import GroupNorm
+from training.draws import together
 
 KINDS = ("difference", "keypoint", "naive")
 VARIANTS = [
@@ -204,7 +206,7 @@ ARCHITECTURES = pytest.mark.parametrize(
 def test_they_begin_as_the_discriminator(make_discriminator, told, form):
     """Whatever the landmarks; the landmarks' weights get a gradient."""
     own = make_discriminator(16, 8, **told).double()
-    critic = ConcatCritic(own) if form == "concat" else ProjectionCritic(own, 4, 8)
+    critic = ConcatCritic(own) if form == "concat" else ProjectionCritic(own, 4, 8, 4)
     critic.double()
     image = torch.randn(4, own.img_channels, 16, 16).double()
     pictures = torch.rand(4, 3, 16, 16).double()
@@ -225,7 +227,7 @@ def test_they_begin_as_the_discriminator(make_discriminator, told, form):
 def test_projection(make_discriminator, told):
     """D(x, c) = D(x) + <phi(x), psi(c)> / sqrt(d), where psi is a known vector."""
     own = make_discriminator(16, 8, **told).double()
-    critic = ProjectionCritic(own, 4, 8).double()
+    critic = ProjectionCritic(own, 4, 8, 4).double()
     psi = torch.arange(8.0).double()
     with torch.no_grad():
         critic.dense.bias.copy_(psi)
@@ -239,15 +241,17 @@ def test_projection(make_discriminator, told):
     assert (found - wanted).abs().max() < 1e-10
 
 
-def test_psi_tells_landmarks_apart(make_discriminator):
-    """It is a function of each picture alone, and its trunk is reached by gradients."""
-    critic = ProjectionCritic(make_discriminator(16, 8), 4, 8).double()
+def test_psi_is_of_a_group(make_discriminator):
+    """Wherever that lies; its tower is reached by gradients, and keeps no statistics."""
+    critic = ProjectionCritic(make_discriminator(16, 8), 4, 8, 3).double()
     with torch.no_grad():
         critic.dense.weight.normal_()
-    pictures = torch.rand(3, 3, 16, 16).double()
+    pictures = torch.rand(6, 3, 16, 16).double()
     psi = critic.told(pictures)
-    alone = torch.cat([critic.told(picture[None]) for picture in pictures])
-    assert (psi - alone).abs().max() < 1e-12
-    assert (psi[0] - psi[1]).abs().max() > 0.1
+    # Two groups of three, as `together` lays them out.
+    groups = [critic.told(pictures[number::2]) for number in range(2)]
+    assert (psi - together(groups)).abs().max() < 1e-9
+    assert (psi[0] - psi[2]).abs().max() > 0.01
     psi.square().sum().backward()
     assert all(weight.grad.abs().sum() > 0 for weight in critic.tower.parameters())
+    assert not any(module.drawn for module in critic.modules() if isinstance(module, GroupNorm))

@@ -74,7 +74,7 @@ def test_faces_take_on_landmarks(make_recipe, kind, steps):
 def test_critics_learn_which_landmarks(make_discriminator, form):
     """A spot with the landmarks about it, or with those of another."""
     own = make_discriminator(16, 8)
-    critic = ConcatCritic(own) if form is ConcatCritic else ProjectionCritic(own, 8, 32)
+    critic = ConcatCritic(own) if form is ConcatCritic else ProjectionCritic(own, 8, 32, 32)
     optimizer = torch.optim.Adam(critic.parameters(), lr=0.003, betas=(0.9, 0.99))
     middle = torch.arange(16) + 0.5
     grid = torch.stack(torch.meshgrid(middle, middle, indexing="xy"), 2)

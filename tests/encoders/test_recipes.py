@@ -125,7 +125,7 @@ def test_a_stopped_run_is_the_same_run(tmp_path, arguments, pictures, folder, ki
     assert encoders.load(whole, train.checkpoints.find(folder).generator).config
 
 
-@pytest.mark.parametrize("kind", [*PLAYER, "difference", "naive"])
+@pytest.mark.parametrize("kind", [*PLAYER, "difference"])
 def test_killed_and_together(tmp_path, arguments, pictures, live, tensors, kind):
     """Killed and gone on: bit for bit. 2 x 8 images, and two micro-steps of 8: as 1 x 16."""
     told = {"batch": 16, "group": 4, "images": 160, "precision": "fp64", "save_every": 32}
