@@ -3,6 +3,7 @@ a frame of one grey has a pose of its own, and a black one no face.
 """
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -202,6 +203,24 @@ def test_a_driver_without_any_face(reenact, driver, tmp_path):
             reenact(black).save(out)
     assert list((tmp_path / "out").iterdir()) == []
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_what_is_done_when_it_is_stopped_is_kept(reenact, driver, tmp_path):
+    found = reenact(driver, batch=1)
+    draw, drawn = found.draw, []
+
+    def stop_at_the_fourth(landmarks):
+        drawn.append(landmarks)
+        if len(drawn) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return draw(landmarks)
+
+    found.draw = stop_at_the_fourth
+    with pytest.raises(KeyboardInterrupt):
+        found.save(tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (said["frames"], said["stopped"]) == (4, True)
+    assert len(list(open_frames(tmp_path / "out" / "reenacted.mp4"))) == 4
 
 
 def test_refinement_brings_the_source_closer(reenact, driver, studio):
