@@ -1,4 +1,4 @@
-"""The command line: `facsimile invert | align | landmarks | prepare-data | info | convert | ..`.
+"""The command line: `facsimile invert | align | landmarks | reenact | prepare-data | info | ..`.
 
 Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use, 130 after Ctrl-C.
 """
@@ -21,6 +21,7 @@ from .demo import demo
 from .jobs import Job, Options
 from .landmarks import FindLandmarks, find_landmarks
 from .prepare import prepare
+from .reenact_command import Reenact, reenact
 from .summary import mean_scores
 
 OK, SOME_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -36,6 +37,7 @@ def main(args: list[str] | None = None) -> None:
         | Annotated[Convert, tyro.conf.subcommand("convert")]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[FindLandmarks, tyro.conf.subcommand("landmarks")]
+        | Annotated[Reenact, tyro.conf.subcommand("reenact")]
         | Annotated[Demo, tyro.conf.subcommand("demo")],
         prog="facsimile",
         description="StyleGAN inversion: find the latents that redraw a photo, and edit it there.",
@@ -43,7 +45,7 @@ def main(args: list[str] | None = None) -> None:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     run = {Invert: invert, Align: align, PrepareData: prepare_data, Sample: sample, Demo: _demo}
-    run |= {Info: _info, Convert: _convert, FindLandmarks: find_landmarks}
+    run |= {Info: _info, Convert: _convert, FindLandmarks: find_landmarks, Reenact: reenact}
     try:
         sys.exit(run[type(command)](command))
     except KeyboardInterrupt:

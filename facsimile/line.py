@@ -39,3 +39,18 @@ class Line(Generic[Done]):
 
     def __exit__(self, *_) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+def ahead(items: Iterator[Done], most: int) -> Iterator[Done]:
+    """The same items, of which a thread makes up to `most` before they are asked for."""
+    end = object()
+
+    def following():
+        return next(items, end)
+
+    with Line(following, 1, most) as line:
+        while True:
+            for item in line.put():
+                if item is end:
+                    return
+                yield item

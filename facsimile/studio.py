@@ -1,4 +1,4 @@
-"""`Studio`: the object that a user holds. It draws, inverts and, later, edits.
+"""`Studio`: the object that a user holds. It draws, inverts and reenacts.
 
 Legend: N images, C channels, R side of the image.
 """
@@ -19,6 +19,8 @@ from metrics import Perceptual
 from refine import DONE, NOT_FINITE, Recipe, Refined, Step, recipes, refine
 from stylegan import Discriminator, Generator, Latents
 
+from .reenact import reenactment
+from .reenactment import Reenactment
 from .result import Result, join
 from .starts import Start, decide, one_hot
 
@@ -106,6 +108,11 @@ class Studio:
         """
         return decide(recipe, start, self.encoders)
 
+    def detector(self) -> data.FaceDetector:
+        """What finds faces; made when it is first needed."""
+        self._detector = self._detector or data.FaceDetector()
+        return self._detector
+
     def targets(self, photo: Photo, *, align: bool = True, face: str = "largest") -> Tensor:
         """The face or faces of a photo as targets (N, C, R, R) in [-1, 1], on the CPU.
 
@@ -115,8 +122,7 @@ class Studio:
         photo = data.to_rgb(photo) if isinstance(photo, Image.Image) else data.read_photo(photo)
         side = self.generator.resolution
         if align:
-            self._detector = self._detector or data.FaceDetector()
-            found = data.align_faces(photo, side, self._detector, which=face)
+            found = data.align_faces(photo, side, self.detector(), which=face)
             faces = [aligned.image for aligned in found]
         else:
             faces = [data.fit_square(photo, side)]
@@ -232,6 +238,19 @@ class Studio:
             seconds=(time.perf_counter() - began) / len(targets),
             settings=self._settings(start, seed, label),
         )
+
+    def reenact(self, source: Photo, driver: str | Path, **options) -> Reenactment:
+        """The face of `source`, a photo or a latents file, with the landmarks of `driver`: a video,
+        a folder of photos, a photo, or a landmarks file. It is drawn when it is saved.
+
+        relative: move the source's landmarks as the driver's do since its first face; False: take
+        them over; None: that for a single pose only. smoothing: seconds, see `editing.OneEuro`.
+        refine: steps for the source's code. frames: of a morph to a single pose. landmarks:
+        "auto", "fan", "small" or a Landmarker. align, batch: see `invert`. keep_own: the source's
+        own landmarks leave its code as it is. fps: in the place of the driver's own.
+        Raises FileNotFoundError or ValueError for what cannot be used.
+        """
+        return reenactment(self, source, driver, **options)
 
     def settings(
         self, recipe: Recipe, seed: int, start: str | None, label: int | None = None

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from facsimile.line import Line
+from facsimile.line import Line, ahead
 
 
 def test_results_come_in_order():
@@ -66,3 +66,32 @@ def test_leaving_ends_the_threads_and_drops_what_has_not_begun():
         threading.Timer(0.05, go.set).start()
     assert begun == [0]
     assert not any(thread.name.startswith("wait") for thread in threading.enumerate())
+
+
+def test_ahead_gives_the_same_items_and_makes_no_more_than_allowed():
+    made = []
+
+    def items():
+        for x in range(9):
+            made.append(x)
+            yield x
+
+    for most in (1, 3, 20):
+        assert list(ahead(items(), most)) == list(range(9))
+    made.clear()
+    first = ahead(items(), 3)
+    assert next(first) == 0
+    time.sleep(0.02)
+    assert len(made) <= 4
+    first.close()
+
+
+def test_ahead_raises_where_the_item_would_come():
+    def items():
+        yield 0
+        raise OSError("no 1")
+
+    found = ahead(items(), 4)
+    assert next(found) == 0
+    with pytest.raises(OSError, match="no 1"):
+        next(found)

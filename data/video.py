@@ -1,0 +1,217 @@
+"""What moves: frames of a video, a folder of pictures or one photo, one at a time; and videos.
+
+Only this file knows OpenCV. Memory stays flat: a frame is read when it is asked for.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .photos import MIN_SIDE, PHOTO_NAME, PhotoError, find_photos, read_photo
+
+VIDEO_NAMES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+CODECS = {".mp4": "mp4v", ".webm": "VP90"}
+"""What OpenCV's packages can write everywhere. H.264 is not among them; VP9 plays in browsers."""
+FPS = 25.0
+"""Where nothing says how fast: folders, photos."""
+
+
+class VideoError(ValueError):
+    """A video that cannot be used; the message says what came, what is needed and what to do."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    name: str
+    photo: Image.Image | None
+    """None where it could not be read."""
+    error: str = ""
+    """Why not."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Iterate for `Frame`s in their order, from the first, as often as needed."""
+
+    path: Path
+    fps: float
+    count: int
+    """Of a video what its header says, which may be wrong; 0 where it says nothing."""
+    photos: tuple[Path, ...] | None = None
+    """None: a video."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._of_photos() if self.photos is not None else self._of_video()
+
+    def _of_photos(self) -> Iterator[Frame]:
+        for path in self.photos:
+            try:
+                frame = Frame(path.name, read_photo(path))
+            except (PhotoError, OSError) as error:
+                frame = Frame(path.name, None, str(error))
+            yield frame
+
+    def _of_video(self) -> Iterator[Frame]:
+        capture = _open(self.path)
+        try:
+            number = 0
+            while True:
+                there, pixels = capture.read()  # (H, W, 3), BGR, turned as the file says
+                if not there:
+                    return
+                number += 1
+                pixels = np.ascontiguousarray(pixels[..., ::-1])
+                yield Frame(f"{number:06d}", Image.fromarray(pixels))
+        finally:
+            capture.release()
+
+
+def open_frames(path: str | Path, fps: float | None = None) -> Frames:
+    """The frames of a video, of a folder (its photos in natural order), or of one photo.
+
+    fps: in the place of the video's own, or of 25. Raises FileNotFoundError, VideoError for videos
+    and folders without a frame that can be read, and data.PhotoError for such a photo.
+    """
+    path = Path(path)
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise VideoError(f"got {fps} frames a second, expected more than 0, as 25")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file or folder, expected a video, a photo or a folder of photos; "
+            "check the spelling"
+        )
+    if path.is_dir():
+        photos = tuple(find_photos(path))
+        if not photos:
+            raise VideoError(
+                f"{path}: got a folder without a photo, expected one photo for each frame; "
+                "put them there, or name a video"
+            )
+        return Frames(path, fps or FPS, len(photos), photos)
+    if path.suffix.lower() in VIDEO_NAMES:
+        return _video(path, fps)
+    if PHOTO_NAME.search(path.name):
+        read_photo(path)
+        return Frames(path, fps or FPS, 1, (path,))
+    raise VideoError(
+        f'{path}: got a file called "{path.suffix}", expected a video '
+        f"({', '.join(VIDEO_NAMES)}), a photo, or a folder of photos; give it its right name, or "
+        "convert it"
+    )
+
+
+class VideoWriter:
+    """Photos of one size -> a video file, which appears when the context is left.
+
+    What was written until then is kept when the context is left by an exception too.
+    """
+
+    def __init__(self, path: str | Path, fps: float):
+        """path: .mp4 or .webm. Raises VideoError for other names."""
+        self.path, self.fps, self.count = Path(path), fps, 0
+        if self.path.suffix.lower() not in CODECS:
+            raise VideoError(
+                f'{path}: got a video to be called "{self.path.suffix}", expected '
+                f"{' or '.join(CODECS)}; choose such a name"
+            )
+        self._part = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
+        self._writer, self._size = None, (0, 0)
+
+    def write(self, photo: Image.Image) -> None:
+        """Raises VideoError for another size than the first photo's, OSError where none opens."""
+        if self._writer is None:
+            self._begin(photo.size)
+        if photo.size != self._size:
+            raise VideoError(
+                f"got a frame of {photo.size}, expected {self._size} as the first; "
+                "a video's frames are of one size"
+            )
+        pixels = np.asarray(photo.convert("RGB"))[..., ::-1]
+        # Colours are stored for 2x2 pixels: an odd side would lose its last line.
+        odd = [(0, side % 2) for side in pixels.shape[:2]]
+        self._writer.write(np.ascontiguousarray(np.pad(pixels, [*odd, (0, 0)], mode="edge")))
+        self.count += 1
+
+    def _begin(self, size: tuple[int, int]) -> None:
+        import cv2  # slow to import
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
+        even = tuple(side + side % 2 for side in size)
+        with _quiet():
+            self._writer = cv2.VideoWriter(str(self._part), code, self.fps, even)
+        if not self._writer.isOpened():
+            raise OSError(
+                f"{self.path}: OpenCV could not begin this video; make sure that its folder can be "
+                "written and that opencv-python has FFMPEG, or ask for pictures"
+            )
+        self._size = size
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._writer is not None:
+            self._writer.release()
+            if self._part.exists():
+                os.replace(self._part, self.path)
+
+
+def _video(path: Path, fps: float | None) -> Frames:
+    import cv2
+
+    capture = _open(path)
+    try:
+        there, pixels = capture.read()
+        told, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    finally:
+        capture.release()
+    if not there:
+        raise VideoError(
+            f"{path}: got a video without a frame that can be read, expected at least one; "
+            "copy or convert it again"
+        )
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        raise VideoError(
+            f"{path}: got frames of {pixels.shape[1]}x{pixels.shape[0]} pixels, expected at least "
+            f"{MIN_SIDE} on each side; use a larger video"
+        )
+    # Some containers do not say, or say what cannot be.
+    told = told if math.isfinite(told) and 0 < told <= 1000 else FPS
+    return Frames(path, fps or told, int(count) if 0 < count < 1e9 else 0)
+
+
+def _open(path: Path):
+    import cv2
+
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path}: got an empty file, expected a video; copy it again")
+    with _quiet():
+        # A name with "%" would be taken as that of many pictures by other readers than FFMPEG.
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise VideoError(
+            f"{path}: got a damaged video, or one that OpenCV cannot read; expected a whole one, "
+            "as .mp4; copy or convert it again"
+        )
+    return capture
+
+
+class _quiet:
+    """OpenCV's own lines for what is told as an error anyway stay away; the level is put back."""
+
+    def __enter__(self) -> None:
+        import cv2
+
+        self._before = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+    def __exit__(self, *_) -> None:
+        import cv2
+
+        cv2.utils.logging.setLogLevel(self._before)

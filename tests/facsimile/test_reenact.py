@@ -1,0 +1,255 @@
+"""Reenactment, where a stand-in for the landmark network reads a face's pose from its brightness:
+a frame of one grey has a pose of its own, and a black one no face.
+"""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import data
+import encoders
+import facsimile
+from data.video import VideoWriter, open_frames
+from editing import morph, relative
+from facsimile.cli import main
+
+FACE = torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
+MOVE = torch.rand(68, 2, generator=torch.Generator().manual_seed(4)) - 0.5
+LEVELS = [60, 0, 90, 120, 150, 0, 0, 180, 210, 240, 0]
+
+
+class Grey:
+    name, note = "grey", "landmarks: of greys"
+
+    def __call__(self, images):
+        level = images.mean((1, 2, 3))
+        points = images.shape[-1] * (FACE + 0.3 * level[:, None, None] * MOVE)
+        return data.Landmarks(points, (level + 1) / 2, level > -0.9)
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory, make_generator, make_encoder):
+    """Encoders of the network: difference/ and in-domain/."""
+    folder, generator = tmp_path_factory.mktemp("moving"), make_generator(32)
+    for kind in ("difference", "in-domain"):
+        (folder / kind).mkdir()
+        encoders.save(make_encoder(kind, generator), folder / kind / encoders.FILE)
+    return [folder / "difference", folder / "in-domain"]
+
+
+@pytest.fixture(scope="module")
+def studio(network, moving):
+    return facsimile.load(network, perceptual="none", encoders=moving, device="cpu")
+
+
+@pytest.fixture
+def driver(tmp_path):
+    """A folder of greys; what is read from it is exact."""
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    for index, level in enumerate(LEVELS):
+        Image.new("RGB", (32, 32), (level,) * 3).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def reenact(studio, squares):
+    def told(driver, **options):
+        options = {"landmarks": Grey(), "align": False} | options
+        return studio.reenact(squares / "0.png", driver, **options)
+
+    return told
+
+
+def pixels(folder):
+    return [np.asarray(Image.open(path)).astype(int) for path in sorted(folder.iterdir())]
+
+
+def test_poses_and_held_frames(reenact, driver):
+    """Every frame comes, in its order; those without a face repeat the pose before."""
+    found = reenact(driver, smoothing=0)
+    moved = list(found)
+    assert [one.pose.name for one in moved] == [f"{i}.png" for i in range(len(LEVELS))]
+    assert (len(found), found.held, found.relative) == (11, 4, True)
+    own, levels = found.source.own, [60, 60, 90, 120, 150, 150, 150, 180, 210, 240, 240]
+    grey = torch.tensor(levels)[:, None, None] / 127.5 - 1
+    poses = 32 * (FACE + 0.3 * grey * MOVE)
+    wanted = relative(own, poses[0], poses)
+    torch.testing.assert_close(torch.stack([one.landmarks for one in moved]), wanted)
+    assert torch.equal(moved[6].image, moved[4].image)
+    assert not torch.equal(moved[3].image, moved[4].image)
+
+
+def test_a_driver_that_stands_still_leaves_the_source(reenact, studio, tmp_path):
+    """Its own landmarks, and so its own code, exactly; the paper's w + d is another."""
+    still = tmp_path / "still"
+    still.mkdir()
+    for index in range(3):
+        Image.new("RGB", (40, 40), (80, 80, 80)).save(still / f"{index}.png")
+    found = reenact(still)
+    with torch.no_grad():
+        drawn = found.source.face.draw(studio.generator).clamp(-1, 1)[0]
+    for one in found:
+        assert torch.equal(one.landmarks, found.source.own)
+        torch.testing.assert_close(one.image, drawn, atol=1e-4, rtol=0)
+    papers = next(iter(reenact(still, keep_own=False)))
+    assert (papers.image - drawn).abs().max() > 0.01
+
+
+def test_batches_change_nothing(reenact, driver):
+    runs = [torch.stack([one.image for one in reenact(driver, batch=n)]) for n in (1, 4, 50)]
+    for other in runs[1:]:
+        torch.testing.assert_close(runs[0], other, atol=1e-4, rtol=0)
+
+
+def test_memory_stays_flat(reenact, driver, monkeypatch):
+    """The driver is read no further ahead than the batch under way and two more."""
+    import data.video
+
+    read, opened = data.video.read_photo, []
+    monkeypatch.setattr(data.video, "read_photo", lambda path: (opened.append(path), read(path))[1])
+    moved = iter(reenact(driver, batch=1))
+    next(moved)
+    assert len(opened) <= 1 + 2 * 1 + 1
+    moved.close()
+
+
+def test_a_folder_of_results(reenact, driver, tmp_path):
+    out = tmp_path / "out"
+    said = reenact(driver, batch=4).save(out, pictures=True)
+    names = {"reenacted.mp4", "side_by_side.mp4", "reenacted", "side_by_side", "landmarks.npz"}
+    names |= {"source.png", "source.safetensors", "summary.json"}
+    assert {path.name for path in out.iterdir()} == names
+    assert said == json.loads((out / "summary.json").read_text())
+    assert (said["frames"], said["held"], said["fps"]) == (11, 4, 25)
+    assert list(said["frames_without_a_face"]) == ["1.png", "5.png", "6.png", "10.png"]
+    assert len(pixels(out / "reenacted")) == 11
+    assert len(list(open_frames(out / "reenacted.mp4"))) == 11
+    assert next(iter(open_frames(out / "side_by_side.mp4"))).photo.width > 3 * 256
+    # Its landmarks drive another time, to the same pictures, and a saved source does too.
+    again = tmp_path / "again"
+    options = {"video": None}
+    reenact(out / "landmarks.npz").save(again, **options)
+    for one, other in zip(pixels(out / "reenacted"), pixels(again / "reenacted"), strict=True):
+        assert np.abs(one - other).max() <= 1
+
+
+def test_a_saved_source(reenact, studio, driver, tmp_path):
+    first = reenact(driver)
+    first.source.face.save(tmp_path / "me.safetensors")
+    found = studio.reenact(tmp_path / "me.safetensors", driver, landmarks=Grey(), align=False)
+    torch.testing.assert_close(found.source.face.code, first.source.face.code)
+    assert len(list(found)) == 11
+
+
+def test_a_video_to_a_video(reenact, tmp_path):
+    with VideoWriter(tmp_path / "driver.mp4", 10) as video:
+        for level in LEVELS:
+            video.write(Image.new("RGB", (64, 64), (level,) * 3))
+    said = reenact(tmp_path / "driver.mp4").save(tmp_path / "out.webm")
+    assert (said["frames"], said["held"], said["fps"]) == (11, 4, 10)
+    found = open_frames(tmp_path / "out.webm")
+    assert (len(list(found)), found.fps) == (11, 10)
+    assert {path.name for path in tmp_path.iterdir()} >= {"driver.mp4", "out.webm"}
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_photo_and_a_morph_to_it(reenact, driver, tmp_path):
+    """A single pose is taken over; a morph goes there from the source's own."""
+    target = 32 * (FACE + 0.3 * (90 / 127.5 - 1) * MOVE)
+    (one,) = reenact(driver / "2.png")
+    torch.testing.assert_close(one.landmarks, target)
+    reenact(driver / "2.png").save(tmp_path / "one")
+    names = {"reenacted.png", "side_by_side.png", "source.png", "source.safetensors"}
+    names |= {"landmarks.npz", "summary.json"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == names
+    found = reenact(driver / "2.png", frames=5)
+    track = torch.stack([one.landmarks for one in found])
+    torch.testing.assert_close(track, morph(found.source.own, target, 5))
+    assert found.save(tmp_path / "five")["frames"] == 5
+    assert len(list(open_frames(tmp_path / "five" / "reenacted.mp4"))) == 5
+
+
+def test_what_cannot_be_done(reenact, studio, driver, squares, tmp_path):
+    for options, said in (
+        ({"frames": 5}, "a morph goes to a single one"),
+        ({"batch": 0}, "batch of 0"),
+        ({"refine": -1}, "-1 steps"),
+        ({"smoothing": -1}, "smoothing of -1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            list(reenact(driver, **options))
+    with pytest.raises(ValueError, match="relative driving needs one to compare"):
+        reenact(driver / "0.png", relative=True)
+    with pytest.raises(data.PhotoError, match="1.png: got a source in which .* no upright face"):
+        studio.reenact(driver / "1.png", driver, landmarks=Grey(), align=False)
+    np.savez(tmp_path / "a.npz", landmarks=np.full((3, 68, 2), np.nan))
+    with pytest.raises(ValueError, match="no finite numbers, or no face, in all of 3 frames"):
+        reenact(tmp_path / "a.npz")
+
+
+def test_a_driver_without_any_face(reenact, driver, tmp_path):
+    """It leaves no pictures of nothing."""
+    for out in (tmp_path / "out", tmp_path / "out.mp4"):
+        black = tmp_path / "black"
+        black.mkdir(exist_ok=True)
+        for index in range(2):
+            Image.new("RGB", (32, 32)).save(black / f"{index}.png")
+        with pytest.raises(ValueError, match="got 2 frames without a face"):
+            reenact(black).save(out)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_what_is_done_when_it_is_stopped_is_kept(reenact, driver, tmp_path):
+    found = reenact(driver, batch=1)
+    draw, drawn = found.draw, []
+
+    def stop_at_the_fourth(landmarks):
+        drawn.append(landmarks)
+        if len(drawn) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return draw(landmarks)
+
+    found.draw = stop_at_the_fourth
+    with pytest.raises(KeyboardInterrupt):
+        found.save(tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (said["frames"], said["stopped"]) == (4, True)
+    assert len(list(open_frames(tmp_path / "out" / "reenacted.mp4"))) == 4
+
+
+def test_refinement_brings_the_source_closer(reenact, driver, studio):
+    def error(found):
+        with torch.no_grad():
+            drawn = found.source.face.draw(studio.generator)
+        return (drawn - found.source.target).square().mean()
+
+    assert error(reenact(driver, refine=15)) < error(reenact(driver))
+
+
+def test_the_command(network, moving, squares, driver, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "landmarker", lambda *_, **__: Grey())
+
+    def command(*args):
+        fixed = ["--generator", network, "--device", "cpu", "--no-align"]
+        with pytest.raises(SystemExit) as left:
+            main(["reenact", *(str(arg) for arg in (*args, *fixed))])
+        return left.value.code, capsys.readouterr()
+
+    known = [x for path in moving for x in ("--encoder", path)]
+    paths = (squares / "0.png", driver, "--out", tmp_path / "out")
+    code, said = command(*paths, *known, "--video", "none", "--driving", "absolute")
+    assert code == 0
+    assert "driving: absolute" in said.out
+    assert "11 frames, 4 held" in said.out
+    assert "1.png: no upright face was seen" in said.err
+    assert len(pixels(tmp_path / "out" / "side_by_side")) == 11
+    code, said = command(*paths)
+    assert code == 2
+    assert "no difference encoder" in said.err
+    assert "train one with python train.py difference" in said.err
