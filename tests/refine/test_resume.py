@@ -12,7 +12,7 @@ from refine.recipes import build
 @pytest.mark.parametrize("name", ["w+ +noise", "f/z+ +joint-noise", "s", "z +noise"])
 def test_resumed_runs_are_uninterrupted_ones(little, name):
     """Across the end of a phase too, and with images that have stopped already."""
-    recipe = build(name).with_steps(24).with_patience(3, gain=0.05)
+    recipe = build(name).with_steps(24).with_patience(3, gain=0.1)
     whole, files = states_of(little, recipe)
     assert len(set(whole.steps)) > 1
     phases = set()
