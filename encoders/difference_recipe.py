@@ -14,7 +14,6 @@ from torch import Tensor
 
 import metrics
 from training import Host, Place
-from training.penalties import r1
 
 from .difference_settings import LandmarkRun
 from .landmark_faces import Faces, look
@@ -68,18 +67,12 @@ class DifferenceRecipe(LandmarkRecipe):
             forget(self.encoder)  # else they would count twice, and those of the cycle once
         faces = moved.faces
         told = self._tell_critic(faces.points)
-        penalised = self.gamma > 0 and place.step % self.run.r1_every == 0
-        real = faces.image.detach().requires_grad_(penalised)
-        on_real = self._judge(real, told, faces.label)
-        on_fake = self._judge(moved.image.detach(), told[moved.target], faces.label)
-        losses = {
-            "critic/fake": F.softplus(on_fake).mean(),
-            "critic/real": F.softplus(-on_real).mean(),
-        }
-        if penalised:
-            penalty = r1(on_real, real).mean()
-            losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty
-        return losses
+        return self._told_apart(
+            faces.image,
+            lambda image: self._judge(image, told, faces.label),
+            lambda: self._judge(moved.image.detach(), told[moved.target], faces.label),
+            place,
+        )
 
     def _of_encoder(self, place: Place) -> dict[str, Tensor]:
         """L_adv.manipulated + L_adv.cycle + L_rec.cycle (section 2), and what the run adds."""

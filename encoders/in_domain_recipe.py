@@ -16,7 +16,6 @@ import data
 from stylegan import Discriminator
 from training import Host, Place
 from training.draws import near
-from training.penalties import r1
 
 from .in_domain import InDomainConfig, InDomainEncoder
 from .recipe import EncoderRecipe, EncoderRun
@@ -154,17 +153,12 @@ class InDomainRecipe(EncoderRecipe):
         with torch.set_grad_enabled(place.whole):
             drawn = self._drawn(place)
         self._kept = drawn if place.whole else None
-        penalised = self.gamma > 0 and place.step % self.run.r1_every == 0
-        real = drawn.target.detach().requires_grad_(penalised)
-        on_real = self._judge(real, drawn.label)
-        losses = {
-            "critic/fake": F.softplus(self._judge(drawn.image.detach(), drawn.label)).mean(),
-            "critic/real": F.softplus(-on_real).mean(),
-        }
-        if penalised:
-            penalty = r1(on_real, real).mean()
-            losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty
-        return losses
+        return self._told_apart(
+            drawn.target,
+            lambda image: self._judge(image, drawn.label),
+            lambda: self._judge(drawn.image.detach(), drawn.label),
+            place,
+        )
 
     def _of_encoder(self, place: Place) -> dict[str, Tensor]:
         """mean((x - G(E(x)))^2), the perceptual and the adversarial term (equation 2)."""

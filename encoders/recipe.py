@@ -5,7 +5,7 @@ Legend: N images of a place, C channels, R side of the image, L style inputs, D 
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from stylegan import Discriminator, freeze, spaces
 from stylegan.randomness import source
 from training import Host, Place, Player, Run, ema
 from training.draws import Draws
+from training.penalties import r1
 
 from .files import FILE, save
 from .layers import settle
@@ -165,6 +166,26 @@ class EncoderRecipe:
         return 10 * min(1.0, (self.generator.resolution / 256) ** 2) if r1 is None else r1
 
     # One step -------------------------------------------------------------------------------------
+
+    def _told_apart(
+        self,
+        real: Tensor,
+        on_real: Callable[[Tensor], Tensor],
+        on_fake: Callable[[], Tensor],
+        place: Place,
+    ) -> dict[str, Tensor]:
+        """The critic's losses from its logits: softplus(fake) + softplus(-real), and R1 on real."""
+        penalised = self.gamma > 0 and place.step % self.run.r1_every == 0
+        real = real.detach().requires_grad_(penalised)
+        logits = on_real(real)
+        losses = {
+            "critic/fake": F.softplus(on_fake()).mean(),
+            "critic/real": F.softplus(-logits).mean(),
+        }
+        if penalised:
+            penalty = r1(logits, real).mean()
+            losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty
+        return losses
 
     def _begin(self, place: Place) -> None:
         """Set the learning rate of this step."""
