@@ -79,6 +79,8 @@ class EncoderRecipe:
     """Name of the encoder among the players."""
     betas: tuple[float, float]
     """Of Adam."""
+    gamma: float
+    """Weight of R1, where there is a critic; its interval is the run's `r1_every`."""
 
     def __init__(self, run: EncoderRun, host: Host):
         self.run, self.host, self.device = run, host, host.device
