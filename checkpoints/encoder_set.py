@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 import encoders
-from encoders.files import KINDS
+from encoders.files import KINDS, kind_of
 from stylegan import Generator
 from stylegan.generator import fingerprint
 
@@ -83,5 +83,4 @@ class EncoderSet:
             if str(path) in str(error):
                 raise
             raise ValueError(f"{path}: {error}") from error
-        kind = next(name for name, (_, made) in KINDS.items() if isinstance(network, made))
-        return Encoder(kind, network, fingerprint(network.state_dict()), path)
+        return Encoder(kind_of(network), network, fingerprint(network.state_dict()), path)

@@ -26,6 +26,10 @@ KINDS = {
 """What `train.py keypoint` makes is of the kind "difference" too; its configuration says so."""
 
 
+def kind_of(encoder: Encoder) -> str:
+    return next(name for name, (_, network) in KINDS.items() if isinstance(encoder, network))
+
+
 def check(encoder: Encoder, generator: Generator) -> None:
     """ValueError unless the encoder was trained for this generator."""
     if encoder.config.fingerprint != generator.fingerprint:
@@ -37,8 +41,7 @@ def check(encoder: Encoder, generator: Generator) -> None:
 
 def save(encoder: Encoder, path: str | Path) -> None:
     """Write an encoder with its configuration as one .safetensors file; raises OSError."""
-    kind = next(name for name, (_, network) in KINDS.items() if isinstance(encoder, network))
-    metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(asdict(encoder.config))}
+    metadata = {"format": FORMAT, "kind": kind_of(encoder), "config": json.dumps(asdict(encoder.config))}
     files.write_tensors(path, encoder.state_dict(), metadata)
 
 
@@ -47,6 +50,13 @@ def load(path: str | Path, generator: Generator) -> Encoder:
 
     Raises FileNotFoundError, or ValueError for another generator's encoder or what is no encoder.
     """
+    encoder = read(path)
+    check(encoder, generator)
+    return stylegan.freeze(encoder).to(generator.device, generator.dtype)
+
+
+def read(path: str | Path) -> Encoder:
+    """The encoder in a file, or in a run's folder, whosever it is; raises as `load`."""
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
@@ -70,5 +80,4 @@ def load(path: str | Path, generator: Generator) -> Encoder:
         raise ValueError(
             f"{path} is damaged ({str(error).splitlines()[0]}); copy it again"
         ) from error
-    check(encoder, generator)
-    return stylegan.freeze(encoder).to(generator.device, generator.dtype)
+    return encoder

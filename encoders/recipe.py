@@ -6,12 +6,13 @@ Legend: N images of a place, C channels, R side of the image, L style inputs, D 
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import Tensor, nn
 
 import data
@@ -22,7 +23,7 @@ from training import Host, Place, Player, Run, ema
 from training.draws import Draws
 from training.penalties import r1
 
-from .files import FILE, save
+from .files import FILE, kind_of, read, save
 from .layers import settle
 
 PART = 16
@@ -53,6 +54,9 @@ class EncoderRun(Run):
     """Generated samples of a sheet, and as many photos, each beside what was redrawn."""
     score_images: int = 64
     """Held-out samples, and photos at most, in a score."""
+    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """An encoder's file, or a run's folder, to go on from, of the same sizes: for other losses, or
+    after its generator was replaced. A run that has a checkpoint ignores it."""
     # What these are by default, each recipe says.
     width: int
     perceptual_weight: float
@@ -95,7 +99,9 @@ class EncoderRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(run.seed)
             self.encoder = self._placed(self._network()).train()
-        self.encoder.fit(self.generator, self._held_out("scale", 64))
+        self._fit()
+        if run.start is not None:
+            self._adopt(run.start)
         self.average = freeze(copy.deepcopy(self.encoder))
         self.players: tuple[Player, ...] = (self._player(self.player, self.encoder),)
         self.photos: data.ImageSet | None = None
@@ -106,6 +112,24 @@ class EncoderRecipe:
 
     def _network(self) -> nn.Module:
         raise NotImplementedError
+
+    def _fit(self) -> None:
+        self.encoder.fit(self.generator, self._held_out("scale", 64))
+
+    def _adopt(self, path: Path) -> None:
+        """Take over a trained encoder's weights; of another generator's, what fits to this one."""
+        trained = read(path)
+        found, ours = ({"kind": kind_of(x)} | asdict(x.config) for x in (trained, self.encoder))
+        same = found.pop("fingerprint") == ours.pop("fingerprint")
+        other = next((name for name in ours if found.get(name) != ours[name]), None)
+        if other is not None:
+            raise ValueError(
+                f"{path} has {other} {found.get(other)}, and this run is for {ours[other]}; "
+                "--from takes an encoder of the same kind and sizes"
+            )
+        self.encoder.load_state_dict(trained.state_dict())
+        if not same:
+            self._fit()
 
     def _redraw(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         """What the generator makes of the encoder's word on images (N, C, R, R).

@@ -125,6 +125,25 @@ def test_a_stopped_run_is_the_same_run(tmp_path, arguments, pictures, folder, ki
     assert encoders.load(whole, train.checkpoints.find(folder).generator).config
 
 
+@kinds
+def test_a_run_goes_on_from_an_encoder(tmp_path, arguments, networks, kind):
+    """Of this generator: all as it was, at a rate of nearly 0. Of another: counted from this one's
+    mean; the rest stays."""
+    one, same, other = (tmp_path / name for name in ("one", "same", "other"))
+    assert train.main(arguments(kind, one, images=8)) == 0
+    told = {"images": 4, "seed": 1, "from": one, "lr": 1e-12, "average": 1e9, "average_ramp": 0}
+    another = networks(seed=1)
+    assert train.main(arguments(kind, same, **told)) == 0
+    assert train.main(arguments(kind, other, **told, generator=another)) == 0
+    one, same, other = (encoders.files.read(path) for path in (one, same, other))
+    weights = one.state_dict()
+    for name, value in same.state_dict().items():
+        assert torch.allclose(value, weights[name], atol=1e-6), name
+    assert other.config.fingerprint != one.config.fingerprint
+    moved = {n for n, x in other.state_dict().items() if not torch.allclose(x, weights[n])}
+    assert moved and {name.split(".")[-1] for name in moved} <= {"mean", "scale"}
+
+
 @pytest.mark.parametrize("kind", [*PLAYER, "difference"])
 def test_killed_and_together(tmp_path, arguments, pictures, live, tensors, kind):
     """Killed and gone on: bit for bit. 2 x 8 images, and two micro-steps of 8: as 1 x 16."""
@@ -158,6 +177,7 @@ def test_killed_and_together(tmp_path, arguments, pictures, live, tensors, kind)
         ("base", {"batch": 3}, "groups of 2 images that share their statistics"),
         ("in-domain", {"photos": "nowhere"}, "nowhere: no such file or folder"),
         ("in-domain", {"data": "nowhere"}, "nowhere: no such file or folder"),
+        ("base", {"from": "nowhere"}, "nowhere does not exist; expected an encoder's file"),
         ("in-domain", {"resolution": 24}, "resolution is 24; it must be a power of two"),
     ],
 )
