@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 import encoders
-from encoders.files import KINDS, kind_of
+from encoders.files import KINDS
 from stylegan import Generator
 from stylegan.generator import fingerprint
 
@@ -83,4 +83,4 @@ class EncoderSet:
             if str(path) in str(error):
                 raise
             raise ValueError(f"{path}: {error}") from error
-        return Encoder(kind_of(network), network, fingerprint(network.state_dict()), path)
+        return Encoder(encoders.kind_of(network), network, fingerprint(network.state_dict()), path)

@@ -39,10 +39,20 @@ def check(encoder: Encoder, generator: Generator) -> None:
         )
 
 
-def save(encoder: Encoder, path: str | Path) -> None:
-    """Write an encoder with its configuration as one .safetensors file; raises OSError."""
-    metadata = {"format": FORMAT, "kind": kind_of(encoder), "config": json.dumps(asdict(encoder.config))}
-    files.write_tensors(path, encoder.state_dict(), metadata)
+def save(encoder: Encoder, path: str | Path, *, half: bool = False) -> None:
+    """Write an encoder with its configuration as one .safetensors file; raises OSError.
+
+    half: matrices and kernels as float16; vectors, which are few and may be statistics, as they are.
+    """
+    tensors = encoder.state_dict()
+    if half:
+        tensors = {name: x.half() if x.ndim > 1 else x for name, x in tensors.items()}
+    metadata = {
+        "format": FORMAT,
+        "kind": kind_of(encoder),
+        "config": json.dumps(asdict(encoder.config)),
+    }
+    files.write_tensors(path, tensors, metadata)
 
 
 def load(path: str | Path, generator: Generator) -> Encoder:

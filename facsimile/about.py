@@ -1,12 +1,15 @@
 """What is in a file, and a network of any format written as ours: `facsimile info | convert`."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import nn
 
 import checkpoints
+import encoders
 import stylegan
 from checkpoints import Checkpoint
+from encoders.files import Encoder
 from stylegan import Discriminator, Generator, Latents, files
 from stylegan.generator import fingerprint
 
@@ -19,10 +22,7 @@ def info(file: str) -> None:
     except ValueError:
         # Perhaps something else; if not that either, the generator's complaint is the better one.
         try:
-            if files.kinds(path) == ("discriminator",):
-                rows = _about_discriminator(stylegan.load_discriminator(path))
-            else:
-                rows = _about_latents(Latents.load(path))
+            rows = _about_other(path)
         except ValueError:
             checkpoints.find(file)
     else:
@@ -34,8 +34,18 @@ def info(file: str) -> None:
     _print_rows(rows)
 
 
+def _about_other(path: Path) -> dict:
+    """Of a file that holds no generator; ValueError where it is none of ours."""
+    if files.kinds(path) == ("discriminator",):
+        return _about_discriminator(stylegan.load_discriminator(path))
+    try:
+        return _about_encoder(encoders.read(path))
+    except ValueError:
+        return _about_latents(Latents.load(path))
+
+
 def convert(file: Path, out: Path, kind: str, *, half: bool = False) -> None:
-    """Write the network of a file, "generator" or "discriminator", as a .safetensors file.
+    """Write the network of a file, "generator", "discriminator" or "encoder", as .safetensors.
 
     Prints what was written. Raises FileNotFoundError, or ValueError for what is no such network,
     and for an `out` that is the file itself.
@@ -44,15 +54,17 @@ def convert(file: Path, out: Path, kind: str, *, half: bool = False) -> None:
         raise ValueError(f"--out is {out}; it must end in .safetensors, the format that is written")
     if out.exists() and file.exists() and out.samefile(file):
         raise ValueError(f"--out is {file} itself; choose another name")
-    load = stylegan.load if kind == "generator" else stylegan.load_discriminator
+    load, save, about = {
+        "generator": (stylegan.load, stylegan.save, _about_generator),
+        "discriminator": (stylegan.load_discriminator, stylegan.save, _about_discriminator),
+        "encoder": (encoders.read, encoders.save, _about_encoder),
+    }[kind]
     network = load(file)
     out.parent.mkdir(parents=True, exist_ok=True)
-    stylegan.save(network, out, half=half)
-    network = load(out)
+    save(network, out, half=half)
     print(out)
-    about = _about_generator if kind == "generator" else _about_discriminator
-    _print_rows(about(network))
-    for other in files.kinds(file):
+    _print_rows(about(load(out)))
+    for other in () if kind == "encoder" else files.kinds(file):
         if other != kind:
             print(f"{file} holds a {other} too: --network {other}")
 
@@ -88,6 +100,20 @@ def _about_discriminator(network: Discriminator) -> dict:
         "labels": config.c_dim or "none",
         "parameters": _parameters(network),
         "fingerprint": fingerprint(network.state_dict()),
+    }
+
+
+def _about_encoder(encoder: Encoder) -> dict:
+    return {
+        "kind": f"encoder, {encoders.kind_of(encoder)}",
+        "of the generator": encoder.config.fingerprint,
+        "sizes": ", ".join(
+            f"{name} {value}"
+            for name, value in asdict(encoder.config).items()
+            if name != "fingerprint" and value is not None
+        ),
+        "parameters": _parameters(encoder),
+        "fingerprint": fingerprint(encoder.state_dict()),
     }
 
 

@@ -138,17 +138,20 @@ class Convert:
 
     Its discriminator, for the perceptual term: facsimile convert ffhq.pkl --network discriminator
     --out ffhq/discriminator.safetensors
+
+    An encoder of train.py, at half the size, to be found beside its generator: facsimile convert
+    runs/base/encoder.safetensors --network encoder --half --out ffhq/base.safetensors
     """
 
     file: tyro.conf.Positional[Path]
     """The network's file."""
     out: Path
     """The .safetensors file to write."""
-    network: Literal["generator", "discriminator"] = "generator"
+    network: Literal["generator", "discriminator", "encoder"] = "generator"
     """Which network of the file."""
     half: bool = False
-    """Store float16: half the size, and images that differ a little. It is another generator, with
-    a fingerprint of its own: latents of the original are refused."""
+    """Store float16: half the size, and images that differ a little. A generator is then another
+    one, with a fingerprint of its own: latents of the original are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ import torch
 from containers import rosinality_discriminator, write_rosinality
 
 import checkpoints
+import encoders
 import stylegan
 from facsimile.cli import main
 
@@ -57,6 +58,28 @@ def test_info(file, tmp_path, capsys, make_discriminator):
     said = capsys.readouterr().out
     assert "discriminator, stylegan2" in said
     assert "16 px, 1 channels" in said
+
+
+@pytest.mark.parametrize("kind", ["base", "in-domain", "naive"])
+def test_an_encoder(tmp_path, capsys, make_generator, make_encoder, kind):
+    """At half the size it says the same, to the last digits of float16."""
+    generator = make_generator(16, 8, 8)
+    encoder = make_encoder(kind, generator)
+    path, out = tmp_path / "encoder.safetensors", tmp_path / "new" / f"{kind}.safetensors"
+    encoders.save(encoder, path)
+    assert command("convert", path, "--out", out, "--network", "encoder", "--half") == 0
+    assert f"of the generator  {generator.fingerprint}" in capsys.readouterr().out
+    assert command("info", out) == 0
+    assert f"encoder, {kind}" in capsys.readouterr().out
+    matrices = sum(x.nbytes for x in encoder.state_dict().values() if x.ndim > 1)
+    assert path.stat().st_size - out.stat().st_size == pytest.approx(matrices / 2, rel=0.05)
+    one, two = encoders.load(path, generator), encoders.load(out, generator)
+    told = [torch.randn(2, 3, 16, 16)]
+    if kind == "naive":
+        told.append(16 * torch.rand(2, 68, 2))
+    torch.testing.assert_close(one(*told), two(*told), rtol=0.01, atol=0.01)
+    assert command("convert", path, "--out", out) == 2
+    assert "encoder" in capsys.readouterr().err
 
 
 def test_the_input_is_not_overwritten(file, tmp_path, capsys):

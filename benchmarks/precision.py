@@ -1,0 +1,113 @@
+"""What bfloat16 changes in encoder training: no more than another seed does."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+import train
+from benchmarks import report
+
+RUNS = (("fp32", 0), ("bf16", 0), ("fp32", 1), ("bf16", 1))
+"""Precision and seed. Two runs of one seed see the same images, two of one precision do not."""
+SMOOTHED = 20
+"""Entries of a curve in one point of the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train each encoder in both precisions with two seeds, and show the curves side by side.
+
+    Stopped, it goes on where it was. Writes OUT/precision.md and curves.png.
+    """
+
+    recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
+    generator: str = "faces"
+    width: int = 32
+    """Channels of the encoder's first stage."""
+    max_width: int = 128
+    """Most channels of a stage of the in-domain encoder."""
+    images: int = 4000
+    """Of each run."""
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+    out: Path = Path("runs/precision")
+
+
+def main(options: Options) -> None:
+    runs = {
+        recipe: {run: _trained(recipe, *run, options) for run in RUNS} for recipe in options.recipes
+    }
+    lines = []
+    for recipe, found in runs.items():
+        for (precision, seed), curves in found.items():
+            scores = {name: values for name, values in curves.items() if name.startswith("samples")}
+            ends = [f"{values[-1][1]:.5f}" for values in scores.values()]
+            lines.append((recipe, precision, str(seed), *ends))
+    head = ("", "precision", "seed", *(name.removeprefix("samples/") for name in scores))
+    text = report.table(head, lines)
+    (options.out / "precision.md").write_text(text + "\n")
+    print(text)
+    save_curves(options.out / "curves.png", runs)
+
+
+def _trained(recipe: str, precision: str, seed: int, options: Options) -> dict[str, list]:
+    """The curves of a run, by name: pairs of images seen and value."""
+    out = options.out / f"{recipe}-{precision}-{seed}"
+    told = {
+        "generator": options.generator,
+        "width": options.width,
+        "images": options.images,
+        "score-every": options.images,
+        "log-every": 1,
+        "precision": precision,
+        "seed": seed,
+        "out": out,
+    }
+    told |= {"max-width": options.max_width} if recipe == "in-domain" else {}
+    told |= {} if options.threads is None else {"threads": options.threads}
+    flags = [text for name, value in told.items() for text in (f"--{name}", str(value))]
+    status = train.main([recipe, *flags])
+    if status != train.OK:
+        raise SystemExit(status)
+    return curves(out)
+
+
+def curves(out: Path) -> dict[str, list[tuple[int, float]]]:
+    """What the log of a run holds, by name: pairs of images seen and value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tensorboard's own dependencies
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(out / "curves"), size_guidance={"scalars": 0})
+    log.Reload()
+    return {name: [(x.step, x.value) for x in log.Scalars(name)] for name in log.Tags()["scalars"]}
+
+
+def save_curves(path: Path, runs: dict[str, dict]) -> None:
+    """The pixel term of every run against the images seen."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * len(runs), 4), dpi=110, layout="constrained")
+    for axes, (recipe, found) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items()):
+        for (precision, seed), logged in found.items():
+            values = next(x for name, x in logged.items() if name.endswith("/pixel"))
+            parts = [values[i : i + SMOOTHED] for i in range(0, len(values), SMOOTHED)]
+            x, y = zip(*(map(sum, zip(*part, strict=True)) for part in parts), strict=True)
+            sizes = [len(part) for part in parts]
+            axes.plot(
+                [a / n for a, n in zip(x, sizes, strict=True)],
+                [a / n for a, n in zip(y, sizes, strict=True)],
+                "-" if precision == "fp32" else "--",
+                color=f"C{seed}",
+                label=f"{precision}, seed {seed}",
+            )
+        axes.set(yscale="log", xlabel="images seen", title=f"{recipe}: pixel term")
+        axes.legend(fontsize=7)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
