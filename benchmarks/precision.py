@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 
 import train
@@ -91,19 +92,14 @@ def save_curves(path: Path, runs: dict[str, dict]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5 * len(runs), 4), dpi=110, layout="constrained")
-    for axes, (recipe, found) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items()):
+    panels = figure.subplots(1, len(runs), squeeze=False)[0]
+    for axes, (recipe, found) in zip(panels, runs.items(), strict=True):
         for (precision, seed), logged in found.items():
-            values = next(x for name, x in logged.items() if name.endswith("/pixel"))
-            parts = [values[i : i + SMOOTHED] for i in range(0, len(values), SMOOTHED)]
-            x, y = zip(*(map(sum, zip(*part, strict=True)) for part in parts), strict=True)
-            sizes = [len(part) for part in parts]
-            axes.plot(
-                [a / n for a, n in zip(x, sizes, strict=True)],
-                [a / n for a, n in zip(y, sizes, strict=True)],
-                "-" if precision == "fp32" else "--",
-                color=f"C{seed}",
-                label=f"{precision}, seed {seed}",
-            )
+            term = next(x for name, x in logged.items() if name.endswith("/pixel"))
+            points = np.array(term[: len(term) // SMOOTHED * SMOOTHED])
+            x, y = points.reshape(-1, SMOOTHED, 2).mean(1).T
+            line = "-" if precision == "fp32" else "--"
+            axes.plot(x, y, line, color=f"C{seed}", label=f"{precision}, seed {seed}")
         axes.set(yscale="log", xlabel="images seen", title=f"{recipe}: pixel term")
         axes.legend(fontsize=7)
     figure.savefig(path)

@@ -42,7 +42,7 @@ def check(encoder: Encoder, generator: Generator) -> None:
 def save(encoder: Encoder, path: str | Path, *, half: bool = False) -> None:
     """Write an encoder with its configuration as one .safetensors file; raises OSError.
 
-    half: matrices and kernels as float16; vectors, which are few and may be statistics, as they are.
+    half: matrices and kernels as float16; vectors, few and some of them statistics, as they are.
     """
     tensors = encoder.state_dict()
     if half:
