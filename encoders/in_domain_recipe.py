@@ -184,13 +184,14 @@ class InDomainRecipe(EncoderRecipe):
         run, ws, label = self.run, None, None
         photo = self.draws.numbers("photo", place, torch.rand).to(self.device) < run.fraction
         with torch.no_grad():
+            if run.fraction > 0:
+                target = self.draws.images(self.images, place, run.flip)
             if run.fraction < 1:
                 ws, label = self._codes(place)
-                target = self._photo(ws)
-            if run.fraction > 0:
-                photos = self.draws.images(self.images, place, run.flip)
-                mixed = photo[:, None, None, None]
-                target = photos if run.fraction == 1 else torch.where(mixed, photos, target)
+                if not photo.any():
+                    target = self._photo(ws)
+                elif not photo.all():  # where there is a photo, nothing need be drawn
+                    target = target.index_put((~photo,), self._photo(ws[~photo]))
         with self.run.autocast(self.device):
             code = self.encoder(target)
             image = self.generator.synthesize(code).to(run.dtype)
