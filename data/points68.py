@@ -36,6 +36,8 @@ GROUPS = {
 }
 """What is drawn, in this order; the outer lips, 48 to 59, are not. The groups and colours of
 "Learning an Encoder for Image Editing within a StyleGAN Latent Space"."""
+LINES = {name: group.lines for name, group in GROUPS.items()}
+"""As `metrics.hausdorff` takes them."""
 
 _PAIRS = [
     *((i, 16 - i) for i in range(8)),  # chin

@@ -3,6 +3,7 @@
 Legend: C channels, R side of the generator's images, K = 68 points.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from editing.reenact import SMOOTHING
 from stylegan import Latents
 
 from .drivers import open_driver
+from .handmade import Handmade, is_motion, read_motion
 from .reenactment import Reenactment, Source
 
 if TYPE_CHECKING:
@@ -52,7 +54,11 @@ def reenactment(
         landmarks = data.landmarker(landmarks, small=checkpoints.LANDMARKS, device=studio.device)
     detector = studio.detector() if align else None
     side, device = generator.resolution, studio.device
-    follow = open_driver(driver, landmarks, detector, side, device, fps)
+    if is_motion(driver):
+        follow = read_motion(str(driver), fps)
+    else:
+        follow = open_driver(driver, landmarks, detector, side, device, fps)
+    made = isinstance(follow, Handmade)
     if frames is not None:
         if not follow.single:
             raise ValueError(
@@ -62,19 +68,22 @@ def reenactment(
         if frames < 2:
             raise ValueError(f"got {frames} frames to morph in; expected at least 2")
     if relative is None:
-        relative = not follow.single
+        relative = not (follow.single or made)
     elif relative and follow.single:
         raise ValueError(
             f"{driver} is a single pose, and relative driving needs one to compare it with; take "
             "absolute driving, or a driver of several frames"
         )
+    face = _source(studio, source, encoder.kind, landmarks, align, refine)
     return Reenactment(
         generator=generator,
         encoder=encoder.network,
-        source=_source(studio, source, encoder.kind, landmarks, align, refine),
-        driver=follow,
+        source=face,
+        driver=replace(follow, own=face.own) if made else follow,
         relative=relative,
-        smoothing=smoothing,
+        # What is hand-made has no jitter.
+        smoothing=0 if made else smoothing,
+        landmarker=landmarks,
         keep_own=keep_own and encoder.kind == "difference",
         batch=batch,
         frames=frames,

@@ -22,7 +22,8 @@ class Reenact:
 
     Writes OUT/reenacted.mp4, and OUT/side_by_side.mp4: driver, landmarks, result; OUT/source.png:
     the source, its landmarks, redrawn with them; OUT/landmarks.npz: the driver's, which may drive
-    another source; OUT/summary.json. For a single photo: reenacted.png and side_by_side.png.
+    another source; OUT/summary.json, also with how close the landmarks of the results come to those
+    asked for. For a single photo: reenacted.png and side_by_side.png.
     Frames without a face hold the pose before, and are counted. Nothing is pasted back: the video
     is of the aligned face.
 
@@ -30,13 +31,19 @@ class Reenact:
 
     To another's expression, in 50 frames: facsimile reenact me.jpg other.jpg --out morph --frames
     50
+
+    Without a driver, by hand: facsimile reenact me.jpg yaw:20+mouth:open --out moved; as a video
+    that looks left, right and ahead: facsimile reenact me.jpg yaw:-20,20,0 --out looks
     """
 
     source: tyro.conf.Positional[Path]
     """A photo, or latents.safetensors of an inversion in z, z+, w, w+, p_n or p_n+."""
     driver: tyro.conf.Positional[Path]
     """A video, a folder of photos, one photo, or a file of landmarks (.json or .npz, as facsimile
-    landmarks writes)."""
+    landmarks writes). Or a motion of the source's own landmarks: yaw:DEGREES (above 0 the nose goes
+    to the right of the picture), mouth:AMOUNT (-1 or closed, 0 as it is, 1 or open), smile:AMOUNT
+    (-1 to 1), with + between several at once; amounts with commas between are gone through one
+    after the other, a second each."""
     out: Path
     """Folder for the results."""
     generator: str = "faces"
@@ -117,6 +124,12 @@ def reenact(command: Reenact) -> int:
         f"{said['frames']} frames, {said['held']} held because they show no face, "
         f"{said['frames_per_second']} frames/s: {command.out}"
     )
+    close = said["reached"]
+    if close["nme"] is not None:
+        print(
+            f"landmarks reached: off by {close['nme']:.3f} of the distance of the eyes, Hausdorff "
+            f"{close['hausdorff']:.3f}; {close['results_without_a_face']} results without a face"
+        )
     for name, error in said["frames_without_a_face"].items():
         print(f"  {name}: {error}", file=sys.stderr)
     if "ends_early" in said:

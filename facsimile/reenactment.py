@@ -22,8 +22,9 @@ from data.video import CODECS, VideoWriter
 from editing import Motion, morph
 from stylegan import Generator, Latents
 
-from . import pictures
+from . import pictures, reached
 from .drivers import Film, Pose, Track, batches
+from .handmade import Handmade
 from .line import Line, ahead
 from .result import write_json
 from .unfinished import interruptible
@@ -54,6 +55,8 @@ class Moved:
     landmarks: Tensor
     """(K, 2) that the face was told to take on."""
     pose: Pose
+    reached: dict[str, float]
+    """See `facsimile.reached`; empty where nothing is measured."""
 
     def beside(self) -> Image.Image:
         """Driver, landmarks, result."""
@@ -72,13 +75,15 @@ class Reenactment:
     generator: Generator
     encoder: encoders.DifferenceEncoder | encoders.NaiveEncoder
     source: Source
-    driver: Film | Track
+    driver: Film | Track | Handmade
     relative: bool
     smoothing: float
     """Seconds; see `editing.OneEuro`."""
     keep_own: bool
     """Whether the source's own landmarks leave its code as it is."""
     batch: int
+    landmarker: data.Landmarker | None = None
+    """Looks at the results and says how close they come; None: nobody does."""
     frames: int | None = None
     """Of a morph to the only pose of the driver."""
     settings: dict = field(default_factory=dict)
@@ -99,9 +104,11 @@ class Reenactment:
         self.held = 0
         for poses in batches(self._poses(), self.batch):
             wanted = torch.stack([landmarks for landmarks, _ in poses])
-            images = self.draw(wanted).cpu()
-            for image, (landmarks, pose) in zip(images, poses, strict=True):
-                yield Moved(image, landmarks, pose)
+            images, seen = self.draw(wanted), [{}] * len(poses)
+            if self.landmarker is not None:
+                seen = reached.reached(self.landmarker, images, wanted)
+            for image, (landmarks, pose), close in zip(images.cpu(), poses, seen, strict=True):
+                yield Moved(image, landmarks, pose, close)
 
     @torch.no_grad()
     def draw(self, landmarks: Tensor) -> Tensor:
@@ -151,12 +158,13 @@ class Reenactment:
         The folder has source.png and source.safetensors, reenacted.mp4 and side_by_side.mp4 (by
         `video`: "mp4", "webm", None), the same as pictures in folders (`pictures`; None: where
         there is no video), landmarks.npz, the driver's, which may drive another source, and
-        summary.json. A single pose gives reenacted.png and side_by_side.png.
+        summary.json, also with how close the results come (see `facsimile.reached`). A single pose
+        gives reenacted.png and side_by_side.png.
         Raises ValueError where no frame has a face, OSError where `out` cannot be written, and
         KeyboardInterrupt after Ctrl-C, with all frames until then on disk.
         """
         out, began = Path(out), time.perf_counter()
-        raw, names, problems = [], [], {}
+        raw, names, problems, close = [], [], {}, []
         made: list[Path] = []
         whole = True
         with contextlib.ExitStack() as stack:
@@ -169,6 +177,7 @@ class Reenactment:
                 for one in moved:
                     names.append(one.pose.name)
                     raw.append(one.pose.raw)
+                    close.append(one.reached)
                     if one.pose.points is None and len(problems) < LISTED:
                         problems[one.pose.name] = one.pose.error
                     line.put(one)
@@ -182,6 +191,8 @@ class Reenactment:
             _remove(made)
             raise ValueError(self._faceless(len(names), problems))
         summary = self._summary(names, problems, time.perf_counter() - began, whole)
+        if self.landmarker is not None:
+            summary["reached"] = reached.summary(close, self.landmarker.name)
         if out.suffix.lower() not in CODECS:
             self._write_source(out)
             write_track(out / "landmarks.npz", torch.stack(raw), self.driver.fps, names)

@@ -241,7 +241,8 @@ class Studio:
 
     def reenact(self, source: Photo, driver: str | Path, **options) -> Reenactment:
         """The face of `source`, a photo or a latents file, with the landmarks of `driver`: a video,
-        a folder of photos, a photo, or a landmarks file. It is drawn when it is saved.
+        a folder of photos, a photo, a landmarks file, or its own moved as "yaw:20" or
+        "yaw:-20,20,0" says, see `facsimile.handmade`. It is drawn when it is saved.
 
         relative: move the source's landmarks as the driver's do since its first face; False: take
         them over; None: that for a single pose only. smoothing: seconds, see `editing.OneEuro`.

@@ -13,8 +13,11 @@ from PIL import Image
 import data
 import encoders
 import facsimile
+import metrics
+from data.points68 import LINES
 from data.video import VideoWriter, open_frames
-from editing import morph, relative
+from editing import morph, relative, smile, yaw
+from facsimile import reached
 from facsimile.cli import main
 
 FACE = torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
@@ -29,6 +32,18 @@ class Grey:
         level = images.mean((1, 2, 3))
         points = images.shape[-1] * (FACE + 0.3 * level[:, None, None] * MOVE)
         return data.Landmarks(points, (level + 1) / 2, level > -0.9)
+
+
+class Blind(Grey):
+    """Sees no face in one picture."""
+
+    def __init__(self, picture):
+        self.picture = picture
+
+    def __call__(self, images):
+        seen = super().__call__(images)
+        same = (images - self.picture).abs().flatten(1).amax(1) < 1e-5
+        return data.Landmarks(seen.points, seen.score, seen.found & ~same)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +189,51 @@ def test_a_photo_and_a_morph_to_it(reenact, driver, tmp_path):
     assert len(list(open_frames(tmp_path / "five" / "reenacted.mp4"))) == 5
 
 
+def test_a_motion_by_hand(reenact, tmp_path):
+    """A single pose is taken over; several are gone through from the source's own on."""
+    found = reenact("yaw:20+smile:1")
+    (one,) = found
+    own = found.source.own
+    torch.testing.assert_close(one.landmarks, yaw(smile(own[None], 1), 20)[0])
+    assert (found.relative, found.smoothing) == (False, 0)
+    said = found.save(tmp_path / "one")
+    assert (said["driver"], said["frames"], said["held"]) == ("yaw:20+smile:1", 1, 0)
+    assert (tmp_path / "one" / "reenacted.png").is_file()
+    for relative_ in (None, True):
+        track = [one.landmarks for one in reenact("yaw:-20,20,0", fps=4, relative=relative_)]
+        assert len(track) == 1 + 3 * 4
+        angles = [0, -5, -10, -15, -20, -10, 0, 10, 20, 15, 10, 5, 0]
+        wanted = torch.cat([yaw(own[None], angle) for angle in angles])
+        torch.testing.assert_close(torch.stack(track), wanted, atol=1e-4, rtol=1e-4)
+    frames = reenact("mouth:open", frames=3)
+    assert [one.landmarks for one in frames][0].equal(own)
+
+
+def test_how_close_the_results_come(reenact, driver, tmp_path):
+    """As the landmark network sees them, against what was asked for; where it sees no face, that is
+    counted."""
+    found = reenact(driver)
+    images = torch.stack([one.image for one in found])
+    asked = torch.stack([one.landmarks for one in found])
+    found.landmarker = Blind(images[7])
+    said = found.save(tmp_path / "out", video=None)["reached"]
+    nme = metrics.mean_error(asked, Grey()(images).points).tolist()
+    torch.testing.assert_close(said["per_frame"]["nme"][3], nme[3], atol=1e-5, rtol=0)
+    assert said["per_frame"]["nme"][7] is said["per_frame"]["hausdorff"][7] is None
+    assert said["results_without_a_face"] == 1
+    mean = sum(nme[:7] + nme[8:]) / 10
+    assert said["nme"] == pytest.approx(mean, abs=1e-5)
+    seen = Grey()(images[2:3]).points
+    apart = metrics.hausdorff(asked[2:3], seen, 32, LINES)
+    assert said["per_frame"]["hausdorff"][2] == pytest.approx(float(apart), abs=1e-5)
+    # One that draws what was asked for reaches it.
+    same = asked[:3]
+    perfect = reached.reached(
+        lambda images: data.Landmarks(same, None, same[:, 0, 0] > -1e9), images[:3], same
+    )
+    assert perfect == [{"nme": 0.0, "hausdorff": 0.0}] * 3
+
+
 def test_what_cannot_be_done(reenact, studio, driver, squares, tmp_path):
     for options, said in (
         ({"frames": 5}, "a morph goes to a single one"),
@@ -247,8 +307,13 @@ def test_the_command(network, moving, squares, driver, tmp_path, monkeypatch, ca
     assert code == 0
     assert "driving: absolute" in said.out
     assert "11 frames, 4 held" in said.out
+    assert "landmarks reached: off by" in said.out
     assert "1.png: no upright face was seen" in said.err
     assert len(pixels(tmp_path / "out" / "side_by_side")) == 11
+    wrong = (squares / "0.png", "jaw:20", "--out", tmp_path / "out")
+    code, said = command(*wrong, *known)
+    assert code == 2
+    assert 'jaw:20: got "jaw", which is no motion and no file; expected one of yaw' in said.err
     code, said = command(*paths)
     assert code == 2
     assert "no difference encoder" in said.err
