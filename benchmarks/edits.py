@@ -3,17 +3,15 @@
 Legend: N faces, R side of the image.
 """
 
-import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
+from benchmarks.judges import judge
 from stylegan import Latents
 from stylegan.randomness import source
 
@@ -25,37 +23,6 @@ DEVIATION = 0.04**0.5
 """Of a direction's numbers: the paper's variance is 0.04."""
 NEAR = 0.10
 """F/Z+ is as close to the photo as F/W+ when its MSE is at most so much larger, relatively."""
-
-Judge = Callable[[Tensor], Tensor]
-"""Images (N, 3, R, R) in [-1, 1] -> unit vectors (N, D), NaN where there is no face."""
-
-
-def judge(path: Path | None) -> Judge | None:
-    """Who says whether two pictures show the same person; None where nobody can.
-
-    path: a Python file with a function identity(image) from uint8 (H, W, 3) to a unit vector, or
-    None where it sees no face; or FaceNet's weights. None: FaceNet, if its weights can be had.
-    """
-    if path is None or path.suffix != ".py":
-        from metrics.identity import Identity
-
-        try:
-            return Identity(path).whole
-        except FileNotFoundError:
-            if path is not None:
-                raise
-            return None
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def look(images: Tensor) -> Tensor:
-        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu()
-        found = [module.identity(np.ascontiguousarray(x)) for x in pixels.numpy()]
-        size = next(len(x) for x in found if x is not None)
-        return torch.tensor(np.stack([np.full(size, np.nan) if x is None else x for x in found]))
-
-    return look
 
 
 @torch.no_grad()

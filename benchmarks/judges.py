@@ -1,0 +1,90 @@
+"""Who judges faces from outside: networks that nothing here was trained with.
+
+Legend: N images, R side of the image, K = 68 points, D numbers of an embedding.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import data
+
+Judge = Callable[[Tensor], Tensor]
+"""Images (N, 3, R, R) in [-1, 1] -> unit vectors (N, D), NaN where there is no face."""
+Eye = Callable[[Tensor], Tensor]
+"""Images (N, 3, R, R) in [-1, 1] -> landmarks (N, K, 2) in their pixels, NaN where there is no
+face."""
+
+
+def judge(path: Path | None) -> Judge | None:
+    """Who says whether two pictures show the same person; None where nobody can.
+
+    path: a Python file with a function identity(image) from uint8 (H, W, 3) to a unit vector, or
+    None where it sees no face; or FaceNet's weights. None: FaceNet, if its weights can be had.
+    """
+    if path is None or path.suffix != ".py":
+        from metrics.identity import Identity
+
+        try:
+            return Identity(path).whole
+        except FileNotFoundError:
+            if path is not None:
+                raise
+            return None
+    return _each(_module(path).identity)
+
+
+def eye(path: Path | None, own: data.Landmarker) -> tuple[Eye, str]:
+    """(who says where landmarks are, a sentence about that).
+
+    path: a Python file; if it has a function landmarks68(image) from uint8 (H, W, 3) to (68, 2) in
+    pixels, or None where it sees no face, that one. Else `own`, which is partial: the encoders are
+    told what it saw.
+    """
+    module = _module(path) if path is not None and path.suffix == ".py" else None
+    if hasattr(module, "landmarks68"):
+        return _each(module.landmarks68), f"landmarks of the results: {path.name}, independent"
+
+    def look(images: Tensor) -> Tensor:
+        seen = own(images)
+        return seen.points.where(seen.found[:, None, None], torch.nan).cpu()
+
+    return look, (
+        "landmarks of the results: the network that the encoders are told by, which flatters them "
+        "(--identity names a file with landmarks68 for an independent one)"
+    )
+
+
+def name(path: Path | None) -> str:
+    """What tells one judge from another: of a file its name and 8 digits of its hash."""
+    if path is None:
+        return "default"
+    return f"{path.name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _each(look: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Tensor], Tensor]:
+    """One image after the other; NaN for None. Where all are None, of the last known shape."""
+    shape: tuple[int, ...] = (1,)
+
+    def looked(images: Tensor) -> Tensor:
+        nonlocal shape
+        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu()
+        found = [look(np.ascontiguousarray(x)) for x in pixels.numpy()]
+        shape = next((np.shape(x) for x in found if x is not None), shape)
+        stacked = np.stack([np.full(shape, np.nan) if x is None else x for x in found])
+        return torch.from_numpy(stacked).float()
+
+    return looked

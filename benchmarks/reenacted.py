@@ -1,0 +1,223 @@
+"""Pairs of evaluation faces, and what an encoder makes of a source with a target's landmarks.
+
+Legend: M faces, P pairs, N images of a batch, R side of the image, K = 68 points.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+from tqdm import tqdm
+
+import data
+import encoders
+import metrics
+from benchmarks import judges, report
+from data.points68 import LINES
+from encoders import NaiveEncoder
+from metrics.frechet import Features, Moments, frechet, moments
+from stylegan import Generator
+from stylegan.generator import fingerprint
+from stylegan.randomness import source
+
+Mover = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Images (N, 3, R, R), their landmarks (N, K, 2), those wanted (N, K, 2) -> images (N, 3, R, R)."""
+
+
+def mover(
+    generator: Generator,
+    embedder: encoders.InDomainEncoder,
+    encoder: encoders.DifferenceEncoder | NaiveEncoder | None,
+    keep_own: bool,
+) -> Mover:
+    """encoder: None leaves the source as the in-domain encoder redraws it."""
+
+    @torch.no_grad()
+    def move(images: Tensor, own: Tensor, wanted: Tensor) -> Tensor:
+        if isinstance(encoder, NaiveEncoder):
+            codes = encoders.reenact_codes(encoder, generator, images, wanted)
+        else:
+            codes = encoders.latents(embedder, generator, images)
+            if encoder is not None:
+                codes = encoders.reenact_codes(
+                    encoder, generator, codes, wanted, own if keep_own else None
+                )
+        return codes.draw(generator).clamp(-1, 1)
+
+    return move
+
+
+def pair_up(faces: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(sources, targets), (P,) each: two different faces, and no pair twice.
+
+    In every `faces` pairs each face is a source once and a target once. ValueError where there are
+    not so many pairs.
+    """
+    if count > faces * (faces - 1):
+        raise ValueError(
+            f"got {faces} faces for {count} pairs; they make {faces * (faces - 1)} at most, lower "
+            "--pairs"
+        )
+    order = torch.randperm(faces, generator=source("cpu", seed, "pairs"))
+    number = torch.arange(count)
+    rounds = number // faces
+    return order[number % faces], order[(number + 1 + rounds) % faces]
+
+
+@dataclass
+class Pairs:
+    """The faces that all rows are measured on. Landmarks are in pixels of R."""
+
+    images: data.ImageSet
+    """All M faces, of R pixels."""
+    usable: Tensor
+    """Numbers of those in which everybody sees a face; the others are in no pair."""
+    told: Tensor
+    """(M, K, 2) as the encoders are told."""
+    judged: Tensor
+    """(M, K, 2) as the judge sees them."""
+    persons: Tensor | None
+    """(M, D) as the judge of identity sees them; None where there is none."""
+    source: Tensor
+    """(P,) numbers of faces."""
+    target: Tensor
+    eye: judges.Eye
+    judge: judges.Judge | None
+    features: Features
+    batch: int
+    device: torch.device
+
+    @property
+    def once(self) -> int:
+        """Pairs until every usable face was a source: Fréchet distances are of these."""
+        return min(len(self.source), len(self.usable))
+
+    @cached_property
+    def real(self) -> Moments:
+        """Of all M faces."""
+        numbers = torch.arange(len(self.images)).split(self.batch)
+        return moments(self.features.network(self.take(x)) for x in numbers)
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """Images (N, 3, R, R) in [-1, 1]."""
+        return self.images.take(numbers, self.device, torch.float32)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        """(sources, targets, whether Fréchet distances and reconstructions are of these)."""
+        for first, stop in ((0, self.once), (self.once, len(self.source))):
+            parts = (x[first:stop].split(self.batch) for x in (self.source, self.target))
+            yield from ((a, b, first == 0) for a, b in zip(*parts, strict=True) if len(a))
+
+    def moved(self, move: Mover, sources: Tensor, wanted: Tensor) -> Tensor:
+        """Images (N, 3, R, R) of the sources with landmarks (N, K, 2)."""
+        own = self.told[sources].to(self.device)
+        return move(self.take(sources), own, wanted.to(self.device))
+
+    @torch.no_grad()
+    def measure(self, name: str, move: Mover) -> dict:
+        """Values per pair, NaN where the judge sees no face, and the two Fréchet distances."""
+        found: dict[str, list[Tensor]] = {"hausdorff": [], "csim": [], "mse": []}
+        redrawn, manipulated = [], []
+        bar = tqdm(total=len(self.source), desc=name, unit="pair")
+        for sources, targets, once in self.batches():
+            images = self.moved(move, sources, self.told[targets])
+            found["hausdorff"].append(self.apart(self.judged[targets], self.eye(images)))
+            found["csim"].append(self.alike(sources, images))
+            if once:
+                manipulated.append(self.features.network(images))
+                own = self.moved(move, sources, self.told[sources])
+                redrawn.append(self.features.network(own))
+                found["mse"].append(metrics.mse(own, self.take(sources)))
+            bar.update(len(sources))
+        bar.close()
+        distances = {"reconstruction": redrawn, "manipulation": manipulated}
+        return {
+            "per_pair": {k: torch.cat([x.cpu() for x in v]) for k, v in found.items()},
+            "frechet": {k: frechet(moments(x), self.real) for k, x in distances.items()},
+        }
+
+    def apart(self, wanted: Tensor, seen: Tensor) -> Tensor:
+        """Hausdorff distance of landmarks (N, K, 2), (N,); NaN where one of them is."""
+        found = (wanted.isfinite() & seen.isfinite()).flatten(1).all(1)
+        side = self.images.pixels.shape[-1]
+        return metrics.hausdorff(wanted.double(), seen.double(), side, LINES, found)
+
+    def alike(self, sources: Tensor, images: Tensor) -> Tensor:
+        """Cosine of the sources' persons and those of images (N, 3, R, R); NaN where unknown."""
+        if self.judge is None:
+            return torch.full((len(images),), torch.nan)
+        return cosine_similarity(self.persons[sources], self.judge(images.cpu()))
+
+    def strangers(self) -> dict:
+        """The targets' own faces beside the sources: other persons, and landmarks not moved."""
+        persons = torch.full((len(self.source),), torch.nan)
+        if self.persons is not None:
+            persons = cosine_similarity(self.persons[self.source], self.persons[self.target])
+        apart = self.apart(self.judged[self.target], self.judged[self.source])
+        return {"per_pair": {"hausdorff": apart, "csim": persons}, "frechet": {}}
+
+
+def look(
+    images: data.ImageSet,
+    landmarker: data.Landmarker,
+    eye: judges.Eye,
+    judge: judges.Judge | None,
+    batch: int,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """told, judged and persons of all faces, see `Pairs`; NaN where no face is seen."""
+    parts: dict[str, list[Tensor]] = {}
+    for numbers in tqdm(torch.arange(len(images)).split(batch), desc="faces"):
+        faces = images.take(numbers, device, torch.float32)
+        with torch.no_grad():
+            seen = landmarker(faces)
+            told = seen.points.where(seen.found[:, None, None], torch.nan)
+            found = {"told": told, "judged": eye(faces)}
+            if judge is not None:
+                found["persons"] = judge(faces.cpu())
+        for name, x in found.items():
+            parts.setdefault(name, []).append(x.float().cpu())
+    size = max((x.shape[1] for x in parts.get("persons", [])), default=0)
+    # Where the first faces show nobody, how long a vector is was not known yet.
+    parts |= {"persons": [x.expand(-1, size) for x in parts["persons"]]} if size else {}
+    return {name: torch.cat(x) for name, x in parts.items()}
+
+
+class Kept:
+    """Results in a folder, each under a hash of all that it depends on."""
+
+    def __init__(self, folder: Path, settings: dict):
+        self.folder, self.settings = folder, settings
+
+    def row(self, name: str, told: dict, compute: Callable[[], dict]) -> dict:
+        """A row's record from `compute`, or as it was written. Tensors become lists."""
+        settings = self.settings | told
+        path = self.folder / f"{name.replace(' ', '_')}-{_key(settings)}.json"
+        if not path.is_file():
+            found = compute() | {"settings": settings}
+            report.write_json(path, metrics.jsonable(found))
+        return json.loads(path.read_text())
+
+    def tensors(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        path = self.folder / f"{name}-{_key(self.settings)}.safetensors"
+        if not path.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + ".part")
+            save_file(compute(), part)
+            part.replace(path)
+        return load_file(path)
+
+
+def _key(settings: dict) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def weights(network: torch.nn.Module) -> str:
+    return fingerprint(network.state_dict())

@@ -1,0 +1,240 @@
+"""The paper's ablation of reenactment, for one generator, beside the paper's own numbers.
+
+"Learning an Encoder for Image Editing within a StyleGAN Latent Space", its table of models.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Tensor
+
+import checkpoints
+import data
+import metrics
+from benchmarks import judges, reenactment_sheets, report
+from benchmarks.faces import Faces
+from benchmarks.reenacted import Kept, Pairs, look, mover, pair_up, weights
+from benchmarks.reenactment_rows import PAPER, ROWS, STILL, STRANGERS, Paper, trained
+from checkpoints import Checkpoint
+from metrics.frechet import features
+
+HALF, TWICE, NEAR = 0.5, 2.0, 1.1
+"""Findings: of the way to the target at most so much is left; so much more like the source than
+another person; a face with its own landmarks at most so much further from its photo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Move evaluation faces to the landmarks of others with every encoder, and print the table.
+
+    Writes a JSON of every row as soon as it is done, reenactment.md, reenactment.json, sheet.png
+    (source, target, each result) and motions.png (the model card's: 6 sources by 8 targets, as
+    facsimile reenact draws them). Needs an in-domain encoder.
+    """
+
+    faces: tyro.conf.Positional[Path]
+    """Folder or .zip of aligned, square faces that nothing was trained on."""
+    runs: tuple[str, ...] = ()
+    """The trained encoders: folders of runs of train.py, or files. Which row each is, the run's
+    config.json says; without one, or for a row of another name, write NAME=PATH. The paper's rows:
+    naive; naive + image cycle; difference + image cycle; keypoint + latent cycle; difference +
+    latent cycle."""
+    in_domain: Path | None = None
+    """The in-domain encoder. Default: the one beside the generator."""
+    generator: str = "faces"
+    """Name of a bundled generator, a file, or a folder with generator.safetensors."""
+    landmark_weights: Path = checkpoints.LANDMARKS
+    """The small network whose landmarks the encoders are told, as in their training."""
+    identity: Path | None = None
+    """Who judges: a Python file with identity(image) and landmarks68(image), see benchmarks.judges;
+    or FaceNet's weights. Default: FaceNet, where its weights can be had, and the landmarks of
+    --landmark-weights."""
+    pairs: int = 500
+    """Of a source and a target, two different faces; where there are fewer faces, each is in
+    several."""
+    seed: int = 0
+    keep_own: bool = False
+    """w + d(w, landmarks) - d(w, own), as facsimile reenact does, in the place of the paper's
+    w + d: then own landmarks move nothing at all."""
+    frechet: str = "auto"
+    """Features, as in benchmarks.distance: auto, inception, squeezenet, discriminator."""
+    frechet_weights: Path | None = None
+    """Local file of SqueezeNet 1.1's ImageNet weights."""
+    batch: int = 16
+    out: Path = Path("runs/reenactment")
+    """Folder of the results. What is done there under the same settings is not done again."""
+    device: str = "cpu"
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
+
+
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    named = () if options.in_domain is None else (options.in_domain,)
+    found = checkpoints.find(options.generator, options.device, named)
+    networks = trained(options.runs, found)
+    pairs, kept, said = prepare(options, found)
+    embedder = found.encoders.get("in-domain").network
+    movers = {
+        name: mover(found.generator, embedder, network, options.keep_own)
+        for name, network in ({STILL: None} | networks).items()
+    }
+    records = {}
+    for name, move in movers.items():
+        network = networks.get(name)
+        told = {"encoder": "none" if network is None else weights(network)}
+        records[name] = kept.row(name, told, lambda n=name, m=move: pairs.measure(n, m))
+    records[STRANGERS] = kept.row(STRANGERS, {}, pairs.strangers)
+    records = {name: records[name] for name in (*PAPER, *records) if name in records}
+    missing = [name for name in ROWS if name not in records]
+    said += [f"left out, as --runs has none: {', '.join(missing)}"] if missing else []
+    text = "\n".join(
+        [*said, "", table(records, pairs.features.name), "", *findings(records, tuple(networks))]
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "reenactment.md").write_text(text + "\n")
+    report.write_json(
+        options.out / "reenactment.json",
+        {"rows": {k: summary(x) for k, x in records.items()}, "said": said}
+        | {"paper": {k: x._asdict() for k, x in PAPER.items()}}
+        | {"settings": kept.settings, "machine": report.machine(options.device)},
+    )
+    print(text)
+    reenactment_sheets.pairs(options.out / "sheet.png", pairs, movers)
+    if networks:
+        # The paper's own method where it is there, else what comes last.
+        name = ROWS[-1] if ROWS[-1] in networks else tuple(networks)[-1]
+        move = mover(found.generator, embedder, networks[name], keep_own=True)
+        reenactment_sheets.motions(options.out / "motions.png", pairs, move)
+
+
+def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]]:
+    """The pairs, where results are kept, and what is to be said of both."""
+    device, generator = torch.device(options.device), found.generator
+    images = data.image_set([options.faces], generator.resolution)
+    landmarker = data.landmarker("small", small=options.landmark_weights, device=device)
+    eye, said = judges.eye(options.identity, landmarker)
+    judge = judges.judge(options.identity)
+    chosen = features(options.frechet, found.discriminator, options.frechet_weights)
+    known = Faces(list(images.names), images.pixels)
+    seen_by = {
+        "faces": known.fingerprint,
+        "landmarks": weights(landmarker.network),
+        "judge": judges.name(options.identity) if judge is not None else "none",
+        "device": device.type,
+    }
+    seen = Kept(options.out, seen_by).tensors(
+        "faces", lambda: look(images, landmarker, eye, judge, options.batch, device)
+    )
+    good = torch.stack([x.isfinite().flatten(1).all(1) for x in seen.values()]).all(0)
+    usable = good.nonzero()[:, 0]
+    sources, targets = pair_up(len(usable), options.pairs, options.seed)
+    pairs = Pairs(
+        images=images,
+        usable=usable,
+        told=seen["told"],
+        judged=seen["judged"],
+        persons=seen.get("persons"),
+        source=usable[sources],
+        target=usable[targets],
+        eye=eye,
+        judge=judge,
+        features=chosen,
+        batch=options.batch,
+        device=device,
+    )
+    settings = seen_by | {
+        "generator": generator.fingerprint,
+        "in_domain": found.encoders.get("in-domain").fingerprint,
+        "pairs": options.pairs,
+        "seed": options.seed,
+        "keep_own": options.keep_own,
+        "frechet": chosen.name,
+    }
+    who = "nobody" if judge is None else options.identity.name if options.identity else "FaceNet"
+    left = len(images) - len(usable)
+    notes = [
+        f"{len(images)} faces, {left} left out, as one of the networks sees no face in them; "
+        f"{options.pairs} pairs",
+        f"{chosen.note}; of {pairs.once} images each, to the {len(images)} faces",
+        said,
+        f"identity (CSIM): {who}",
+    ]
+    return pairs, Kept(options.out, settings), notes
+
+
+# What is said -------------------------------------------------------------------------------------
+
+
+def values(record: dict, name: str) -> Tensor:
+    """(P,) of a record, NaN where the judge saw no face."""
+    return torch.tensor([float(x) for x in record["per_pair"].get(name, [])], dtype=torch.float64)
+
+
+def summary(record: dict) -> dict:
+    """Means, and results without a face; None for what was not measured."""
+    found: dict = dict(record["frechet"])
+    for name in record["per_pair"]:
+        mean, failed = metrics.worked(values(record, name))
+        found[name] = None if mean != mean else mean
+        found[f"{name} without a face"] = failed
+    return found
+
+
+def table(records: dict[str, dict], distance: str) -> str:
+    head = ("", f"{distance} rec", "man", "Hausdorff", "CSIM", "MSE own", "no face")
+    head += ("paper: FID rec", "FID man", "Hausdorff", "CSIM")
+    lines = []
+    for name, record in records.items():
+        found = summary(record)
+        ours = [
+            _number(found.get("reconstruction")),
+            # A source that is not moved is no manipulation.
+            _number(None if name == STILL else found.get("manipulation")),
+            *(_number(found.get(x), 3) for x in ("hausdorff", "csim")),
+            _number(found.get("mse"), 4),
+            str(found["hausdorff without a face"]),
+        ]
+        paper = PAPER.get(name, Paper(None, None, None, None))
+        theirs = [_number(x) for x in paper[:2]] + [_number(x, 3) for x in paper[2:]]
+        lines.append((name, *ours, *theirs))
+    return report.table(head, lines)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    if value is None:
+        return ""
+    # A distance on other features than InceptionV3's may be far below 1.
+    return f"{value:.{digits}f}" if abs(value) >= 1 or digits > 1 else f"{value:.3g}"
+
+
+def findings(records: dict[str, dict], names: tuple[str, ...]) -> list[str]:
+    """Per encoder whether it moves the face, keeps the person, and leaves what is to stay."""
+    lines = []
+    for name in names:
+        claims = [
+            ("hausdorff", STILL, "Hausdorff at most half of that of the source as it is", HALF),
+            ("csim", STRANGERS, "CSIM at least twice that of random pairs", TWICE),
+            ("mse", STILL, "own landmarks: MSE within 10 % of the source's as it is", NEAR),
+        ]
+        for what, other, said, limit in claims:
+            ours, theirs = both(values(records[name], what), values(records[other], what))
+            if not len(ours):
+                lines.append(f"unknown: {name}, {said} (nobody judged)")
+                continue
+            a, b = float(ours.mean()), float(theirs.mean())
+            held = a >= limit * b if what == "csim" else a <= limit * b
+            lines.append(f"{'holds' if held else 'FAILS'}: {name}, {said} ({a:.4f}, {b:.4f})")
+    return lines
+
+
+def both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The values (P,) of pairs that both of them have."""
+    known = ~(a.isnan() | b.isnan())
+    return a[known], b[known]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

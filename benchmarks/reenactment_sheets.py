@@ -1,0 +1,74 @@
+"""Pictures of reenactment: pairs beside every result, and sources by hand-made and real targets.
+
+Legend: N faces, R side of the image, K = 68 points.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import data
+from benchmarks.faces import SMALLEST_SHOWN
+from benchmarks.reenacted import Mover, Pairs
+from facsimile.handmade import pose, read_motion
+
+SHOWN = 6
+"""Sources of a sheet; the first pairs of the seed, not selected."""
+MOTIONS = ("yaw:-20", "yaw:20", "mouth:open", "mouth:closed", "smile:1")
+REAL = 3
+"""Faces whose landmarks are targets beside those."""
+
+
+def pairs(path: Path, known: Pairs, movers: dict[str, Mover]) -> None:
+    """A row per pair: source, target, what each mover makes of them."""
+    sources, targets = known.source[:SHOWN], known.target[:SHOWN]
+    columns = {"source": known.take(sources), "target": known.take(targets)}
+    for name, move in movers.items():
+        columns[name] = known.moved(move, sources, known.told[targets])
+    save_grid(path, columns)
+
+
+def motions(path: Path, known: Pairs, move: Mover) -> None:
+    """A row per source, a column per target; above, the targets: drawn for the first source, or
+    the photos whose landmarks they are."""
+    numbers = known.source[: known.once]
+    sources, others = numbers[:SHOWN], numbers[SHOWN : SHOWN + REAL]
+    side = known.images.pixels.shape[-1]
+    faces, own = known.take(sources), known.told[sources]
+    blank = torch.ones_like(faces[:1])
+    columns = {"source": torch.cat([blank, faces])}
+    for text in MOTIONS:
+        amounts = read_motion(text).stops[0]
+        wanted = torch.stack([pose(points, amounts) for points in own])
+        drawn = data.draw_landmarks(wanted[:1], side, side).to(faces)
+        columns[text] = torch.cat([drawn, known.moved(move, sources, wanted)])
+    for index, other in enumerate(others):
+        wanted = known.told[other].expand(len(sources), -1, -1)
+        target = known.take(other[None])
+        columns[f"target {index + 1}"] = torch.cat([target, known.moved(move, sources, wanted)])
+    save_grid(path, columns)
+
+
+def save_grid(path: Path, columns: dict[str, Tensor]) -> None:
+    """Pictures (N, 3, R, R) in [-1, 1] one below the other, under each name."""
+    from matplotlib.figure import Figure
+
+    strips = []
+    for images in columns.values():
+        images = images.cpu()
+        times = max(1, SMALLEST_SHOWN // images.shape[-1])
+        images = images.repeat_interleave(times, 2).repeat_interleave(times, 3)
+        strips.append(torch.cat(list(images * 0.5 + 0.5), 1))
+    whole = torch.cat(strips, 2).clamp(0, 1).permute(1, 2, 0)
+    height, width = whole.shape[:2]
+    dpi, margin = 100, 28  # pixels for the names
+    figure = Figure(figsize=(width / dpi, (height + margin) / dpi), dpi=dpi)
+    axes = figure.add_axes((0, 0, 1, height / (height + margin)))
+    axes.imshow(whole.numpy(), interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    for index, name in enumerate(columns):
+        middle, above = (index + 0.5) / len(columns), 1 - margin / 2 / (height + margin)
+        figure.text(middle, above, name, ha="center", va="center", fontsize=6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
