@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
@@ -58,7 +59,7 @@ class Options:
     keep_own: bool = False
     """w + d(w, landmarks) - d(w, own), as facsimile reenact does, in the place of the paper's
     w + d: then own landmarks move nothing at all."""
-    frechet: str = "auto"
+    frechet: Literal["auto", "inception", "squeezenet", "discriminator"] = "auto"
     """Features, as in benchmarks.distance: auto, inception, squeezenet, discriminator."""
     frechet_weights: Path | None = None
     """Local file of SqueezeNet 1.1's ImageNet weights."""

@@ -92,15 +92,21 @@ class DifferenceRecipe(LandmarkRecipe):
             d = (moved.code - moved.source)[: own * place.n // run.group]
             losses["encoder/identity"] = run.identity_weight * d.square().mean()
         if run.cycle != "none":
-            losses |= self._of_cycle(moved, told)
+            phi = self._phi(faces.image) if run.variant == "naive" else None
+            losses |= self._of_cycle(moved, told, phi)
             if run.variant == "naive":
-                losses |= self._of_own_landmarks(moved, told)
+                losses |= self._of_own_landmarks(moved, told, phi)
         elif own:
             losses |= self._apart(moved.image, faces.image)
         return losses
 
-    def _of_cycle(self, moved: Moved, told: Tensor | None) -> dict[str, Tensor]:
-        """The way back: the manipulated face takes on its own landmarks again."""
+    def _of_cycle(
+        self, moved: Moved, told: Tensor | None, phi: list[Tensor] | None
+    ) -> dict[str, Tensor]:
+        """The way back: the manipulated face takes on its own landmarks again.
+
+        phi: features of the faces, where they are known.
+        """
         run, faces = self.run, moved.faces
         source = moved.image
         if run.variant != "naive":
@@ -114,15 +120,17 @@ class DifferenceRecipe(LandmarkRecipe):
         if run.cycle == "latent":
             apart = {"encoder/cycle latent": (code - moved.source).square().mean()}
         else:
-            apart = self._apart(image, faces.image, "cycle ")
+            apart = self._apart(image, faces.image, "cycle ", phi)
         return losses | {name: run.cycle_weight * value for name, value in apart.items()}
 
-    def _of_own_landmarks(self, moved: Moved, told: Tensor | None) -> dict[str, Tensor]:
+    def _of_own_landmarks(
+        self, moved: Moved, told: Tensor | None, phi: list[Tensor] | None
+    ) -> dict[str, Tensor]:
         """The naive encoder's photo, redrawn with its own landmarks."""
         image = self._draw(self._codes_of(self.encoder, moved.source, moved.told))
         losses = {
             name: self.run.reconstruction_weight * value
-            for name, value in self._apart(image, moved.faces.image).items()
+            for name, value in self._apart(image, moved.faces.image, wanted=phi).items()
         }
         return losses | self._fooled("own adversarial", image, moved.faces, told)
 

@@ -251,18 +251,26 @@ class EncoderRecipe:
         with self.run.autocast(self.device):
             return self.generator.synthesize(ws).to(self.run.dtype).clamp(-1, 1)
 
-    def _apart(self, image: Tensor, target: Tensor, of: str = "") -> dict[str, Tensor]:
+    def _apart(
+        self, image: Tensor, target: Tensor, of: str = "", wanted: list[Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """mean((image - target)^2) + weight |phi(image) - phi(target)|^2, by name.
 
-        of: what comes before these names.
+        of: what comes before these names. wanted: phi(target), where several terms share it.
         """
         losses = {f"{self.player}/{of}pixel": metrics.mse(image, target).mean()}
         if self.perceptual is not None and self.run.perceptual_weight:
-            with torch.no_grad():
-                wanted = self.perceptual.features(target)
+            wanted = self._phi(target) if wanted is None else wanted
             apart = metrics.distance(self.perceptual.features(image), wanted).mean()
             losses[f"{self.player}/{of}perceptual"] = self.run.perceptual_weight * apart
         return losses
+
+    @torch.no_grad()
+    def _phi(self, target: Tensor) -> list[Tensor] | None:
+        """Its features; None where no term is perceptual."""
+        if self.perceptual is None or not self.run.perceptual_weight:
+            return None
+        return self.perceptual.features(target)
 
     def after(self, place: Place) -> None:
         run = self.run

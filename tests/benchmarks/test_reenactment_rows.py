@@ -254,12 +254,12 @@ def test_findings_compare_pairs_that_both_have() -> None:
     records = {
         STILL: record([0.4, 0.4, 8.0], [1.0], [0.1, 0.2]),
         STRANGERS: record([1.0], ["nan", 0.1, 0.2], []),
-        "good": record([0.1, 0.3, "nan"], [0.9, 0.3, 0.3], [0.11, 0.22]),
-        "bad": record([0.1, 0.3, 9.0], [0.9, 0.3, 0.29], [0.2, 0.2]),
+        "good": record([0.1, 0.2, "nan"], [0.9, 0.31, 0.3], [0.1, 0.22]),
+        "bad": record([0.2, 0.3, 9.0], [0.9, 0.3, 0.29], [0.2, 0.2]),
     }
     said = [line.partition(":")[0] for line in reenactment.findings(records, ("good", "bad"))]
     assert said == ["holds"] * 3 + ["FAILS"] * 3
-    assert "(0.2000, 0.4000)" in reenactment.findings(records, ("good",))[0]
+    assert "(0.1500, 0.4000)" in reenactment.findings(records, ("good",))[0]
 
 
 def test_the_command_line_starts(capsys) -> None:

@@ -271,6 +271,23 @@ def test_the_papers_terms_alone(make_recipe):
     assert found.losses("encoder", place).keys() == names
 
 
+def test_the_naive_encoders_photo_is_looked_at_once(make_recipe):
+    """Two terms compare with it; they are what each would be by itself."""
+    recipe = make_recipe("naive", landmark_weight=0.0, reconstruction_weight=0.5)
+    place, seen = Place(0, 0, 4, True), []
+    moved = recipe._moved(place)
+    told = recipe._tell_critic(moved.faces.points)
+    alone = recipe._of_cycle(moved, told, None) | recipe._of_own_landmarks(moved, told, None)
+    features = recipe.perceptual.features
+    recipe.perceptual.features = lambda image: (seen.append(image), features(image))[1]
+    found = recipe.losses("encoder", place)
+    assert len(seen) == 3
+    assert sum(torch.equal(image, moved.faces.image) for image in seen) == 1
+    for name in ("encoder/cycle perceptual", "encoder/perceptual"):
+        assert found[name] > 0
+        torch.testing.assert_close(found[name], alone[name], msg=name)
+
+
 def test_every_weight_is_reached(make_recipe):
     """At the second step, as the landmarks are new to the critic at the first."""
     for kind in ("difference", "keypoint", "naive"):
