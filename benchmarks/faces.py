@@ -26,7 +26,7 @@ from data.photos import PHOTO_NAME
 from facsimile.starts import Start, decide
 from metrics import Perceptual
 from refine import Recipe, Step, recipes, refine
-from stylegan import Generator, Latents
+from stylegan import Generator, Latents, spaces
 
 RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.start != "encoder")
 """Those that begin without an encoder, as all do here: so the spaces compare, not the encoders."""
@@ -153,10 +153,11 @@ class Bench:
     ) -> Row:
         """A recipe over all faces, `batch` at once; from the folder where it is done already.
 
-        steps, start: as in `Studio.invert`.
+        steps: as in `Studio.invert`. start: likewise, but None is without an encoder.
         """
         batch = batch or self.options.batch
         recipe = recipes.build(name).with_steps(self.options.steps if steps is None else steps)
+        start = start or recipe.start or spaces.parse(recipe.space)[0].default_start
         if self.perceptual is None:
             recipe = recipe.with_weight("perceptual", 0)
         begin = decide(recipe, start, self.encoders)

@@ -41,11 +41,13 @@ class Options(faces.Options):
     out: Path = Path("runs/spaces")
     recipes: tuple[str, ...] = faces.RECIPES
     """One row each, by the names of refine.recipes."""
+    seeded: bool = False
+    """Features begin at the guess of the base encoder, as in the paper."""
 
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    rows = [bench.run(name, start=_start(name)) for name in options.recipes]
+    rows = [bench.run(name, start=_start(name, options.seeded)) for name in options.recipes]
     text = "\n".join([table(rows), "", *findings(rows)])
     (options.out / "spaces.md").write_text(text + "\n")
     print(text)
@@ -53,10 +55,9 @@ def main(options: Options) -> None:
     faces.save_picture(options.out / "spaces.png", {"target": bench.faces.images} | pictures)
 
 
-def _start(name: str) -> str | None:
-    """As in the paper: codes begin as the generator alone can, features at an encoder's guess."""
-    space, has_feature = parse(recipes.build(name).space)
-    return None if has_feature else space.default_start
+def _start(name: str, seeded: bool) -> str | None:
+    _, has_feature = parse(recipes.build(name).space)
+    return "encoder" if seeded and has_feature else None
 
 
 def table(rows: list[Row]) -> str:
