@@ -12,13 +12,12 @@ from torch import Tensor
 
 EYES = (36, 45)
 """Outer corners, left and right."""
-OPEN = 0.35
-"""E: how far a mouth that opens wide is opened further."""
+OPEN = 0.25
+"""E: how far a mouth that opens wide is opened further; more takes the chin out of FFHQ's frame."""
 SMILE = (0.09, 0.06)
 """E: how far the corners of the mouth go outwards, and up."""
 
-_JAW = {8: 1.0, 7: 1.0, 9: 1.0, 6: 0.9, 10: 0.9, 5: 0.65, 11: 0.65, 4: 0.3, 12: 0.3, 3: 0.1}
-_JAW[13] = 0.1
+_JAW = {8: 0.8, 7: 0.8, 9: 0.8, 6: 0.7, 10: 0.7, 5: 0.5, 11: 0.5, 4: 0.25, 12: 0.25}
 _LOWER_LIP = {66: 1.0, 65: 0.85, 67: 0.85, 57: 1.0, 56: 0.9, 58: 0.9, 55: 0.5, 59: 0.5}
 _LOWERED = _JAW | _LOWER_LIP
 """Share of the jaw's way that a point goes; all others stay."""
@@ -67,7 +66,7 @@ def yaw(landmarks: Tensor, degrees: float) -> Tensor:
 def mouth(landmarks: Tensor, amount: float) -> Tensor:
     """The mouth opened (up to 1, by OPEN) or closed (down to -1, where the inner lips meet).
 
-    The lower lip moves, and the chin with it; the upper lip, the corners and the eyes stay. Raises
+    The lower lip moves, and the chin after it; the upper lip, the corners and the eyes stay. Raises
     ValueError for other amounts.
     """
     _check(landmarks)

@@ -242,6 +242,7 @@ def test_without_a_judge_the_encoders_own_landmarks_count(
     reenactment.main(dataclasses.replace(options, identity=None))
     said = capsys.readouterr().out
     assert "which flatters them" in said
+    assert "are told by a Hausdorff of 0.000" in said
     assert "identity (CSIM): nobody" in said
     assert "unknown: naive, CSIM at least twice" in said
 

@@ -9,7 +9,7 @@ from editing.motions import _DEPTHS, OPEN
 
 SIDE = 100
 LIPS = list(range(48, 68))
-JAW = list(range(3, 14))
+JAW = list(range(4, 13))
 INNER = [(61, 67), (62, 66), (63, 65)]
 
 
@@ -93,11 +93,11 @@ def test_a_closed_mouth_is_closed(faces):
 
 
 def test_an_open_mouth_is_open(faces):
-    """By so much of the distance of the eyes, across their line; the chin goes as far."""
+    """By so much of the distance of the eyes, across their line; the chin goes less far."""
     sizes = (faces[:, 45] - faces[:, 36]).norm(dim=1)
-    for point in (66, 57, 8):
+    for point, share in ((66, 1), (57, 1), (8, 0.8)):
         gone = mouth(faces, 1)[:, point] - faces[:, point]
-        torch.testing.assert_close(gone.norm(dim=1), OPEN * sizes)
+        torch.testing.assert_close(gone.norm(dim=1), share * OPEN * sizes)
         across = (gone * (faces[:, 45] - faces[:, 36])).sum(1)
         torch.testing.assert_close(across, torch.zeros_like(across), atol=1e-9, rtol=0)
     assert (mouth(faces, 1)[0, 66] - faces[0, 66])[1] > 0
