@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,11 @@ from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
 # For networks this small, threads cost more than they bring; on a busy machine, far more.
 torch.set_num_threads(1)
+
+
+def pytest_configure() -> None:
+    """A shell that starts the suite in the background has it ignore Ctrl-C, which tests send."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _generator(
