@@ -182,17 +182,18 @@ class InDomainRecipe(EncoderRecipe):
 
     def _drawn(self, place: Place) -> Redrawn:
         run, ws, label = self.run, None, None
-        photo = self.draws.numbers("photo", place, torch.rand).to(self.device) < run.fraction
+        chance = self.draws.numbers("photo", place, torch.rand).to(self.device)
+        sampled = chance >= run.fraction
         with torch.no_grad():
             if run.fraction > 0:
                 target = self.draws.images(self.images, place, run.flip)
             if run.fraction < 1:
                 ws, label = self._codes(place)
-                if not photo.any():
+                if sampled.all():
                     target = self._photo(ws)
-                elif not photo.all():  # where there is a photo, nothing need be drawn
-                    target = target.index_put((~photo,), self._photo(ws[~photo]))
+                elif sampled.any():  # where there is a photo, nothing need be drawn
+                    target = target.index_put((sampled,), self._photo(ws[sampled]))
         with self.run.autocast(self.device):
             code = self.encoder(target)
             image = self.generator.synthesize(code).to(run.dtype)
-        return Redrawn(target, ~photo, ws, label, code, image)
+        return Redrawn(target, sampled, ws, label, code, image)

@@ -55,7 +55,7 @@ class LandmarksRun(Run):
     """The network is too small for half precision to pay."""
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A network's file, or a run's folder, to go on from: it says the next three settings. A run
-    that has a checkpoint ignores it."""
+    that has a checkpoint goes on from that."""
     side: int = 64
     """Pixels of the photo that the network sees."""
     width: int = 24

@@ -56,7 +56,7 @@ class EncoderRun(Run):
     """Held-out samples, and photos at most, in a score."""
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """An encoder's file, or a run's folder, to go on from, of the same sizes: for other losses, or
-    after its generator was replaced. A run that has a checkpoint ignores it."""
+    after its generator was replaced. A run that has a checkpoint goes on from that."""
     # What these are by default, each recipe says.
     width: int
     perceptual_weight: float

@@ -27,7 +27,7 @@ class GeneratorRun(Run):
     """Side of the images in pixels, a power of two."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Trained networks to go on from, of this side or half of it: a bundled name, a generator's
-    file, or a folder with generator.safetensors. A run that has a checkpoint ignores them."""
+    file, or a folder with generator.safetensors. A run that has a checkpoint goes on from that."""
     grow_images: int = 20_000
     """Images over which a new block is faded in, when --from has half the side."""
     channel_base: int | None = None

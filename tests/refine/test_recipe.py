@@ -55,9 +55,12 @@ def test_code_recipes(name):
     assert recipe is RECIPES[name]
     assert recipe.name == name
     (phase,) = recipe.phases
+    assert phase.steps == {"image2stylegan": 5000, "in-domain": 100}.get(name, 1200)
     weights = {term.name: term.weight for term in phase.terms}
     expected = {"pixel": 1.0, "perceptual": 10.0}
-    space = name.replace("p_n", "w")
+    space = name.replace("p_n", "w").replace("image2stylegan", "w+")
+    paper = name == "image2stylegan"
+    assert phase.betas == ((0.9, 0.999) if paper else (0.9, 0.8))
     if "p_n" in name:
         expected["p_n"] = 0.01
     if name == "in-domain":
@@ -87,6 +90,7 @@ def test_noise_recipes(name, suffix):
         paper = suffix == "+paper-noise"
         assert noise.variables[0].lr == (5.0 if paper else 0.01)
         assert [t.name for t in noise.terms] == ["noise_pixel" if paper else "pixel"]
+        assert noise.steps == (3000 if name == "image2stylegan" else 720)  # Image2StyleGAN++
 
 
 @pytest.mark.parametrize("name", ["in_domain", "idinvert"])
@@ -111,7 +115,7 @@ def test_from_an_encoder(name):
         assert seeded.from_encoder() == seeded
         for before, after in zip(recipe.phases, seeded.phases, strict=True):
             held = any(v.name == "feature" for v in before.variables)
-            anchor = (Term("feature_anchor", 10.0),) if held else ()
+            anchor = (Term("feature_anchor", 1.0),) if held else ()
             assert after == replace(before, terms=before.terms + anchor)
     kind = "base" if name.startswith("f/") else "in-domain" if name in IN_W else None
     assert recipe.encoder == kind
