@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -139,7 +140,18 @@ def test_ways_of_inversion_are_compared(
     said = capsys.readouterr().out
     assert said.count("**") == 2 * len(inversion.WAYS + inversion.NOISE)
     assert "FAILS: in-domain MSE at most half the mean face's" in said
-    assert "IDInvert keeps the person" in said
+    for name in ("W+ from the encoder", "W+ from the mean", "Image2StyleGAN"):
+        assert said.count(f"IDInvert keeps the person better than {name}") == 2
+    assert said.count("F/Z+ keeps the person better than F/W+") == 2
+    assert said.count("MSE of F/Z+ within 10 % of F/W+") == 1
+    (record,) = (json.loads(path.read_text()) for path in options.out.glob("in-domain-*.json"))
+    _, table = said.split("| identity after an edit")
+    (line,) = re.findall(r"^\| IDInvert +\|.*$", table, re.MULTILINE)
+    cells = line.strip("| ").split("|")
+    assert len(cells) == 1 + len(edits.STRENGTHS) + 2
+    similar = [float(cell) for cell in cells[1:-1]]
+    assert similar[-1] == pytest.approx(sum(similar[:-1]) / len(edits.STRENGTHS), abs=2e-3)
+    assert cells[-1].strip() == f"{record['mean']['mse']:.4f}"
     for name in ("curves", "faces", "guesses", "edits"):
         assert (options.out / f"{name}.png").stat().st_size > 1000
     inversion.main(options)
@@ -164,6 +176,45 @@ def test_seconds_and_steps_to_a_quality() -> None:
     assert inversion.reached(row, {"pixel": 0.5, "perceptual": 0.3}) == 1
     assert inversion.reached(row, {"pixel": 0.3, "perceptual": 0.3}) == 2
     assert inversion.reached(row, {"pixel": 0.1, "perceptual": 0.3}) is None
+
+
+def test_the_reference_alone_takes_thousands_of_steps() -> None:
+    steps = {way.name: round(5000 * way.share) for way in inversion.WAYS + inversion.NOISE}
+    assert steps.pop("Image2StyleGAN") == 5000
+    assert steps.pop("F/Z+ without encoder") == 500
+    assert set(steps.values()) == {200}
+    noisy = {name.removesuffix(" + noise") for name in steps if name.endswith(" + noise")}
+    assert noisy == {"W+ from the encoder", "IDInvert", "F/W+", "F/P_N+", "F/Z+"}
+    assert recipes.build(inversion.REFERENCE.recipe).phases[0].betas == (0.9, 0.999)
+    assert {name for pair in edits.PAIRS for name in pair} < steps.keys() | {"Image2StyleGAN"}
+
+
+@pytest.mark.parametrize("terms", [("pixel", "perceptual"), ("pixel",)])
+@pytest.mark.parametrize(("unseeded", "held"), [(0.6, "holds"), (0.5, "FAILS")])
+def test_findings_say_when_the_reference_is_reached(
+    terms: tuple[str, ...], unseeded: float, held: str
+) -> None:
+    ends = {"W+ from the mean": 0.3, "F/Z+": 0.1, "F/Z+ without encoder": unseeded}
+    rows = {}
+    for way in inversion.WAYS:
+        # Each falls evenly from 1, most to 0.2; every step takes a second.
+        last, end = round(5000 * way.share), ends.get(way.name, 0.2)
+        falling = [1 - (1 - end) * i / last for i in range(last + 1)]
+        record = {"curves": dict.fromkeys(terms, falling), "steps": last, "seconds_to_start": 0.0}
+        rows[way] = faces.Row(way.recipe, None, record | {"seconds_per_image": float(last)})
+    said = inversion.findings(rows)
+    wanted = ", ".join(f"{name} 0.2000" for name in terms)
+    assert said[1] == f"The reference's quality ({wanted}) after 5000 steps:"
+    assert "- W+ from the mean: not within 200 steps" in said
+    saved = "1/28 of the steps, 1/28 of the seconds"
+    assert f"- F/Z+: after 178 steps, 178.00 s an image ({saved})" in said
+    assert not any("Image2StyleGAN" in line for line in said)
+    # Half of the way from 1 to 0.1, as 100 are half of the steps.
+    assert said[-len(terms) :] == [
+        f"{held}: F/Z+ {name} from the encoder after 100 steps is at most that without after 500 "
+        f"(0.5500, {unseeded:.4f})"
+        for name in terms
+    ]
 
 
 def test_edits_move_the_code_and_stay_on_the_space(networks: Path) -> None:
