@@ -1,30 +1,24 @@
 """Faces from folders and archives; a recipe that is done is not run again."""
 
 import dataclasses
+import importlib
 import json
+import pkgutil
 import re
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 import tyro
 
+import benchmarks
 import checkpoints
 import data
 import encoders
 import stylegan
-from benchmarks import (
-    batch,
-    edits,
-    encoder_training,
-    faces,
-    inversion,
-    memory,
-    noise,
-    spaces,
-    speed,
-)
+from benchmarks import batch, edits, faces, inversion, memory, noise, spaces
 from benchmarks.networks import random_discriminator, random_generator
 from refine import recipes
 
@@ -245,10 +239,36 @@ def test_memory_fails_when_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
         memory.main(memory.Options(marks=(1, 2, 3)))
 
 
-@pytest.mark.parametrize(
-    "module", [batch, encoder_training, inversion, memory, noise, spaces, speed]
-)
-def test_command_lines_start(module, capsys) -> None:
+def commands() -> list[ModuleType]:
+    """The benchmarks that are told a device or a number of threads."""
+    names = [f"benchmarks.{x.name}" for x in pkgutil.iter_modules(benchmarks.__path__)]
+    found = [importlib.import_module(name) for name in names]
+    found = [x for x in found if hasattr(x, "main") and hasattr(x, "Options")]
+    return [x for x in found if {"device", "threads"} & told(x)]
+
+
+def told(module: ModuleType) -> set[str]:
+    return {field.name for field in dataclasses.fields(module.Options)}
+
+
+@pytest.mark.parametrize("module", commands(), ids=lambda module: module.__name__)
+def test_command_lines_start(module: ModuleType, capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
         tyro.cli(module.Options, args=["--help"])
-    assert "--device" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for name in told(module) - {"faces"}:
+        assert f"--{name.replace('_', '-')}" in said
+    first = ["faces.zip"] * ("faces" in told(module))
+    options = tyro.cli(module.Options, args=[*first, "--threads", "3"])
+    assert options.threads == 3
+    assert getattr(options, "device", "cpu") == "cpu"
+    readme = Path(benchmarks.__file__).with_name("README.md").read_text()
+    assert f"| `python -m {module.__name__}" in readme
+
+
+def test_every_command_line_is_tried() -> None:
+    names = (
+        "batch distance encoder_training inversion memory noise precision reenactment spaces speed "
+        "streaming training"
+    )
+    assert {x.__name__.removeprefix("benchmarks.") for x in commands()} >= set(names.split())
