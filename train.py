@@ -100,7 +100,7 @@ def advance(run: Run, recipe: Recipe, host: Host, meter: Meter, step: int) -> No
         for micro in range(run.accumulate)
     ]
     for player in recipe.players:
-        weights = list(player.module.parameters())
+        weights = [x for x in player.module.parameters() if x.requires_grad]
         player.optimizer.zero_grad()
         for place in places:
             losses = recipe.losses(player.name, place)

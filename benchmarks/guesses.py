@@ -10,7 +10,7 @@ from benchmarks.faces import Bench, Row
 from checkpoints import EncoderSet
 
 STEPS = 100
-"""Of W+ from the mean, which the in-domain encoder alone is to surpass."""
+"""Of Image2StyleGAN, W+ from the mean, which the in-domain encoder alone is to surpass."""
 
 
 def compare(bench: Bench, count: int, uncriticised: Path | None) -> list[str]:
@@ -61,11 +61,11 @@ def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
         (f"in-domain MSE at most half the mean face's ({guess:.4f}, {mean:.4f})", guess <= mean / 2)
     ]
     few = {"alone": bench.run("w+", steps=0, start="encoder")}
-    few["steps"] = bench.run("w+", steps=STEPS, start="mean")
+    few["steps"] = bench.run("image2stylegan", steps=STEPS, start="mean")
     for name in ("perceptual", "judge"):
         if name in few["alone"].mean:
             a, b = few["alone"].mean[name], few["steps"].mean[name]
-            what = f"in-domain {name} below {STEPS} steps of W+ from the mean ({a:.4f}, {b:.4f})"
+            what = f"in-domain {name} below {STEPS} steps of Image2StyleGAN ({a:.4f}, {b:.4f})"
             claims.append((what, a < b))
     other = rows.get("in-domain, no critic")
     if other is not None and "judge" in other.mean:

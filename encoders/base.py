@@ -5,14 +5,17 @@ Legend: N images, C channels, HxW pixels of the feature, R side of the image.
 Latent Space of GAN Inversion for Real Image Editing", equation 2.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stylegan import Feature, Generator, spaces
+from stylegan import Discriminator, Feature, Generator, spaces
 from stylegan.layers import SLOPE
 
+from .feedback import SEEN, Feedback, Look
 from .layers import GroupNorm, shown
 
 HALVINGS = 3
@@ -38,9 +41,20 @@ class BaseConfig:
     """Channels of the first stage of three."""
     rgb_skip: str
     """ "zero" or "keep"."""
+    passes: int = 0
+    """How often the first guess is corrected by what it draws."""
+    eyes: dict[str, Any] | None = None
+    """Configuration of the discriminator through which the passes look."""
 
     @staticmethod
-    def of(generator: Generator, layer: str | None, width: int, rgb_skip: str) -> "BaseConfig":
+    def of(
+        generator: Generator,
+        layer: str | None,
+        width: int,
+        rgb_skip: str,
+        passes: int = 0,
+        eyes: Discriminator | None = None,
+    ) -> "BaseConfig":
         """For a layer of the generator (None: its default); ValueError where it has none such."""
         layer = layer or generator.default_feature_layer()
         generator.first_input(layer)  # raises
@@ -56,7 +70,17 @@ class BaseConfig:
             halvings=max(0, min(HALVINGS, (generator.resolution // side).bit_length() - 1)),
             width=width,
             rgb_skip=rgb_skip,
+            passes=passes,
+            eyes=_description(eyes) if passes and eyes is not None else None,
         )
+
+
+def _description(discriminator: Discriminator) -> dict[str, Any] | None:
+    """Its configuration as a file would give it back; None for one that cannot serve as eyes."""
+    found = asdict(discriminator.config)
+    if discriminator.config.architecture != SEEN:
+        return None
+    return found | {"channels": list(found["channels"])}
 
 
 @torch.no_grad()
@@ -89,6 +113,9 @@ class BaseEncoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, SLOPE, mode="fan_out")
         nn.init.zeros_(self.head.bias)
+        if config.passes:
+            shape = (config.img_channels, config.channels, config.side, config.margin)
+            self.feedback = Feedback(*shape, config.halvings, config.width, config.eyes)
         # Features of different layers differ in size by orders of magnitude.
         self.register_buffer("mean", torch.zeros(config.channels))
         self.register_buffer("scale", torch.ones([]))
@@ -117,6 +144,23 @@ class BaseEncoder(nn.Module):
         """
         rgb = None if self.rgb is None else self.rgb.expand(len(images), -1, -1, -1)
         return Feature(self.config.layer, self(images), rgb)
+
+    def corrected(self, images: Tensor, x: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
+        """The feature x (N, C, H, W) of images after the passes; draw: such a feature -> images."""
+        if not self.config.passes:
+            return x
+        photo = self.feedback.look(images)
+        for _ in range(self.config.passes):
+            x = self.corrected_once(photo, x, draw(x))
+        return x
+
+    def corrected_once(self, photo: Look, x: Tensor, drawn: Tensor) -> Tensor:
+        """The same after one pass; photo: `feedback.look`'s, drawn: what x draws (N, .., R, R)."""
+        mean = self.mean[:, None, None]
+        change = self.feedback(
+            photo, self.feedback.look(drawn.clamp(-1, 1)), (x - mean) / self.scale
+        )
+        return torch.addcmul(x, change.to(x.dtype), self.scale)
 
 
 def _block(inputs: int, outputs: int, group: int) -> list[nn.Module]:

@@ -28,9 +28,9 @@ def latents(
     """Latents of images (N, img_channels, R, R).
 
     A base encoder gives their features, and with them the code of the space's start (how and seed
-    as in `stylegan.start`); space: f/ and an inner space, None: f/z+. An in-domain encoder gives
-    their codes; space: w+ (None), or what follows from w+: p_n+ and s. The rest is as in
-    `stylegan.start`.
+    as in `stylegan.start`), with which its passes draw; space: f/ and an inner space, None: f/z+.
+    An in-domain encoder gives their codes; space: w+ (None), or what follows from w+: p_n+ and s.
+    The rest is as in `stylegan.start`.
     Raises ValueError for another generator's encoder, and for spaces that it does not reach.
     """
     check(encoder, generator)
@@ -53,7 +53,7 @@ def latents(
     if not has_feature:
         raise ValueError(f'a base encoder gives a feature, and "{space}" has none; take f/{space}')
     found = encoder.feature(images)
-    return Latents(
+    first = Latents(
         space=space,
         code=inner.start(generator, len(images), how or inner.default_start, seed, label),
         layer=found.layer,
@@ -61,6 +61,11 @@ def latents(
         rgb=None if found.rgb is None else found.rgb.clone(),
         **told,
     )
+
+    def holding(x: Tensor) -> Latents:
+        return first.with_tensors(first.tensors() | {"feature": x})
+
+    return holding(encoder.corrected(images, found.x, lambda x: holding(x).draw(generator)))
 
 
 def _code(encoder: Encoder, generator: Generator, images: Tensor, space: str) -> Tensor:

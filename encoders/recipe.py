@@ -83,6 +83,8 @@ class EncoderRecipe:
     """Name of the encoder among the players."""
     betas: tuple[float, float]
     """Of Adam."""
+    ADDED: tuple[str, ...] = ()
+    """Sizes of parts that the encoder of `--from` may be without."""
     gamma: float
     """Weight of R1, where there is a critic; its interval is the run's `r1_every`."""
 
@@ -121,13 +123,14 @@ class EncoderRecipe:
         trained = read(path)
         found, ours = ({"kind": kind_of(x)} | asdict(x.config) for x in (trained, self.encoder))
         same = found.pop("fingerprint") == ours.pop("fingerprint")
-        other = next((name for name in ours if found.get(name) != ours[name]), None)
+        lacking = {name for name in self.ADDED if not found.get(name)}
+        other = next((x for x in ours if found.get(x) != ours[x] and x not in lacking), None)
         if other is not None:
             raise ValueError(
                 f"{path} has {other} {found.get(other)}, and this run is for {ours[other]}; "
                 "--from takes an encoder of the same kind and sizes"
             )
-        self.encoder.load_state_dict(trained.state_dict())
+        self.encoder.load_state_dict(self.encoder.state_dict() | trained.state_dict())
         if not same:
             self._fit()
 

@@ -169,9 +169,20 @@ def make_discriminator():
 def make_encoder():
     """make_encoder(kind, generator, **changes) -> a little one of random weights, for use."""
 
-    def made(kind, generator, *, layer=None, rgb_skip="zero", resolution=None, norm="batch"):
+    def made(
+        kind,
+        generator,
+        *,
+        layer=None,
+        rgb_skip="zero",
+        passes=0,
+        eyes=None,
+        resolution=None,
+        norm="batch",
+    ):
         if kind == "base":
-            encoder = BaseEncoder(BaseConfig.of(generator, layer, 4, rgb_skip), group=2)
+            config = BaseConfig.of(generator, layer, 4, rgb_skip, passes, eyes)
+            encoder = BaseEncoder(config, group=2)
         elif kind == "naive":
             encoder = NaiveEncoder(NaiveConfig.of(generator, 4, 8, resolution))
         elif kind == "in-domain":
