@@ -17,6 +17,9 @@ from stylegan.generator import fingerprint
 def info(file: str) -> None:
     """Print what a file is: networks, or latents. Raises FileNotFoundError or ValueError."""
     path = Path(file)
+    if (path / encoders.FILE).is_file():
+        path = path / encoders.FILE
+        file = str(path)
     try:
         found = checkpoints.find(file)
     except ValueError:
@@ -104,12 +107,15 @@ def _about_discriminator(network: Discriminator) -> dict:
 
 
 def _about_encoder(encoder: Encoder) -> dict:
+    sizes = asdict(encoder.config)
+    if sizes.get("eyes"):
+        sizes["eyes"] = f"{sizes['eyes']['img_resolution']} px"
     return {
         "kind": f"encoder, {encoders.kind_of(encoder)}",
         "of the generator": encoder.config.fingerprint,
         "sizes": ", ".join(
             f"{name} {value}"
-            for name, value in asdict(encoder.config).items()
+            for name, value in sizes.items()
             if name != "fingerprint" and value is not None
         ),
         "parameters": _parameters(encoder),

@@ -60,6 +60,19 @@ def test_info(file, tmp_path, capsys, make_discriminator):
     assert "16 px, 1 channels" in said
 
 
+def test_info_of_an_encoders_run(
+    tmp_path, capsys, make_generator, make_discriminator, make_encoder
+):
+    generator = make_generator(16, 8, 8)
+    eyes = make_discriminator(16)
+    encoder = make_encoder("base", generator, passes=3, eyes=eyes)
+    encoders.save(encoder, tmp_path / encoders.FILE)
+    assert command("info", tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "encoder, base" in said
+    assert "passes 3, eyes 16 px" in said
+
+
 @pytest.mark.parametrize("kind", ["base", "in-domain", "naive"])
 def test_an_encoder(tmp_path, capsys, make_generator, make_encoder, kind):
     """At half the size it says the same, to the last digits of float16."""
