@@ -77,10 +77,10 @@ class BaseConfig:
 
 def _description(discriminator: Discriminator) -> dict[str, Any] | None:
     """Its configuration as a file would give it back; None for one that cannot serve as eyes."""
-    found = asdict(discriminator.config)
-    if discriminator.config.architecture != SEEN:
+    config = discriminator.config
+    if config.architecture != SEEN:
         return None
-    return found | {"channels": list(found["channels"])}
+    return asdict(config) | {"channels": list(config.channels)}
 
 
 @torch.no_grad()
@@ -156,10 +156,8 @@ class BaseEncoder(nn.Module):
 
     def corrected_once(self, photo: Look, x: Tensor, drawn: Tensor) -> Tensor:
         """The same after one pass; photo: `feedback.look`'s, drawn: what x draws (N, .., R, R)."""
-        mean = self.mean[:, None, None]
-        change = self.feedback(
-            photo, self.feedback.look(drawn.clamp(-1, 1)), (x - mean) / self.scale
-        )
+        known = (x - self.mean[:, None, None]) / self.scale
+        change = self.feedback(photo, self.feedback.look(drawn.clamp(-1, 1)), known)
         return torch.addcmul(x, change.to(x.dtype), self.scale)
 
 

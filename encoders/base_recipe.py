@@ -91,7 +91,9 @@ class BaseRecipe(EncoderRecipe):
             first = self.encoder.feature(target)
             image = self.generator.synthesize(ws, start=first).to(self.run.dtype)
         losses = self._apart(image, target)
-        return losses | self._after_passes(target, first, ws, place) if self.run.passes else losses
+        if self.run.passes:
+            losses |= self._after_passes(target, first, ws, place)
+        return losses
 
     def _mixed(self, ws: Tensor, place: Place) -> Tensor:
         """Images of ws; of a share of them, another code's feature in parts of the picture."""

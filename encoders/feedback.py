@@ -75,13 +75,12 @@ class Feedback(nn.Module):
     @torch.no_grad()
     def look(self, images: Tensor) -> Look:
         """Images (N, img_channels, R, R) in [-1, 1], of any R; no gradient goes through it."""
-        features = []
+        features = {}
         if self.eyes is not None:
-            features = self.eyes.features(
-                shown(images, self.img_channels, self.eyes.img_resolution)
-            )
-        features = {x.shape[2]: unit(x, LOUD, eps=1e-6) for x in features}
-        features = {side: x for side, x in features.items() if side in self.sides}
+            whole = shown(images, self.img_channels, self.eyes.img_resolution)
+            for x in self.eyes.features(whole):
+                if x.shape[2] in self.sides:
+                    features[x.shape[2]] = unit(x, LOUD, eps=1e-6)
         return Look(shown(images, self.img_channels, self.side), features)
 
     def forward(self, photo: Look, drawn: Look, feature: Tensor) -> Tensor:

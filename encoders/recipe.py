@@ -84,7 +84,7 @@ class EncoderRecipe:
     betas: tuple[float, float]
     """Of Adam."""
     ADDED: tuple[str, ...] = ()
-    """Sizes of parts that the encoder of `--from` may be without."""
+    """Sizes of a part that the encoder of `--from` may be without: all of them are nothing then."""
     gamma: float
     """Weight of R1, where there is a critic; its interval is the run's `r1_every`."""
 
@@ -123,7 +123,7 @@ class EncoderRecipe:
         trained = read(path)
         found, ours = ({"kind": kind_of(x)} | asdict(x.config) for x in (trained, self.encoder))
         same = found.pop("fingerprint") == ours.pop("fingerprint")
-        lacking = {name for name in self.ADDED if not found.get(name)}
+        lacking = () if any(found.get(x) for x in self.ADDED) else self.ADDED
         other = next((x for x in ours if found.get(x) != ours[x] and x not in lacking), None)
         if other is not None:
             raise ValueError(

@@ -5,6 +5,7 @@ import torch
 
 import encoders
 import train
+from encoders.base import BaseConfig, BaseEncoder
 from encoders.files import FILE
 from stylegan import spaces
 from training import Place
@@ -96,6 +97,20 @@ def test_passes_are_added_to_a_trained_encoder(tmp_path, arguments):
     held = more.state_dict()
     for name, value in one.state_dict().items():
         torch.testing.assert_close(held[name], value, atol=1e-6, rtol=0)
+
+
+def test_eyes_are_not_added_to_passes(tmp_path, arguments, capsys, make_recipe):
+    """Passes that were trained without eyes have no weights for what they would see."""
+    blind = make_recipe("base")._find().generator
+    encoders.save(_without_eyes(blind), tmp_path / FILE)
+    told = {"images": 4, "from": tmp_path}
+    assert train.main(arguments("base", tmp_path / "run", **told)) == train.WRONG_USE
+    assert "has eyes None, and this run is for" in capsys.readouterr().err
+
+
+def _without_eyes(generator):
+    config = BaseConfig.of(generator, "b8.conv0", 4, "zero", passes=2)
+    return BaseEncoder(config, group=2)
 
 
 def test_some_samples_are_mixed(make_recipe):
