@@ -23,6 +23,7 @@ from encoders.difference_recipe import DifferenceRecipe
 from encoders.difference_settings import DifferenceRun, KeypointRun, NaiveRun
 from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
 from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
+from facsimile import memory
 from facsimile.unfinished import interruptible
 from training import Checkpoints, Diverged, Host, Log, Meter, Place, Recipe, Run, healthy, spread
 from training.generator import GeneratorRecipe
@@ -219,6 +220,7 @@ def start(run: Run) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
+    memory.keep()
     try:
         run = tyro.extras.subcommand_cli_from_dict(
             {name: told for name, (told, _) in RECIPES.items()},

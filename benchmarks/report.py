@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from facsimile import memory
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A markdown table, padded so that it reads as plain text too; numbers to the right."""
@@ -32,7 +34,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def prepare(device: str, threads: int | None) -> None:
-    """float32 that is float32 on every device, and so many CPU threads (None: PyTorch's choice)."""
+    """float32 that is float32 on every device, and so many CPU threads (None: PyTorch's choice).
+
+    Freed memory is kept, as the programs keep it.
+    """
+    memory.keep()
     if threads is not None:
         torch.set_num_threads(threads)
     if torch.device(device).type == "cuda":

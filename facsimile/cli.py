@@ -14,7 +14,7 @@ import checkpoints
 import data
 from stylegan.randomness import source
 
-from . import about, pictures
+from . import about, memory, pictures
 from . import studio as studios
 from .commands import Align, Convert, Demo, Info, Invert, PrepareData, Sample
 from .demo import demo
@@ -46,6 +46,7 @@ def main(args: list[str] | None = None) -> None:
     )
     run = {Invert: invert, Align: align, PrepareData: prepare_data, Sample: sample, Demo: _demo}
     run |= {Info: _info, Convert: _convert, FindLandmarks: find_landmarks, Reenact: reenact}
+    memory.keep()
     try:
         sys.exit(run[type(command)](command))
     except KeyboardInterrupt:

@@ -16,8 +16,16 @@ from data import to_pil
 
 GAP = 4
 """Pixels between panels."""
+COMPRESSION = 1
+"""Of the .png files that come by the thousand: a quarter of the usual time for a fifth more bytes
+at 1024 px."""
 # Matplotlib has one parser of labels for all threads.
 _MATPLOTLIB = threading.Lock()
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """As .png, quickly."""
+    picture.save(path, compress_level=COMPRESSION)
 
 
 def panels(images: Sequence[Tensor], smallest: int = 256) -> Image.Image:

@@ -240,7 +240,7 @@ class Reenactment:
                 if name in videos:
                     videos[name].write(drawn)
                 if name in folders:
-                    drawn.save(folders[name] / f"{number:06d}.png")
+                    pictures.save(drawn, folders[name] / f"{number:06d}.png")
 
         return write, made
 

@@ -70,11 +70,11 @@ class Result:
 
     def _write(self, index: int, folder: Path, about: dict) -> None:
         target, image = self.targets[index], self.images[index]
-        to_pil(target).save(folder / "target.png")
-        to_pil(image).save(folder / "reconstruction.png")
+        pictures.save(to_pil(target), folder / "target.png")
+        pictures.save(to_pil(image), folder / "reconstruction.png")
         if self.history:
             # An encoder's guesses come by the thousand, and these take longer than the guess.
-            pictures.comparison(target, image).save(folder / "comparison.png")
+            pictures.save(pictures.comparison(target, image), folder / "comparison.png")
             history = {name: values[:, index] for name, values in self.history.items()}
             pictures.save_losses(history, folder / "loss.png")
         self.latents[index].save(folder / "latents.safetensors", name=self.names[index])
