@@ -6,7 +6,7 @@ Latent Space of GAN Inversion for Real Image Editing", equation 2.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from stylegan import Discriminator, Feature, Generator, spaces
 from stylegan.layers import SLOPE
 
-from .feedback import SEEN, Feedback, Look
-from .layers import GroupNorm, shown
+from .feedback import Feedback, Look
+from .layers import GroupNorm, describe, shown
 
 HALVINGS = 3
 """The photo has 2^3 = 8 times the feature's side, where the image itself has so much."""
@@ -71,16 +71,8 @@ class BaseConfig:
             width=width,
             rgb_skip=rgb_skip,
             passes=passes,
-            eyes=_description(eyes) if passes and eyes is not None else None,
+            eyes=describe(eyes) if passes else None,
         )
-
-
-def _description(discriminator: Discriminator) -> dict[str, Any] | None:
-    """Its configuration as a file would give it back; None for one that cannot serve as eyes."""
-    config = discriminator.config
-    if config.architecture != SEEN:
-        return None
-    return asdict(config) | {"channels": list(config.channels)}
 
 
 @torch.no_grad()

@@ -21,8 +21,6 @@ from .layers import shown
 
 LOUD = 2.5
 """Length of the features at every pixel, over all their channels."""
-SEEN = "stylegan2"
-"""Architecture of discriminators that serve as eyes: a file holds all that they are."""
 
 
 class Look(NamedTuple):

@@ -30,6 +30,7 @@ def latents(
     A base encoder gives their features, and with them the code of the space's start (how and seed
     as in `stylegan.start`), with which its passes draw; space: f/ and an inner space, None: f/z+.
     An in-domain encoder gives their codes; space: w+ (None), or what follows from w+: p_n+ and s.
+    Its passes draw too, and no gradient goes through them.
     The rest is as in `stylegan.start`.
     Raises ValueError for another generator's encoder, and for spaces that it does not reach.
     """
@@ -71,13 +72,12 @@ def latents(
 def _code(encoder: Encoder, generator: Generator, images: Tensor, space: str) -> Tensor:
     """The encoder's code of W+ (N, L, D), in another space that holds all of W+."""
     spaces.parse(space)
-    if space == "w+":
-        return encoder(images)
+    if space not in ("w+", "p_n+", "s"):
+        raise ValueError(
+            f'an in-domain encoder gives a w for every style input, and "{space}" does not hold '
+            "that; take w+, p_n+ or s"
+        )
+    code = encoder.corrected(images, encoder(images), generator)
     if space == "p_n+":
-        return spaces.whiten(generator, encoder(images))
-    if space == "s":
-        return torch.cat(generator.styles(encoder(images)), 1)
-    raise ValueError(
-        f'an in-domain encoder gives a w for every style input, and "{space}" does not hold that; '
-        "take w+, p_n+ or s"
-    )
+        return spaces.whiten(generator, code)
+    return torch.cat(generator.styles(code), 1) if space == "s" else code

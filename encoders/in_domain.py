@@ -4,16 +4,22 @@ Legend: N images, L style inputs (num_ws), D numbers in w, R side of the image, 
 "In-Domain GAN Inversion for Real Image Editing", section 3.1, the network as in its authors' code.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan import Generator, spaces
+from stylegan import Discriminator, Generator, spaces
 from stylegan.layers import SLOPE
 
-from .layers import SMALLEST, GroupNorm, check_resolution, shown, widths
+from .descent import Descent
+from .layers import SMALLEST, GroupNorm, check_resolution, describe, shown, widths
+
+FITTED = 8
+"""Samples that say how steep the losses are: the gradient takes memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +35,24 @@ class InDomainConfig:
     """Channels of the first stage; every halving doubles them."""
     max_width: int
     """Most channels of a stage."""
+    passes: int = 0
+    """How often the first guess is corrected by the gradient at what it draws."""
+    hidden: int = 256
+    """Numbers for each style input between gradient and correction."""
+    eyes: dict[str, Any] | None = None
+    """Configuration of the discriminator of the passes' perceptual term."""
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
 
     @staticmethod
     def of(
-        generator: Generator, width: int, max_width: int, resolution: int | None = None
+        generator: Generator,
+        width: int,
+        max_width: int,
+        resolution: int | None = None,
+        passes: int = 0,
+        eyes: Discriminator | None = None,
     ) -> "InDomainConfig":
         """For a generator; resolution None: its own, or the power of two below it."""
         return InDomainConfig(
@@ -46,6 +63,8 @@ class InDomainConfig:
             w_dim=generator.w_dim,
             width=width,
             max_width=max_width,
+            passes=passes,
+            eyes=describe(eyes) if passes else None,
         )
 
 
@@ -93,6 +112,9 @@ class InDomainEncoder(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if config.passes:
+            sizes = (config.num_ws, config.w_dim, config.passes, config.hidden)
+            self.descent = Descent(*sizes, config.img_channels, config.resolution, config.eyes)
         self.register_buffer("mean", torch.zeros(config.num_ws, config.w_dim))
         self.register_buffer("scale", torch.ones(config.num_ws, config.w_dim))
 
@@ -101,6 +123,10 @@ class InDomainEncoder(nn.Module):
         """Begin at the generator's mean code, and with the spread of ws (N, L, D)."""
         self.mean.copy_(spaces.SPACES["w+"].start(generator, 1, "mean")[0])
         self.scale.copy_(ws.std(0))
+        if self.config.passes:
+            ws = ws[:FITTED]
+            images = generator.synthesize(ws).clamp(-1, 1)
+            self.descent.fit(images, torch.zeros_like(ws), self._drawing(generator))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images of any square size; ValueError where they are no such images."""
@@ -109,6 +135,22 @@ class InDomainEncoder(nn.Module):
         # From here in full precision: three digits are too few for a code.
         x = self.norm(self.dense(x.flatten(1)).to(self.mean.dtype))
         return torch.addcmul(self.mean, x.unflatten(1, self.mean.shape), self.scale)
+
+    @torch.no_grad()
+    def corrected(self, images: Tensor, code: Tensor, generator: Generator) -> Tensor:
+        """The code (N, L, D) of images after the passes; no gradient goes through them."""
+        return self.descend(images, code, generator)[0] if self.config.passes else code
+
+    def descend(
+        self, images: Tensor, code: Tensor, generator: Generator
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The same and the losses (N,) after each pass, as `Descent.run` has them."""
+        x = (code.detach() - self.mean) / self.scale
+        x, losses = self.descent.run(images, x, self._drawing(generator))
+        return torch.addcmul(self.mean, x, self.scale), losses
+
+    def _drawing(self, generator: Generator) -> Callable[[Tensor], Tensor]:
+        return lambda x: generator.synthesize(torch.addcmul(self.mean, x, self.scale))
 
 
 def _stage(inputs: int, outputs: int, kernel: int, group: int) -> list[nn.Module]:

@@ -55,6 +55,11 @@ class InDomainRun(EncoderRun):
     proportion to the pixels over whose sum it goes."""
     r1_every: int = 16
     """Steps between two R1 penalties."""
+    passes: int = 0
+    """How often the code is corrected by the gradient of the losses at what it draws, by a network
+    that has learned what to make of it; 0: the paper's one look at the photo."""
+    freeze: bool = False
+    """Leave the guess as --from has it, and train the passes alone."""
     latent_weight: float = 0.0
     """Of mean((E(x) - w)^2), a mean over the batch in which photos count as 0. Not the paper's; for
     samples it helps: of a small generator of random weights, 500 steps left an error of 0.00087
@@ -72,9 +77,14 @@ class InDomainRun(EncoderRun):
         for name in ("max_width", "resolution"):
             if getattr(self, name) is not None:
                 self._at_least(name, 1)
-        for name in ("adversarial_weight", "latent_weight", "r1"):
+        for name in ("adversarial_weight", "latent_weight", "r1", "passes"):
             if getattr(self, name) is not None:
                 self._at_least(name, 0)
+        if self.freeze and not (self.passes and self.start is not None):
+            raise ValueError(
+                "--freeze trains passes alone, on a trained guess; name one as --from, and give "
+                "--passes"
+            )
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"--real-fraction is {self.real_fraction}; it must be between 0 and 1")
         if self.fraction and not self.data:
@@ -112,6 +122,7 @@ class Redrawn(NamedTuple):
 class InDomainRecipe(EncoderRecipe):
     player = "encoder"
     betas = (0.9, 0.99)
+    ADDED = ("passes", "eyes")
 
     def __init__(self, run: InDomainRun, host: Host):
         super().__init__(run, host)
@@ -119,15 +130,28 @@ class InDomainRecipe(EncoderRecipe):
         self.critic: Discriminator | None = None
         self._kept: Redrawn | None = None
         self.gamma = self._gamma(run.r1)
-        if run.adversarial_weight:
+        if run.freeze:
+            self._freeze()
+        elif run.adversarial_weight:
             self.critic = self._placed(self._own_critic(bool(run.fraction)))
             self.players = (self._player("critic", self.critic), *self.players)
 
     def _network(self) -> nn.Module:
-        run = self.run
+        run, eyes = self.run, self.discriminator
         most = run.max_width or 8 * run.width
-        config = InDomainConfig.of(self.generator, run.width, most, run.resolution)
-        return InDomainEncoder(config, run.group)
+        config = InDomainConfig.of(
+            self.generator, run.width, most, run.resolution, run.passes, eyes
+        )
+        encoder = InDomainEncoder(config, run.group)
+        if config.eyes is not None:
+            encoder.descent.eyes.load_state_dict(eyes.state_dict())
+        return encoder
+
+    def _freeze(self) -> None:
+        """Of the encoder nothing moves but its passes, and its statistics stay as they are."""
+        self.encoder.eval().requires_grad_(False)
+        for name, weight in self.encoder.descent.named_parameters():
+            weight.requires_grad_(not name.startswith("eyes."))
 
     def open_data(self) -> str:
         """Read the photos; returns what there is, in a sentence."""
@@ -139,7 +163,8 @@ class InDomainRecipe(EncoderRecipe):
         return f"{images.summary()}, as {self.run.fraction:.0%} of the training; {said}"
 
     def _redraw(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
-        return self.generator.synthesize(encoder(images))
+        code = encoder.corrected(images, encoder(images), self.generator)
+        return self.generator.synthesize(code)
 
     # One step -------------------------------------------------------------------------------------
 
@@ -161,8 +186,14 @@ class InDomainRecipe(EncoderRecipe):
         )
 
     def _of_encoder(self, place: Place) -> dict[str, Tensor]:
-        """mean((x - G(E(x)))^2), the perceptual and the adversarial term (equation 2)."""
+        """mean((x - G(E(x)))^2), the perceptual and the adversarial term (equation 2), and what the
+        passes descend."""
         run = self.run
+        if run.freeze:
+            target, *_ = self._targets(place)
+            with torch.no_grad():
+                code = self.encoder(target)
+            return self._after_passes(target, code)
         drawn = self._kept or self._drawn(place)
         self._kept = None
         losses = self._apart(drawn.image, drawn.target)
@@ -172,7 +203,15 @@ class InDomainRecipe(EncoderRecipe):
         if run.latent_weight and drawn.ws is not None:
             apart = (drawn.code - drawn.ws).square().mean((1, 2))
             losses["encoder/latent"] = run.latent_weight * (apart * drawn.sampled).mean()
+        if run.passes:
+            losses |= self._after_passes(drawn.target, drawn.code)
         return losses
+
+    def _after_passes(self, target: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """What the passes descend, after each of them: their mean."""
+        with self.run.autocast(self.device):
+            _, losses = self.encoder.descend(target, code, self.generator)
+        return {"encoder/after passes": torch.stack(losses).mean()}
 
     def _judge(self, image: Tensor, label: Tensor | None) -> Tensor:
         """Logits (N, 1) of the critic."""
@@ -181,6 +220,14 @@ class InDomainRecipe(EncoderRecipe):
             return self.critic(image, label).to(self.run.dtype)
 
     def _drawn(self, place: Place) -> Redrawn:
+        target, sampled, ws, label = self._targets(place)
+        with self.run.autocast(self.device):
+            code = self.encoder(target)
+            image = self.generator.synthesize(code).to(self.run.dtype)
+        return Redrawn(target, sampled, ws, label, code, image)
+
+    def _targets(self, place: Place) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The first four of `Redrawn`."""
         run, ws, label = self.run, None, None
         chance = self.draws.numbers("photo", place, torch.rand).to(self.device)
         sampled = chance >= run.fraction
@@ -193,7 +240,4 @@ class InDomainRecipe(EncoderRecipe):
                     target = self._photo(ws)
                 elif sampled.any():  # where there is a photo, nothing need be drawn
                     target = target.index_put((sampled,), self._photo(ws[sampled]))
-        with self.run.autocast(self.device):
-            code = self.encoder(target)
-            image = self.generator.synthesize(code).to(run.dtype)
-        return Redrawn(target, sampled, ws, label, code, image)
+        return target, sampled, ws, label

@@ -4,16 +4,21 @@ Legend: N images, C channels, HxW pixels, R side of the image, G images of a gro
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metrics.resize import resize
+from stylegan import Discriminator
 from stylegan.layers import image_layout
 
 SMALLEST = 4
 """Side of the last feature map of a tower, in pixels."""
+EYES = "stylegan2"
+"""Architecture of discriminators that serve as eyes: a file holds all that they are."""
 
 
 def check_resolution(side: int) -> None:
@@ -43,6 +48,13 @@ def shown(images: Tensor, channels: int, side: int) -> Tensor:
             "this encoder takes squares: crop them first"
         )
     return image_layout(resize(images, (side, side)))
+
+
+def describe(eyes: Discriminator | None) -> dict[str, Any] | None:
+    """Its configuration as a file would give it back; None for one that cannot serve as eyes."""
+    if eyes is None or eyes.config.architecture != EYES:
+        return None
+    return asdict(eyes.config) | {"channels": list(eyes.config.channels)}
 
 
 class GroupNorm(nn.Module):
@@ -92,7 +104,7 @@ def settle(network: nn.Module, share: float, mean: Callable[[Tensor], Tensor]) -
 
     mean: of a tensor over all processes.
     """
-    norms = _norms(network)
+    norms = [norm for norm in _norms(network) if norm.training]
     if not norms:
         return
     drawn = [torch.stack(norm.drawn).mean(0) for norm in norms]
