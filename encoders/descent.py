@@ -78,7 +78,7 @@ class Descent(nn.Module):
         self.out = nn.Parameter(torch.randn(num_ws, hidden, w_dim) * 1e-3 / hidden**0.5)
         self.turn = nn.Parameter(torch.zeros(num_ws, w_dim, w_dim))
         self.length = nn.Parameter(torch.full((passes, num_ws, 1), FIRST).log())
-        self.register_buffer("usual", torch.ones(num_ws, 1))
+        self.register_buffer("usual", torch.ones(num_ws))
 
     def look(self, images: Tensor) -> Look:
         """Images (N, C, R, R) of any R, as they are compared.
@@ -109,15 +109,15 @@ class Descent(nn.Module):
     def fit(self, images: Tensor, code: Tensor, draw: Callable[[Tensor], Tensor]) -> None:
         """Learn how steep it is at a code (N, L, D) that does not draw the images."""
         gradient = self.slope(code, self.look(images), draw).gradient
-        self.usual.copy_(gradient.square().mean((0, 2)).sqrt()[:, None])
+        self.usual.copy_(gradient.square().mean((0, 2)).sqrt())
 
     def run(
         self, images: Tensor, code: Tensor, draw: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """The code (N, L, D) after all passes, and the losses (N,) after each.
+        """The code (N, L, D) after all passes, and the losses (N,) after each but, in use, the last.
 
-        The gradient of a pass's loss goes to what this network said in it, and no further: it is
-        the one that the next pass begins with, so that training costs what use costs.
+        In training the gradient of a pass's loss goes to what this network said in it, and no
+        further: it is the one that the next pass begins with, so that training costs what use does.
         """
         with torch.no_grad():
             photo = self.look(images)
@@ -127,6 +127,8 @@ class Descent(nn.Module):
             change = self(number, code, gradient, last)
             last = change.detach()
             code = code + last
+            if number + 1 == self.passes and not torch.is_grad_enabled():
+                break
             loss, gradient = self.slope(code, photo, draw)
             losses.append(loss + ((change - last) * gradient).sum((1, 2)))
         return code, losses
@@ -136,7 +138,7 @@ class Descent(nn.Module):
         size = gradient.square().mean(2, keepdim=True).sqrt()
         tiny = torch.finfo(size.dtype).tiny
         way = gradient / size.clamp_min(tiny)
-        size = (size / self.usual).clamp_min(tiny).log().clamp(-FAR, FAR)
+        size = (size / self.usual[:, None]).clamp_min(tiny).log().clamp(-FAR, FAR)
         # Changes are some tenth of what the others are.
         x = _each(torch.cat([way, code, 10 * last], 2), self.into)
         x = self.norm(self.blocks(x + self.number[number] + size * self.size))

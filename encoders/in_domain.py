@@ -144,7 +144,7 @@ class InDomainEncoder(nn.Module):
     def descend(
         self, images: Tensor, code: Tensor, generator: Generator
     ) -> tuple[Tensor, list[Tensor]]:
-        """The same and the losses (N,) after each pass, as `Descent.run` has them."""
+        """The same with its gradients, and the losses (N,) after each pass: see `Descent.run`."""
         x = (code.detach() - self.mean) / self.scale
         x, losses = self.descent.run(images, x, self._drawing(generator))
         return torch.addcmul(self.mean, x, self.scale), losses
