@@ -114,7 +114,7 @@ class Descent(nn.Module):
     def run(
         self, images: Tensor, code: Tensor, draw: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """The code (N, L, D) after all passes, and the losses (N,) after each but, in use, the last.
+        """The code (N, L, D) after all passes; the losses (N,) after each, in use but the last.
 
         In training the gradient of a pass's loss goes to what this network said in it, and no
         further: it is the one that the next pass begins with, so that training costs what use does.
@@ -154,7 +154,7 @@ class Block(nn.Module):
         self.before, self.between = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.across = nn.Linear(num_ws, num_ws)
         self.wide, self.narrow = nn.Linear(hidden, 2 * hidden), nn.Linear(2 * hidden, hidden)
-        nn.init.zeros_(self.across.weight)
+        nn.init.normal_(self.across.weight, std=0.01)
         nn.init.zeros_(self.across.bias)
 
     def forward(self, x: Tensor) -> Tensor:

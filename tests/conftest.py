@@ -186,7 +186,8 @@ def make_encoder():
         elif kind == "naive":
             encoder = NaiveEncoder(NaiveConfig.of(generator, 4, 8, resolution))
         elif kind == "in-domain":
-            encoder = InDomainEncoder(InDomainConfig.of(generator, 4, 8, resolution))
+            config = InDomainConfig.of(generator, 4, 8, resolution, passes, eyes)
+            encoder = InDomainEncoder(config)
         else:
             told = DifferenceConfig.of(generator, kind, 4, 8, resolution, norm)
             encoder = DifferenceEncoder(told)

@@ -88,7 +88,7 @@ def settings(folder, landmark_weights):
     def told(kind, out, **changes):
         special = {
             "base": {"layer": "b8.conv0", "passes": 2, "mixed": 0.5},
-            "in-domain": {"latent_weight": 0.1, "r1_every": 2},
+            "in-domain": {"latent_weight": 0.1, "r1_every": 2, "passes": 2},
         }
         moving = {"landmark_weights": str(landmark_weights), "landmark_weight": 0.1, "r1_every": 2}
         moving |= {"group": 4, "max_width": 8}

@@ -124,9 +124,8 @@ def test_one_source(make_recipe, photos, told):
 
 def test_losses_by_hand(make_recipe, photos):
     """Every term by its formula, in float64, of a batch in which photos and samples are mixed."""
-    recipe = make_recipe(
-        "in-domain", data=(str(photos),), real_fraction=0.5, precision="fp64", group=4, r1=10
-    )
+    told = {"data": (str(photos),), "real_fraction": 0.5, "precision": "fp64", "group": 4}
+    recipe = make_recipe("in-domain", **told, r1=10, passes=0)
     place = Place(0, 0, 8, True)
     drawn = recipe._drawn(place)
     x, image = drawn.target, drawn.image

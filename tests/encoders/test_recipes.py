@@ -144,7 +144,7 @@ def test_a_run_goes_on_from_an_encoder(tmp_path, arguments, networks, kind):
     assert other.config.fingerprint != one.config.fingerprint
     moved = {n for n, x in other.state_dict().items() if not torch.allclose(x, weights[n])}
     assert moved
-    assert {name.split(".")[-1] for name in moved} <= {"mean", "scale"}
+    assert {name.split(".")[-1] for name in moved} <= {"mean", "scale", "usual"}
 
 
 @pytest.mark.parametrize("kind", [*PLAYER, "difference"])
@@ -201,6 +201,7 @@ def test_wrong_use(tmp_path, arguments, capsys, kind, changes, said):
         ),
         ("in-domain", {"group": 1}, "--group is 1; it must be at least 2"),
         ("in-domain", {"r1": -1}, "--r1 is -1.0; it must be at least 0"),
+        ("in-domain", {"passes": -1}, "--passes is -1; it must be at least 0"),
         ("base", {"mixed": 2}, "--mixed is 2.0; it must be between 0 and 1"),
         ("base", {"passes": -1}, "--passes is -1; it must be at least 0"),
     ],
