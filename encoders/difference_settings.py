@@ -114,9 +114,14 @@ class DifferenceRun(LandmarkRun):
     in_domain: Path | None = None
     """The in-domain encoder, a file or a run's folder. Default: the one beside the generator."""
     embed: Literal["true", "encoder"] = "true"
-    """The source's code: of samples the true one, or E(x), the paper's; of photos always E(x)."""
+    """The source's code: of samples the true one, or E(x), the paper's; of photos always E(x), with
+    E's passes if it has any, found before the training begins."""
+    codes: Path | None = None
+    """.safetensors that keeps the codes of --data's photos, for this run and for others on the same
+    photos; made where it is not there. Default: they are found anew at every start."""
     cycle_input: Literal["image", "latent"] = "image"
-    """What goes back: E(G(w + d)), the paper's, or w + d itself, its code's, which is cheaper."""
+    """What goes back: E(G(w + d)), the paper's, with E's first look, as a gradient goes through it;
+    or w + d itself, its code's: cheaper, and better where E has passes."""
     cycle: Literal["latent", "image"] = "latent"
     """What is compared after the way there and back: codes, mean((w_cyc - w)^2), or images."""
     identity_weight: float = 0.0

@@ -3,21 +3,27 @@
 Legend: N images of a place, C channels, R side of the image, K = 68 points, L style inputs.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 import data
 from data.landmark_labels import labelled
 from data.landmarks import Landmarker, Landmarks
-from training import Place
+from stylegan import files
+from training import Host, Place
 from training.draws import Draws, near
 
 PART = 64
 """Photos at a time in which landmarks are looked for."""
+FOUND = 16
+"""Photos at a time whose codes are found."""
 ATTEMPTS = 8
 """Samples that are drawn in one's place until a face is found in it."""
 
@@ -28,7 +34,7 @@ class Faces(NamedTuple):
     points: Tensor
     """(N, K, 2) in pixels of these."""
     ws: Tensor | None
-    """(N, L, D) of samples."""
+    """(N, L, D) of samples; of photos what the in-domain encoder finds."""
     label: Tensor | None
     """(N, c_dim) likewise."""
 
@@ -78,12 +84,15 @@ class Photos:
     points: Tensor
     """(M, K, 2) in pixels of these."""
     said: str
+    ws: Tensor | None = None
+    """(M, L, D) that the in-domain encoder finds, where codes are needed."""
 
     def at(self, draws: Draws, place: Place) -> Faces:
         """Each once per epoch."""
         chosen = draws.indices(len(self.images), place)
         image = self.images.take(chosen, draws.device, draws.dtype)
-        return Faces(image, self.points[chosen].to(draws.device, draws.dtype), None, None)
+        told = (None if x is None else x[chosen].to(image) for x in (self.points, self.ws))
+        return Faces(image, *told, None)
 
 
 @torch.no_grad()
@@ -114,3 +123,40 @@ def photos(
     if len(kept) < len(images):
         said += f"; {len(images) - len(kept)} without a face that is {how} are left out"
     return Photos(near(kept, device), points, said)
+
+
+@torch.no_grad()
+def codes(
+    images: data.ImageSet,
+    embed: Callable[[Tensor], Tensor],
+    shape: tuple[int, int],
+    host: Host,
+    dtype: torch.dtype,
+    path: Path | None,
+    encoder: str,
+) -> Tensor:
+    """Codes (M, L, D) of all photos, on the CPU; several processes share the work.
+
+    embed: images -> codes, shape: of one. path: where they are kept and taken from the next time;
+    ValueError where it holds those of other photos, or of another encoder than this fingerprint's.
+    """
+    seen = hashlib.sha256(images.pixels.cpu().numpy()).hexdigest()[:16]
+    about = {"format": "facsimile codes", "encoder": encoder, "photos": seen}
+    if path is not None and path.is_file():
+        held, tensors = files.read_tensors(path)
+        other = next((name for name, value in about.items() if held.get(name) != value), None)
+        if other is not None:
+            raise ValueError(
+                f"{path} has {other} {held.get(other)}, and this run's is {about[other]}; "
+                "give another --codes, and they will be found anew"
+            )
+        return tensors["codes"]
+    whole = torch.zeros(len(images), *shape, dtype=dtype, device=host.device)
+    parts = torch.arange(len(images)).split(FOUND)[host.rank :: host.processes]
+    for part in tqdm(parts, desc="codes of the photos", mininterval=5, disable=not host.main):
+        whole[part] = embed(images.take(part, host.device, dtype)).to(dtype)
+    whole = (host.mean(whole) * host.processes).cpu()
+    if path is not None and host.main:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_tensors(path, {"codes": whole}, about)
+    return whole

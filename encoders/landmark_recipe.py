@@ -5,6 +5,7 @@ K = 68 points.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from training import Host, Place
 from .difference import DifferenceConfig, DifferenceEncoder
 from .difference_settings import LandmarkRun
 from .landmark_critics import ConcatCritic, ProjectionCritic
-from .landmark_faces import Faces, Photos, look, photos, sampled
+from .landmark_faces import Faces, Photos, codes, look, photos, sampled
 from .landmark_view import View
 from .naive import NaiveConfig, NaiveEncoder
 from .recipe import PART, EncoderRecipe
@@ -95,6 +96,8 @@ class LandmarkRecipe(EncoderRecipe):
             self.trained = photos(
                 self._open("data"), self.run.labels, self.landmarker, self.device, self.run.dtype
             )
+            if self.embedder is not None:
+                self.trained = replace(self.trained, ws=self._codes_of_photos())
             return f"{self.trained.said}; {said}"
         for image, _ in self._held("samples", PART):
             if not bool(look(self.landmarker, image).found.any()):
@@ -114,17 +117,30 @@ class LandmarkRecipe(EncoderRecipe):
         with self.run.autocast(self.device):
             return self.generator.synthesize(code).to(self.run.dtype)
 
+    def _codes_of_photos(self) -> Tensor:
+        run, generator = self.run, self.generator
+        shape = (generator.num_ws, generator.w_dim)
+        told = (shape, self.host, run.dtype, run.codes, self._embedder_is)
+        return codes(self.trained.images, self._found, *told)
+
     def _embed(self, image: Tensor) -> Tensor:
+        """The in-domain encoder's first look, through which a gradient goes."""
         with self.run.autocast(self.device):
             return self.embedder(image)
 
+    def _found(self, image: Tensor) -> Tensor:
+        """The same after its passes."""
+        with self.run.autocast(self.device):
+            return self.embedder.corrected(image, self.embedder(image), self.generator)
+
     def _source(self, faces: Faces) -> Tensor:
-        """What the encoder is given of faces: images, their true codes, or those it embeds."""
+        """What the encoder is given of faces: images, their true codes, or those that are found."""
         if self.run.variant == "naive":
             return faces.image
-        if faces.ws is not None and self.run.embed == "true":
+        if faces.ws is not None and (self.trained is not None or self.run.embed == "true"):
             return faces.ws
-        return self._embed(faces.image)
+        with torch.no_grad():
+            return self._found(faces.image)
 
     def _faces(self, place: Place) -> Faces:
         if self.trained is not None:

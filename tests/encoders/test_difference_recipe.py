@@ -17,6 +17,7 @@ from encoders.landmark_critics import ConcatCritic, ProjectionCritic
 from encoders.landmark_faces import ATTEMPTS, look, sampled
 from encoders.landmark_tower import picture
 from encoders.landmark_view import View
+from stylegan import files
 from training import Place
 from training.draws import together
 
@@ -189,10 +190,29 @@ def test_photos(make_recipe, photos, named, kind):
         torch.testing.assert_close(points[:, 9], wanted)
     else:
         torch.testing.assert_close(points, look(recipe.landmarker, image).points)
-    assert ws is None
     if kind == "difference":
-        torch.testing.assert_close(moved.source, recipe.embedder(image))
+        torch.testing.assert_close(ws, recipe.embedder(image))
+        assert moved.source is ws
+    else:
+        assert ws is None
     assert recipe.losses("encoder", Place(0, 0, 8, True))["encoder/adversarial"].isfinite()
+
+
+def test_codes_of_photos_are_kept(make_recipe, photos, tmp_path):
+    """Found with the passes, taken from the file the next time, and refused for other photos."""
+    kept = tmp_path / "kept" / "codes.safetensors"
+    recipe = make_recipe("difference", data=(str(photos),), codes=kept)
+    numbers = torch.arange(len(recipe.trained.images))
+    images = recipe.trained.images.take(numbers, torch.device("cpu"), torch.float32)
+    found = recipe.trained.ws
+    wanted = encoders.latents(recipe.embedder, recipe.generator, images).code
+    torch.testing.assert_close(found, wanted)
+    held, tensors = files.read_tensors(kept)
+    files.write_tensors(kept, {"codes": tensors["codes"] + 1}, held)
+    again = make_recipe("difference", data=(str(photos),), codes=kept)
+    assert torch.equal(again.trained.ws, found + 1)
+    with pytest.raises(ValueError, match="give another --codes"):
+        make_recipe("difference", data=(str(photos / "0.png"), str(photos / "1.png")), codes=kept)
 
 
 # The terms ----------------------------------------------------------------------------------------
