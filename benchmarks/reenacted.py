@@ -23,33 +23,32 @@ from benchmarks import judges, report
 from data.points68 import LINES
 from encoders import NaiveEncoder
 from metrics.frechet import Features, Moments, frechet, moments
-from stylegan import Generator
+from stylegan import Generator, Latents
 from stylegan.generator import fingerprint
 from stylegan.randomness import source
 
-Mover = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Images (N, 3, R, R), their landmarks (N, K, 2), those wanted (N, K, 2) -> images (N, 3, R, R)."""
+Mover = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Images (N, 3, R, R), their codes (N, L, D) and landmarks (N, K, 2), those wanted (N, K, 2) ->
+images (N, 3, R, R)."""
 
 
 def mover(
     generator: Generator,
-    embedder: encoders.InDomainEncoder,
     encoder: encoders.DifferenceEncoder | NaiveEncoder | None,
     keep_own: bool,
 ) -> Mover:
     """encoder: None leaves the source as the in-domain encoder redraws it."""
 
     @torch.no_grad()
-    def move(images: Tensor, own: Tensor, wanted: Tensor) -> Tensor:
+    def move(images: Tensor, codes: Tensor, own: Tensor, wanted: Tensor) -> Tensor:
         if isinstance(encoder, NaiveEncoder):
-            codes = encoders.reenact_codes(encoder, generator, images, wanted)
+            moved = encoders.reenact_codes(encoder, generator, images, wanted)
         else:
-            codes = encoders.latents(embedder, generator, images)
+            moved = Latents(space="w+", code=codes, fingerprint=generator.fingerprint)
             if encoder is not None:
-                codes = encoders.reenact_codes(
-                    encoder, generator, codes, wanted, own if keep_own else None
-                )
-        return codes.draw(generator).clamp(-1, 1)
+                kept = own if keep_own else None
+                moved = encoders.reenact_codes(encoder, generator, moved, wanted, kept)
+        return moved.draw(generator).clamp(-1, 1)
 
     return move
 
@@ -83,6 +82,8 @@ class Pairs:
     """(M, K, 2) as the encoders are told."""
     judged: Tensor
     """(M, K, 2) as the judge sees them."""
+    codes: Tensor
+    """(M, L, D) as the in-domain encoder finds them."""
     persons: Tensor | None
     """(M, D) as the judge of identity sees them; None where there is none."""
     source: Tensor
@@ -117,8 +118,8 @@ class Pairs:
 
     def moved(self, move: Mover, sources: Tensor, wanted: Tensor) -> Tensor:
         """Images (N, 3, R, R) of the sources with landmarks (N, K, 2)."""
-        own = self.told[sources].to(self.device)
-        return move(self.take(sources), own, wanted.to(self.device))
+        codes, own = (x[sources].to(self.device) for x in (self.codes, self.told))
+        return move(self.take(sources), codes, own, wanted.to(self.device))
 
     @torch.no_grad()
     def measure(self, name: str, move: Mover) -> dict:
@@ -188,6 +189,22 @@ def look(
     # Where the first faces show nobody, how long a vector is was not known yet.
     parts |= {"persons": [x.expand(-1, size) for x in parts["persons"]]} if size else {}
     return {name: torch.cat(x) for name, x in parts.items()}
+
+
+@torch.no_grad()
+def embed(
+    images: data.ImageSet,
+    embedder: encoders.InDomainEncoder,
+    generator: Generator,
+    batch: int,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """codes of all faces, see `Pairs`."""
+    parts = []
+    for numbers in tqdm(torch.arange(len(images)).split(batch), desc="codes"):
+        faces = images.take(numbers, device, torch.float32)
+        parts.append(encoders.latents(embedder, generator, faces).code.cpu())
+    return {"codes": torch.cat(parts)}
 
 
 class Kept:

@@ -16,7 +16,7 @@ import data
 import metrics
 from benchmarks import judges, reenactment_sheets, report
 from benchmarks.faces import Faces
-from benchmarks.reenacted import Kept, Pairs, look, mover, pair_up, weights
+from benchmarks.reenacted import Kept, Pairs, embed, look, mover, pair_up, weights
 from benchmarks.reenactment_rows import PAPER, ROWS, STILL, STRANGERS, Paper, trained
 from checkpoints import Checkpoint
 from metrics.frechet import features
@@ -77,9 +77,8 @@ def main(options: Options) -> None:
     found = checkpoints.find(options.generator, options.device, named)
     networks = trained(options.runs, found)
     pairs, kept, said = prepare(options, found)
-    embedder = found.encoders.get("in-domain").network
     movers = {
-        name: mover(found.generator, embedder, network, options.keep_own)
+        name: mover(found.generator, network, options.keep_own)
         for name, network in ({STILL: None} | networks).items()
     }
     records = {}
@@ -107,7 +106,7 @@ def main(options: Options) -> None:
     if networks:
         # The paper's own method where it is there, else what comes last.
         name = ROWS[-1] if ROWS[-1] in networks else tuple(networks)[-1]
-        move = mover(found.generator, embedder, networks[name], keep_own=True)
+        move = mover(found.generator, networks[name], keep_own=True)
         reenactment_sheets.motions(options.out / "motions.png", pairs, move)
 
 
@@ -129,6 +128,10 @@ def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]
     seen = Kept(options.out, seen_by).tensors(
         "faces", lambda: look(images, landmarker, eye, judge, options.batch, device)
     )
+    embedder = found.encoders.get("in-domain")
+    codes = Kept(options.out, seen_by | {"in_domain": embedder.fingerprint}).tensors(
+        "codes", lambda: embed(images, embedder.network, generator, options.batch, device)
+    )
     good = torch.stack([x.isfinite().flatten(1).all(1) for x in seen.values()]).all(0)
     usable = good.nonzero()[:, 0]
     sources, targets = pair_up(len(usable), options.pairs, options.seed)
@@ -137,6 +140,7 @@ def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]
         usable=usable,
         told=seen["told"],
         judged=seen["judged"],
+        codes=codes["codes"],
         persons=seen.get("persons"),
         source=usable[sources],
         target=usable[targets],
@@ -148,7 +152,7 @@ def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]
     )
     settings = seen_by | {
         "generator": generator.fingerprint,
-        "in_domain": found.encoders.get("in-domain").fingerprint,
+        "in_domain": embedder.fingerprint,
         "pairs": options.pairs,
         "seed": options.seed,
         "keep_own": options.keep_own,

@@ -127,7 +127,7 @@ def shifts(pairs: Pairs) -> torch.Tensor:
 
 def test_a_source_that_stays_is_itself(pairs: Pairs) -> None:
     """Whole likeness, no error, and all of the way to the target is left."""
-    found = pairs.measure("stays", lambda images, own, wanted: images)
+    found = pairs.measure("stays", lambda images, codes, own, wanted: images)
     values = found["per_pair"]
     torch.testing.assert_close(values["hausdorff"].float(), 5 * shifts(pairs).abs())
     torch.testing.assert_close(values["csim"], torch.ones(8))
@@ -139,7 +139,7 @@ def test_a_source_that_stays_is_itself(pairs: Pairs) -> None:
     pairs.usable = torch.arange(5)
     del pairs.real
     pairs.source = pairs.target = torch.arange(5)
-    whole = pairs.measure("all", lambda images, own, wanted: images)["frechet"]
+    whole = pairs.measure("all", lambda images, codes, own, wanted: images)["frechet"]
     assert whole["reconstruction"] == pytest.approx(0, abs=1e-4 * distances["reconstruction"])
 
 
@@ -147,8 +147,9 @@ def test_a_source_that_becomes_the_target_is_a_stranger(pairs: Pairs) -> None:
     """Told by its landmarks: those wanted are the target's, and with the own ones it stays."""
     pairs.told = torch.arange(5.0)[:, None, None].expand(-1, 68, 2).contiguous()
 
-    def become(images: torch.Tensor, own: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    def become(images, codes, own, wanted):
         assert torch.equal(pairs.take(own[:, 0, 0].long()), images)
+        assert torch.equal(pairs.codes[own[:, 0, 0].long()], codes)
         return pairs.take(wanted[:, 0, 0].long())
 
     found, others = pairs.measure("becomes", become)["per_pair"], pairs.strangers()["per_pair"]
@@ -163,7 +164,7 @@ def test_a_source_that_becomes_the_target_is_a_stranger(pairs: Pairs) -> None:
 
 
 def test_results_without_a_face_are_counted(pairs: Pairs) -> None:
-    def vanish(images: torch.Tensor, own: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    def vanish(images, codes, own, wanted):
         same = (images == pairs.take(torch.tensor([2]))).flatten(1).all(1)
         return torch.where(same[:, None, None, None], 1.0, images)
 
