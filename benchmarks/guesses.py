@@ -1,16 +1,20 @@
-"""What encoders make of faces in one pass, before any refinement."""
+"""What encoders make of faces alone, before any refinement."""
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+import encoders
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
 from checkpoints import EncoderSet
+from encoders import InDomainEncoder
 
 STEPS = 100
 """Of Image2StyleGAN, W+ from the mean, which the in-domain encoder alone is to surpass."""
+FIRST, UNCRITICISED = "in-domain, first look", "in-domain, first look, no critic"
 
 
 def compare(bench: Bench, count: int, uncriticised: Path | None) -> list[str]:
@@ -26,13 +30,24 @@ def compare(bench: Bench, count: int, uncriticised: Path | None) -> list[str]:
         "in-domain encoder": many.run("w+", steps=0, start="encoder"),
         "base encoder, F/Z+": many.run("f/z+", steps=0, start="encoder"),
     }
-    if uncriticised is not None:
-        other = replace(many, encoders=EncoderSet(bench.generator, named=uncriticised))
-        rows["in-domain, no critic"] = other.run("w+", steps=0, start="encoder")
+    with TemporaryDirectory() as folder:
+        alone = Path(folder) / "in-domain.safetensors"
+        encoders.save(first_look(bench.encoders.get("in-domain").network), alone)
+        for name, path in ((FIRST, alone), (UNCRITICISED, uncriticised)):
+            if path is not None:
+                other = replace(many, encoders=EncoderSet(bench.generator, named=path))
+                rows[name] = other.run("w+", steps=0, start="encoder")
     images = {name: many.draw(row.latents) for name, row in rows.items()}
     faces.save_picture(options.out / "guesses.png", {"target": many.faces.images} | images)
     sharp = {name: sharpness(x, many.faces.images) for name, x in images.items()}
     return [f"Encoders alone, {count} faces:", "", _table(rows, sharp), "", *_findings(bench, rows)]
+
+
+def first_look(network: InDomainEncoder) -> InDomainEncoder:
+    """The same without its passes, if it has any."""
+    alone = InDomainEncoder(replace(network.config, passes=0, eyes=None))
+    alone.load_state_dict({k: v for k, v in network.state_dict().items() if "descent." not in k})
+    return alone
 
 
 def sharpness(images: Tensor, targets: Tensor) -> float:
@@ -67,8 +82,7 @@ def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
             a, b = few["alone"].mean[name], few["steps"].mean[name]
             what = f"in-domain {name} below {STEPS} steps of Image2StyleGAN ({a:.4f}, {b:.4f})"
             claims.append((what, a < b))
-    other = rows.get("in-domain, no critic")
-    if other is not None and "judge" in other.mean:
-        a, b = rows["in-domain encoder"].mean["judge"], other.mean["judge"]
-        claims.append((f"in-domain judge below that without critic ({a:.4f}, {b:.4f})", a < b))
+    if UNCRITICISED in rows and "judge" in rows[FIRST].mean:
+        a, b = rows[FIRST].mean["judge"], rows[UNCRITICISED].mean["judge"]
+        claims.append((f"first look's judge below that without critic ({a:.4f}, {b:.4f})", a < b))
     return [f"{'holds' if held else 'FAILS'}: {what}" for what, held in claims]
