@@ -20,6 +20,9 @@ class LandmarkRun(EncoderRun):
     labels: Path | None = None
     """.npz with `names`, the photos' file names, and `landmarks` (M, 68, 2), x and y in pixels;
     photos that it does not name are left out. Default: the landmark network finds them."""
+    spread: float = 0.0
+    """Samples are drawn from W+, as the codes are that are found of photos: up to this share, from
+    0 to 1, of what a style input gets is of a w of its own, the share another for every sample."""
     landmark_weights: Path | None = None
     """The landmark network, a file or a run's folder of train.py landmarks. Default: the bundled
     one."""
@@ -74,6 +77,8 @@ class LandmarkRun(EncoderRun):
         ):
             if getattr(self, name) is not None:
                 self._at_least(name, least)
+        if not 0 <= self.spread <= 1:
+            raise ValueError(f"--spread is {self.spread}; it must be between 0 and 1")
         if self.labels is not None and not self.data:
             raise ValueError("--labels are landmarks of photos, and there are none; give --data")
         if not (self.adversarial_weight or self.landmark_weight):

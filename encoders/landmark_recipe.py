@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import data
 from data.landmark_network import FILE
-from stylegan import freeze
+from stylegan import freeze, spaces
 from stylegan.generator import fingerprint
 from training import Host, Place
 
@@ -108,6 +108,24 @@ class LandmarkRecipe(EncoderRecipe):
         return said
 
     # One step -------------------------------------------------------------------------------------
+
+    def _codes(self, place: Place, attempt: int = 0) -> tuple[Tensor, Tensor | None]:
+        ws, label = super()._codes(place, attempt)
+        if not self.run.spread:
+            return ws, label
+        inputs, number = self.generator.num_ws, f" {attempt}" if attempt else ""
+        z = self.draws.numbers(
+            f"own code{number}", place, torch.randn, inputs, self.generator.z_dim
+        )
+        labels = None if label is None else label.repeat_interleave(inputs, 0)
+        own = self._ws(z.flatten(0, 1), labels).unflatten(0, (-1, inputs))
+        own = own.diagonal(dim1=1, dim2=2).mT  # of each style input its own
+        share = self.run.spread * self.draws.numbers(f"spread{number}", place, torch.rand, 1, 1)
+        share = share.to(ws)
+        mean = spaces.SPACES["w+"].start(self.generator, 1, "mean")
+        # Spread out no less for being a mixture.
+        size = torch.hypot(1 - share, share)
+        return mean + ((1 - share) * (ws - mean) + share * (own - mean)) / size, label
 
     def _codes_of(self, encoder: nn.Module, source: Tensor, told: Tensor) -> Tensor:
         with self.run.autocast(self.device):

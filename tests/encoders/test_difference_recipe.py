@@ -161,6 +161,24 @@ def test_they_are_counted(make_recipe):
     assert recipe.figures() == {}
 
 
+def test_spread_codes(make_recipe):
+    """Of every style input another w, as far from the mean as one w for all; 0 is as it was."""
+    place = Place(0, 0, 512, True)
+    told = {"truncation": 0.7, "cutoff": 99}
+    plain, spread = (make_recipe("difference", spread=x, **told) for x in (0.0, 1.0))
+    one, many = plain._codes(place)[0], spread._codes(place)[0]
+    assert float(one.std(1).max()) < 1e-6
+    share = spread.draws.numbers("spread", place, torch.rand, 1, 1)[:, 0, 0]
+    within = many.std(1).mean(1)
+    little, much = within[share < 0.1].mean(), within[share > 0.9].mean()
+    assert little < 0.2 * much
+    size = [(x - plain.average.mean).square().mean((0, 2)).sqrt() for x in (one, many)]
+    assert float((size[1] / size[0] - 1).abs().max()) < 0.1
+    halves = [spread._codes(Place(0, first, 256, False))[0] for first in (0, 256)]
+    groups = [half[number::64] for half in halves for number in range(64)]
+    assert torch.equal(together(groups), many)
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Ten photos of 24x32 px, and landmarks of eight of them that say which it is."""

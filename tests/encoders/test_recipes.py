@@ -201,6 +201,7 @@ def test_wrong_use(tmp_path, arguments, capsys, kind, changes, said):
         ),
         ("in-domain", {"group": 1}, "--group is 1; it must be at least 2"),
         ("in-domain", {"r1": -1}, "--r1 is -1.0; it must be at least 0"),
+        ("difference", {"spread": 1.5}, "--spread is 1.5; it must be between 0 and 1"),
         ("in-domain", {"passes": -1}, "--passes is -1; it must be at least 0"),
         ("base", {"mixed": 2}, "--mixed is 2.0; it must be between 0 and 1"),
         ("base", {"passes": -1}, "--passes is -1; it must be at least 0"),
