@@ -10,7 +10,8 @@ COUNT = """
 import resource, sys, torch
 from facsimile import memory
 print(memory.keep() if sys.argv[1] == "keep" else None)
-torch.ones(1 << 24)
+for _ in range(3):  # until the heap has found its size
+    torch.ones(1 << 24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     torch.ones(1 << 24)
