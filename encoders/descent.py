@@ -1,9 +1,9 @@
 """Learned descent: from a code, and the gradient of the losses at it, to a better code.
 
 Legend: N images, C channels, R side of the image, L style inputs, D numbers in w, H hidden numbers.
-"Human Body Model Fitting by Learned Gradient Descent", section 3, there for bodies; "Iterative
-Amortized Inference", equation 6. ReStyle's passes look at the drawing; these ask the generator too,
-which way each number of the code would have to go, and have learned how far the answer holds.
+After "Human Body Model Fitting by Learned Gradient Descent", there for bodies, and "Iterative
+Amortized Inference". ReStyle's passes look at the drawing; these ask the generator too, which way
+each number of the code would have to go, and have learned how far the answer holds.
 """
 
 from collections.abc import Callable

@@ -77,7 +77,7 @@ def _code(encoder: Encoder, generator: Generator, images: Tensor, space: str) ->
             f'an in-domain encoder gives a w for every style input, and "{space}" does not hold '
             "that; take w+, p_n+ or s"
         )
-    code = encoder.corrected(images, encoder(images), generator)
+    code = encoder.find(images, generator.synthesize)
     if space == "p_n+":
         return spaces.whiten(generator, code)
     return torch.cat(generator.styles(code), 1) if space == "s" else code

@@ -126,7 +126,7 @@ class InDomainEncoder(nn.Module):
         if self.config.passes:
             ws = ws[:FITTED]
             images = generator.synthesize(ws).clamp(-1, 1)
-            self.descent.fit(images, torch.zeros_like(ws), self._drawing(generator))
+            self.descent.fit(images, torch.zeros_like(ws), self._drawing(generator.synthesize))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images of any square size; ValueError where they are no such images."""
@@ -136,21 +136,28 @@ class InDomainEncoder(nn.Module):
         x = self.norm(self.dense(x.flatten(1)).to(self.mean.dtype))
         return torch.addcmul(self.mean, x.unflatten(1, self.mean.shape), self.scale)
 
-    @torch.no_grad()
-    def corrected(self, images: Tensor, code: Tensor, generator: Generator) -> Tensor:
-        """The code (N, L, D) of images after the passes; no gradient goes through them."""
-        return self.descend(images, code, generator)[0] if self.config.passes else code
+    def find(self, images: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
+        """Codes (N, L, D) of images after the passes; draw: such codes -> images.
+
+        No gradient goes through the passes.
+        """
+        code = self(images)
+        if not self.config.passes:
+            return code
+        with torch.no_grad():
+            return self.descend(images, code, draw)[0]
 
     def descend(
-        self, images: Tensor, code: Tensor, generator: Generator
+        self, images: Tensor, code: Tensor, draw: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """The same with its gradients, and the losses (N,) after each pass: see `Descent.run`."""
+        """The code after the passes, and the losses (N,) after each: see `Descent.run`."""
         x = (code.detach() - self.mean) / self.scale
-        x, losses = self.descent.run(images, x, self._drawing(generator))
+        x, losses = self.descent.run(images, x, self._drawing(draw))
         return torch.addcmul(self.mean, x, self.scale), losses
 
-    def _drawing(self, generator: Generator) -> Callable[[Tensor], Tensor]:
-        return lambda x: generator.synthesize(torch.addcmul(self.mean, x, self.scale))
+    def _drawing(self, draw: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """For codes in standard deviations of w, from the mean."""
+        return lambda x: draw(torch.addcmul(self.mean, x, self.scale))
 
 
 def _stage(inputs: int, outputs: int, kernel: int, group: int) -> list[nn.Module]:

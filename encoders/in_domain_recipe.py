@@ -163,8 +163,8 @@ class InDomainRecipe(EncoderRecipe):
         return f"{images.summary()}, as {self.run.fraction:.0%} of the training; {said}"
 
     def _redraw(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
-        code = encoder.corrected(images, encoder(images), self.generator)
-        return self.generator.synthesize(code)
+        draw = self.generator.synthesize
+        return draw(encoder.find(images, draw))
 
     # One step -------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class InDomainRecipe(EncoderRecipe):
     def _after_passes(self, target: Tensor, code: Tensor) -> dict[str, Tensor]:
         """What the passes descend, after each of them: their mean."""
         with self.run.autocast(self.device):
-            _, losses = self.encoder.descend(target, code, self.generator)
+            _, losses = self.encoder.descend(target, code, self.generator.synthesize)
         return {"encoder/after passes": torch.stack(losses).mean()}
 
     def _judge(self, image: Tensor, label: Tensor | None) -> Tensor:

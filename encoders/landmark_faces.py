@@ -34,9 +34,11 @@ class Faces(NamedTuple):
     points: Tensor
     """(N, K, 2) in pixels of these."""
     ws: Tensor | None
-    """(N, L, D) of samples; of photos what the in-domain encoder finds."""
+    """(N, L, D) of samples."""
     label: Tensor | None
     """(N, c_dim) likewise."""
+    code: Tensor | None = None
+    """(N, L, D) of photos, as the in-domain encoder found it before the training."""
 
 
 def look(landmarker: Landmarker, images: Tensor) -> Landmarks:
@@ -84,15 +86,15 @@ class Photos:
     points: Tensor
     """(M, K, 2) in pixels of these."""
     said: str
-    ws: Tensor | None = None
-    """(M, L, D) that the in-domain encoder finds, where codes are needed."""
+    codes: Tensor | None = None
+    """(M, L, D) that the in-domain encoder found, where codes are needed."""
 
     def at(self, draws: Draws, place: Place) -> Faces:
         """Each once per epoch."""
         chosen = draws.indices(len(self.images), place)
         image = self.images.take(chosen, draws.device, draws.dtype)
-        told = (None if x is None else x[chosen].to(image) for x in (self.points, self.ws))
-        return Faces(image, *told, None)
+        code = None if self.codes is None else self.codes[chosen].to(image)
+        return Faces(image, self.points[chosen].to(image), None, None, code)
 
 
 @torch.no_grad()

@@ -97,7 +97,7 @@ class LandmarkRecipe(EncoderRecipe):
                 self._open("data"), self.run.labels, self.landmarker, self.device, self.run.dtype
             )
             if self.embedder is not None:
-                self.trained = replace(self.trained, ws=self._codes_of_photos())
+                self.trained = replace(self.trained, codes=self._codes_of_photos())
             return f"{self.trained.said}; {said}"
         for image, _ in self._held("samples", PART):
             if not bool(look(self.landmarker, image).found.any()):
@@ -149,13 +149,15 @@ class LandmarkRecipe(EncoderRecipe):
     def _found(self, image: Tensor) -> Tensor:
         """The same after its passes."""
         with self.run.autocast(self.device):
-            return self.embedder.corrected(image, self.embedder(image), self.generator)
+            return self.embedder.find(image, self.generator.synthesize)
 
     def _source(self, faces: Faces) -> Tensor:
         """What the encoder is given of faces: images, their true codes, or those that are found."""
         if self.run.variant == "naive":
             return faces.image
-        if faces.ws is not None and (self.trained is not None or self.run.embed == "true"):
+        if faces.code is not None:
+            return faces.code
+        if faces.ws is not None and self.run.embed == "true":
             return faces.ws
         with torch.no_grad():
             return self._found(faces.image)

@@ -44,7 +44,7 @@ def taught(encoder):
 def started(encoder, generator, images):
     """(code in standard deviations, what is compared, how it is drawn) of the first guess."""
     code = (encoder(images) - encoder.mean) / encoder.scale
-    return code, encoder.descent.look(images), encoder._drawing(generator)
+    return code, encoder.descent.look(images), encoder._drawing(generator.synthesize)
 
 
 def test_the_slope_is_that_of_the_losses(encoder, generator64, images, eyes):
@@ -121,6 +121,23 @@ def test_without_a_slope_nothing_breaks(encoder, generator64, images):
     code, _, draw = started(encoder, generator64, images)
     end, _ = encoder.descent.run(draw(code), code, draw)
     assert bool(end.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"img_channels": 1}, {"c_dim": 3}, {"architecture": "stylegan1"}]
+    + [{"architecture": "stylegan3"}],
+    ids=str,
+)
+def test_every_generator_without_eyes(make_generator, make_encoder, told):
+    """Where there is no discriminator that serves, the pixels alone say the way."""
+    generator = make_generator(**({"side": 16, "width": 8, "latent": 8} | told))
+    encoder = make_encoder("in-domain", generator, passes=2)
+    assert encoder.config.eyes is None
+    images = torch.rand(2, generator.img_channels, generator.resolution, generator.resolution)
+    found = encoders.latents(encoder, generator, images).code
+    assert found.shape == (2, generator.num_ws, generator.w_dim)
+    assert 0 < (found - encoder(images)).abs().max() < encoder.scale.max()
 
 
 def test_the_eyes_are_in_the_file(tmp_path, encoder, generator64, images):

@@ -199,7 +199,7 @@ def test_photos(make_recipe, photos, named, kind):
     told = {"labels": photos / "landmarks.npz"} if named else {}
     recipe = make_recipe(kind, data=(str(photos),), **told)
     moved = recipe._moved(Place(0, 0, 8, True))
-    image, points, ws, _ = moved.faces
+    image, points, ws, _, code = moved.faces
     which = ((image[:, 0, 0, 0] + 1) * 127.5 / 20).round()
     assert len(set(which.tolist())) == 8 or not named
     if named:
@@ -208,11 +208,12 @@ def test_photos(make_recipe, photos, named, kind):
         torch.testing.assert_close(points[:, 9], wanted)
     else:
         torch.testing.assert_close(points, look(recipe.landmarker, image).points)
+    assert ws is None
     if kind == "difference":
-        torch.testing.assert_close(ws, recipe.embedder(image))
-        assert moved.source is ws
+        torch.testing.assert_close(code, recipe.embedder(image))
+        assert moved.source is code
     else:
-        assert ws is None
+        assert code is None
     assert recipe.losses("encoder", Place(0, 0, 8, True))["encoder/adversarial"].isfinite()
 
 
@@ -222,13 +223,13 @@ def test_codes_of_photos_are_kept(make_recipe, photos, tmp_path):
     recipe = make_recipe("difference", data=(str(photos),), codes=kept)
     numbers = torch.arange(len(recipe.trained.images))
     images = recipe.trained.images.take(numbers, torch.device("cpu"), torch.float32)
-    found = recipe.trained.ws
+    found = recipe.trained.codes
     wanted = encoders.latents(recipe.embedder, recipe.generator, images).code
     torch.testing.assert_close(found, wanted)
     held, tensors = files.read_tensors(kept)
     files.write_tensors(kept, {"codes": tensors["codes"] + 1}, held)
     again = make_recipe("difference", data=(str(photos),), codes=kept)
-    assert torch.equal(again.trained.ws, found + 1)
+    assert torch.equal(again.trained.codes, found + 1)
     with pytest.raises(ValueError, match="give another --codes"):
         make_recipe("difference", data=(str(photos / "0.png"), str(photos / "1.png")), codes=kept)
 
@@ -247,7 +248,7 @@ def test_losses_by_hand(make_recipe, cycle, seen, embed):
         **{"precision": "fp64", "identity_weight": 0.7, "landmark_weight": 0.3},
     )
     place = Place(0, 0, 4, True)
-    x, points, ws, _ = recipe._moved(place).faces
+    x, points, ws, *_ = recipe._moved(place).faces
     w = ws if embed == "true" else recipe.embedder(x)
     order = [0, 2, 3, 1]
     encoder, draw = recipe.encoder, recipe.generator.synthesize
