@@ -8,7 +8,7 @@ import json
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,7 +25,7 @@ from checkpoints import EncoderSet
 from data.photos import PHOTO_NAME
 from facsimile.starts import Start, decide
 from metrics import Perceptual
-from refine import Recipe, Step, recipes, refine
+from refine import Phase, Step, recipes, refine
 from stylegan import Generator, Latents, spaces
 
 RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.start != "encoder")
@@ -153,10 +153,14 @@ class Bench:
     ) -> Row:
         """A recipe over all faces, `batch` at once; from the folder where it is done already.
 
-        steps: as in `Studio.invert`. start: likewise, but None is without an encoder.
+        steps: as in `Studio.invert`, but noise maps get three fifths of them after every recipe, so
+        that rows compare. start: likewise, but None is without an encoder.
         """
         batch = batch or self.options.batch
-        recipe = recipes.build(name).with_steps(self.options.steps if steps is None else steps)
+        steps = self.options.steps if steps is None else steps
+        recipe = recipes.build(name).with_steps(steps)
+        later = (replace(phase, steps=steps * 3 // 5) for phase in recipe.phases[1:])
+        recipe = replace(recipe, phases=(*recipe.phases[:1], *later))
         start = start or recipe.start or spaces.parse(recipe.space)[0].default_start
         if self.perceptual is None:
             recipe = recipe.with_weight("perceptual", 0)
@@ -203,18 +207,26 @@ class Bench:
         }
 
     def _refine(self, start: Start, batch: int) -> tuple[Latents, dict]:
-        """The latents, and how they came: seconds, status, the mean curve of every term."""
+        """The latents, and how they came: seconds, status, the mean curve of every term.
+
+        Of phases after the first, the seconds and curves are in `later`.
+        """
         found, begun, seconds = [], 0.0, 0.0
+        later = dict.fromkeys((phase.name for phase in start.recipe.phases[1:]), 0.0)
         recipe, chunks = start.recipe, self.faces.images.split(batch)
         encoder = None if start.encoder is None else start.encoder.network
         with tqdm(total=recipe.steps * len(chunks), desc=recipe.name) as bar:
             for index, targets in enumerate(chunks):
                 before = index * recipe.steps
+                began = last = time.perf_counter()
 
                 def tell(step: Step, before: int = before) -> None:
+                    nonlocal last
                     bar.update(before + step.done - bar.n)
+                    if step.phase in later:
+                        later[step.phase] += time.perf_counter() - last
+                    last = time.perf_counter()
 
-                began = time.perf_counter()
                 with torch.no_grad():
                     first = start.latents(self.generator, targets, self.options.seed, None)
                 begun += time.perf_counter() - began
@@ -231,12 +243,20 @@ class Bench:
                 found.append(refined)
         status = [status for refined in found for status in refined.status]
         latents, count = join([refined.latents for refined in found]), len(self.faces.names)
+        histories = [refined.history for refined in found]
         return latents, {
             "seconds_per_image": seconds / count,
             "seconds_to_start": begun / count,
             "steps": recipe.steps,
             "status": status,
-            "curves": curves(recipe, [refined.history for refined in found]),
+            "curves": curves(recipe.phases[0], histories),
+            "later": {
+                phase.name: {
+                    "seconds_per_image": later[phase.name] / count,
+                    "curves": curves(phase, histories),
+                }
+                for phase in recipe.phases[1:]
+            },
         }
 
     def _score(self, latents: Latents) -> dict:
@@ -251,12 +271,11 @@ class Bench:
         return {"mean": mean, "per_image": scores, "cards": about}
 
 
-def curves(recipe: Recipe, histories: Sequence[dict[str, Tensor]]) -> dict[str, list[float]]:
-    """Unweighted terms of the first phase, of each face's best until then; means over the faces.
+def curves(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> dict[str, list[float]]:
+    """Unweighted terms of a phase, of each face's best in it until then; means over the faces.
 
-    As many values as steps, and one: the first is that of the start.
+    As many values as steps, and one: the first is that of the phase's start.
     """
-    phase = recipe.phases[0]
     weights = {term.name: term.weight for term in phase.terms}
     whole = {
         name: torch.cat([history[f"{phase.name}/{name}"] for history in histories], 1).cpu()

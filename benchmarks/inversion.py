@@ -35,8 +35,9 @@ WAYS = (
     Way("F/Z+", "f/z+", "encoder", 0.04),
     Way("F/Z+ without encoder", "f/z+", "random", 0.1),
 )
+NOISY = " + noise"
 NOISE = tuple(
-    Way(f"{way.name} + noise", f"{way.recipe} +noise", way.start, way.share)
+    Way(f"{way.name}{NOISY}", f"{way.recipe} +noise", way.start, way.share)
     for way in WAYS
     if way.start == "encoder"
 )
@@ -96,10 +97,22 @@ def _run(bench: Bench, way: Way, options: Options) -> Row:
 
 def seconds(row: Row) -> list[float]:
     """Of one image, up to each value of the curves of the row's first phase."""
-    begun, all_of_it = row.record["seconds_to_start"], row.record["seconds_per_image"]
-    count = len(row.record["curves"]["pixel"]) - 1
-    per_step = (all_of_it - begun) / row.record["steps"]
-    return [begun + per_step * i for i in range(count + 1)]
+    later = sum(phase["seconds_per_image"] for phase in row.record["later"].values())
+    begun, whole = row.record["seconds_to_start"], row.record["seconds_per_image"] - later
+    return _evenly(begun, whole, len(row.record["curves"]["pixel"]))
+
+
+def noise_curve(row: Row) -> tuple[list[float], list[float]]:
+    """(seconds, MSE) of the phase in which noise maps move; empty where none do."""
+    if "noise" not in row.record["later"]:
+        return [], []
+    phase, whole = row.record["later"]["noise"], row.record["seconds_per_image"]
+    mse = phase["curves"]["pixel"]
+    return _evenly(whole - phase["seconds_per_image"], whole, len(mse)), mse
+
+
+def _evenly(first: float, last: float, count: int) -> list[float]:
+    return [first + (last - first) * i / max(count - 1, 1) for i in range(count)]
 
 
 def reached(row: Row, wanted: dict[str, float]) -> int | None:
@@ -110,27 +123,35 @@ def reached(row: Row, wanted: dict[str, float]) -> int | None:
     return next(good, None)
 
 
-def _marks(row: Row) -> list[int]:
-    last = len(row.record["curves"]["pixel"]) - 1
+def _marks(values: list[float]) -> list[int]:
+    last = len(values) - 1
     known = (0, 10, 20, 50, 100, 200, 500, 1000, 2000)
-    return sorted({*(mark for mark in known if mark < last), last})
+    return [mark for mark in known if mark < last]
 
 
 def table(rows: dict[Way, Row]) -> str:
-    """One line per way and mark of its first phase, and the end with all scores."""
+    """One line per way and mark of its last phase, and the end with all scores."""
     lines = []
     for way, row in rows.items():
-        if "+noise" not in way.recipe:
-            curves, times = row.record["curves"], seconds(row)
-            for mark in _marks(row)[:-1]:
-                found = [f"{curves[name][mark]:.4f}" for name in COMPARED if name in curves]
-                lines.append((way.name, str(mark), f"{times[mark]:.2f}", *found, "", "", ""))
+        curves, times = row.record["curves"], seconds(row)
+        named = [curves[name] for name in COMPARED if name in curves]
+        before = ""
+        if "+noise" in way.recipe:
+            # What comes before is the row without noise maps. Of these, the MSE alone is minimised.
+            before = f"{len(times) - 1} + "
+            times, mse = noise_curve(row)
+            named = [mse]
+        for mark in _marks(named[0]):
+            found = [f"{values[mark]:.4f}" for values in named]
+            found += [""] * (len(COMPARED) - len(found))
+            lines.append((way.name, f"{before}{mark}", f"{times[mark]:.2f}", *found, "", "", ""))
         mean = row.mean
-        found = [f"{mean[n]:.4f}" for n in ("mse", "perceptual") if n in mean]
+        found = [f"{mean[n]:.4f}" if n in mean else "" for n in ("mse", "perceptual")]
         ends = [f"{mean['psnr']:.2f}", f"{mean['ssim']:.3f}"]
         ends.append(f"{mean['judge']:.3f}" if "judge" in mean else "")
+        steps = f"{before}{len(named[0]) - 1}"
         whole = f"{row.record['seconds_per_image']:.2f}"
-        lines.append((f"**{way.name}**", str(row.record["steps"]), whole, *found, *ends))
+        lines.append((f"**{way.name}**", steps, whole, *found, *ends))
     head = ("", "steps", "s/image", "MSE", "perceptual", "PSNR", "SSIM", "judge")
     return report.table(head, lines)
 
@@ -165,18 +186,25 @@ def findings(rows: dict[Way, Row]) -> list[str]:
 
 
 def save_curves(path: Path, rows: dict[Way, Row]) -> None:
-    """MSE and perceptual distance against the seconds of an image."""
+    """MSE and perceptual distance against the seconds of an image; noise maps, which minimise the
+    MSE alone, as dashes behind the row that they follow."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     for axes, name in zip(figure.subplots(1, len(COMPARED)), COMPARED, strict=True):
+        colours = {}
         for way, row in rows.items():
-            if "+noise" not in way.recipe and name in row.record["curves"]:
+            if "+noise" in way.recipe:
+                if name == "pixel":
+                    colour = colours[way.name.removesuffix(NOISY)]
+                    axes.plot(*noise_curve(row), "--", color=colour, label=way.name)
+            elif name in row.record["curves"]:
                 times = seconds(row)
-                axes.plot(times[1:], row.record["curves"][name][1:], label=way.name)
+                (line,) = axes.plot(times[1:], row.record["curves"][name][1:], label=way.name)
+                colours[way.name] = line.get_color()
         axes.set(xscale="log", yscale="log", xlabel="seconds an image", title=name)
         axes.grid(visible=True, which="both", alpha=0.2)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=6)
     figure.savefig(path)
 
 

@@ -146,6 +146,10 @@ def test_ways_of_inversion_are_compared(
     similar = [float(cell) for cell in cells[1:-1]]
     assert similar[-1] == pytest.approx(sum(similar[:-1]) / len(edits.STRENGTHS), abs=2e-3)
     assert cells[-1].strip() == f"{record['mean']['mse']:.4f}"
+    # Of the 20 steps others take one, and F/Z+ without encoder two; noise maps get none of one.
+    assert {
+        line.split("|")[2].strip() for line in re.findall(r"^\| \*\*.*$", said, re.MULTILINE)
+    } == {*("20", "1", "2", "1 + 0")}
     for name in ("curves", "faces", "guesses", "edits"):
         assert (options.out / f"{name}.png").stat().st_size > 1000
     inversion.main(options)
@@ -153,20 +157,25 @@ def test_ways_of_inversion_are_compared(
 
 
 def test_curves_are_of_the_best_so_far() -> None:
-    recipe = recipes.build("w+").with_steps(3)
+    (phase,) = recipes.build("w+").with_steps(3).phases
     pixel = torch.tensor([[4.0, 3.0], [1.0, 5.0], [2.0, 1.0], [9.0, 9.0]])
     perceptual = torch.tensor([[10.0, 10.0], [10.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
     # The first face is best (2 + 0) after two steps, though its pixels were better before.
-    got = faces.curves(recipe, [{"code/pixel": pixel, "code/perceptual": perceptual}])
+    got = faces.curves(phase, [{"code/pixel": pixel, "code/perceptual": perceptual}])
     assert got["pixel"] == [3.5, 2.0, 1.5, 1.5]
     assert got["perceptual"] == [1.0, 1.0, 0.5, 0.5]
 
 
 def test_seconds_and_steps_to_a_quality() -> None:
     curves = {"pixel": [1.0, 0.5, 0.2], "perceptual": [0.4, 0.3, 0.3]}
-    record = {"curves": curves, "seconds_to_start": 2.0, "seconds_per_image": 12.0, "steps": 2}
+    record = {"curves": curves, "seconds_to_start": 2.0, "seconds_per_image": 12.0, "later": {}}
     row = faces.Row("w+", None, record)
     assert inversion.seconds(row) == [2.0, 7.0, 12.0]
+    assert inversion.noise_curve(row) == ([], [])
+    noise = {"seconds_per_image": 4.0, "curves": {"pixel": [0.2, 0.1, 0.05]}}
+    noisy = faces.Row("w+ +noise", None, record | {"later": {"noise": noise}})
+    assert inversion.seconds(noisy) == [2.0, 5.0, 8.0]
+    assert inversion.noise_curve(noisy) == ([8.0, 10.0, 12.0], [0.2, 0.1, 0.05])
     assert inversion.reached(row, {"pixel": 0.5, "perceptual": 0.3}) == 1
     assert inversion.reached(row, {"pixel": 0.3, "perceptual": 0.3}) == 2
     assert inversion.reached(row, {"pixel": 0.1, "perceptual": 0.3}) is None
@@ -194,7 +203,7 @@ def test_findings_say_when_the_reference_is_reached(
         # Each falls evenly from 1, most to 0.2; every step takes a second.
         last, end = round(5000 * way.share), ends.get(way.name, 0.2)
         falling = [1 - (1 - end) * i / last for i in range(last + 1)]
-        record = {"curves": dict.fromkeys(terms, falling), "steps": last, "seconds_to_start": 0.0}
+        record = {"curves": dict.fromkeys(terms, falling), "later": {}, "seconds_to_start": 0.0}
         rows[way] = faces.Row(way.recipe, None, record | {"seconds_per_image": float(last)})
     said = inversion.findings(rows)
     wanted = ", ".join(f"{name} 0.2000" for name in terms)
