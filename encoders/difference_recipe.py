@@ -6,6 +6,7 @@ K = 68 points, G images of a group.
 the next one in the group, whose landmarks every step thus has at hand.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,8 @@ class Moved(NamedTuple):
     """What it is told of the faces' own landmarks, c."""
     target: Tensor
     """(N,): whose landmarks c' each takes on."""
+    wanted: Tensor
+    """(N, K, 2) these."""
     code: Tensor
     """w_hat (N, L, D)"""
     image: Tensor
@@ -67,10 +70,11 @@ class DifferenceRecipe(LandmarkRecipe):
             forget(self.encoder)  # else they would count twice, and those of the cycle once
         faces = moved.faces
         told = self._tell_critic(faces.points)
+        wanted = _of_wanted(moved.wanted, moved.target, faces, told, self._tell_critic)
         return self._told_apart(
             faces.image,
             lambda image: self._judge(image, told, faces.label),
-            lambda: self._judge(moved.image.detach(), told[moved.target], faces.label),
+            lambda: self._judge(moved.image.detach(), wanted, faces.label),
             place,
         )
 
@@ -80,12 +84,15 @@ class DifferenceRecipe(LandmarkRecipe):
         moved = self._kept or self._moved(place)
         self._kept = None
         faces, own = moved.faces, self._own(place)
-        with torch.no_grad():
-            told = None if self.critic is None else self._tell_critic(faces.points)
-        losses = self._fooled("adversarial", moved.image, faces, told, moved.target)
+        told = wanted = None
+        if self.critic is not None:
+            with torch.no_grad():
+                told = self._tell_critic(faces.own)
+                wanted = _of_wanted(moved.wanted, moved.target, faces, told, self._tell_critic)
+        losses = self._fooled("adversarial", moved.image, faces, wanted)
         if run.landmark_weight:
             seen = look(self.landmarker, moved.image).points
-            apart = metrics.mean_error(faces.points[moved.target], seen).mean()
+            apart = metrics.mean_error(moved.wanted, seen).mean()
             losses["encoder/landmarks"] = run.landmark_weight * apart
         if run.own:
             # The members of a group lie one after another, all firsts before all seconds.
@@ -140,12 +147,11 @@ class DifferenceRecipe(LandmarkRecipe):
         image: Tensor,
         faces: Faces,
         told: Tensor | None,
-        target: Tensor | slice = slice(None),
     ) -> dict[str, Tensor]:
-        """lambda_adv softplus(-D(image, landmarks of the target)); nothing without a critic."""
+        """lambda_adv softplus(-D(image, landmarks)); nothing without a critic."""
         if self.critic is None:
             return {}
-        logits = self._judge(image, told[target], faces.label)
+        logits = self._judge(image, told, faces.label)
         return {f"encoder/{name}": self.run.adversarial_weight * F.softplus(-logits).mean()}
 
     def _tell_critic(self, points: Tensor) -> Tensor:
@@ -163,11 +169,14 @@ class DifferenceRecipe(LandmarkRecipe):
         with torch.no_grad():
             faces = self._faces(place)
             source = self._source(faces)
-        with self.run.autocast(self.device):
-            told = self.encoder.told(faces.points)
         target = self._targets(place)
-        code = self._codes_of(self.encoder, source, told[target])
-        return Moved(faces, source, told, target, code, self._draw(code))
+        stays = target == torch.arange(place.n, device=self.device)
+        wanted = faces.own.where(stays[:, None, None], faces.points[target])
+        with self.run.autocast(self.device):
+            told = self.encoder.told(faces.own)
+            other = _of_wanted(wanted, target, faces, told, self.encoder.told)
+        code = self._codes_of(self.encoder, source, other)
+        return Moved(faces, source, told, target, wanted, code, self._draw(code))
 
     def _targets(self, place: Place) -> Tensor:
         """(N,): the next face of the group; for the group's first `own` ones, they themselves."""
@@ -180,3 +189,11 @@ class DifferenceRecipe(LandmarkRecipe):
         """Faces of a group that are to keep their own landmarks."""
         run = self.run
         return run.group if run.cycle == "none" and place.step % 2 == 0 else run.own
+
+
+def _of_wanted(
+    wanted: Tensor, target: Tensor, faces: Faces, told: Tensor, tell: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What `tell` makes of the landmarks wanted (N, K, 2); told: of the faces' own, among which
+    they are, save where codes draw others than the photos have."""
+    return told[target] if faces.seen is None else tell(wanted)

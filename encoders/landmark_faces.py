@@ -5,7 +5,7 @@ Legend: N images of a place, C channels, R side of the image, K = 68 points, L s
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,13 @@ class Faces(NamedTuple):
     """(N, c_dim) likewise."""
     code: Tensor | None = None
     """(N, L, D) of photos, as the in-domain encoder found it before the training."""
+    seen: Tensor | None = None
+    """(N, K, 2) in what this code draws, which is not quite the photo."""
+
+    @property
+    def own(self) -> Tensor:
+        """(N, K, 2) landmarks with which the source's code stays as it is."""
+        return self.points if self.seen is None else self.seen
 
 
 def look(landmarker: Landmarker, images: Tensor) -> Landmarks:
@@ -88,13 +95,18 @@ class Photos:
     said: str
     codes: Tensor | None = None
     """(M, L, D) that the in-domain encoder found, where codes are needed."""
+    seen: Tensor | None = None
+    """(M, K, 2) likewise, in what these draw."""
 
     def at(self, draws: Draws, place: Place) -> Faces:
         """Each once per epoch."""
         chosen = draws.indices(len(self.images), place)
         image = self.images.take(chosen, draws.device, draws.dtype)
-        code = None if self.codes is None else self.codes[chosen].to(image)
-        return Faces(image, self.points[chosen].to(image), None, None, code)
+        points = self.points[chosen].to(image)
+        if self.codes is None:
+            return Faces(image, points, None, None)
+        code, seen = (x[chosen].to(image) for x in (self.codes, self.seen))
+        return Faces(image, points, None, None, code, seen)
 
 
 @torch.no_grad()
@@ -128,22 +140,26 @@ def photos(
 
 
 @torch.no_grad()
-def codes(
-    images: data.ImageSet,
+def with_codes(
+    photos: Photos,
     embed: Callable[[Tensor], Tensor],
+    redraw: Callable[[Tensor], Tensor],
     shape: tuple[int, int],
+    landmarker: Landmarker,
     host: Host,
     dtype: torch.dtype,
     path: Path | None,
-    encoder: str,
-) -> Tensor:
-    """Codes (M, L, D) of all photos, on the CPU; several processes share the work.
+    networks: dict[str, str],
+) -> Photos:
+    """The photos with their codes and what landmarks these draw; several processes share the work.
 
-    embed: images -> codes, shape: of one. path: where they are kept and taken from the next time;
-    ValueError where it holds those of other photos, or of another encoder than this fingerprint's.
+    embed: images -> codes, shape: of one, redraw: these -> images; where no face is seen in one,
+    the photo's own landmarks stand for it. path: where both are kept and taken from the next time;
+    ValueError where it holds those of other photos, or of other networks than these fingerprints'.
     """
-    seen = hashlib.sha256(images.pixels.cpu().numpy()).hexdigest()[:16]
-    about = {"format": "facsimile codes", "encoder": encoder, "photos": seen}
+    images = photos.images
+    pixels = hashlib.sha256(images.pixels.cpu().numpy()).hexdigest()[:16]
+    about = {"format": "facsimile codes", "photos": pixels} | networks
     if path is not None and path.is_file():
         held, tensors = files.read_tensors(path)
         other = next((name for name, value in about.items() if held.get(name) != value), None)
@@ -152,13 +168,19 @@ def codes(
                 f"{path} has {other} {held.get(other)}, and this run's is {about[other]}; "
                 "give another --codes, and they will be found anew"
             )
-        return tensors["codes"]
-    whole = torch.zeros(len(images), *shape, dtype=dtype, device=host.device)
+        return replace(photos, codes=tensors["codes"], seen=tensors["landmarks"])
     parts = torch.arange(len(images)).split(FOUND)[host.rank :: host.processes]
+    whole = {
+        "codes": torch.zeros(len(images), *shape, dtype=dtype, device=host.device),
+        "landmarks": torch.zeros_like(photos.points, dtype=dtype, device=host.device),
+    }
     for part in tqdm(parts, desc="codes of the photos", mininterval=5, disable=not host.main):
-        whole[part] = embed(images.take(part, host.device, dtype)).to(dtype)
-    whole = (host.mean(whole) * host.processes).cpu()
+        code = embed(images.take(part, host.device, dtype))
+        seen = look(landmarker, redraw(code))
+        points = seen.points.where(seen.found[:, None, None], photos.points[part].to(seen.points))
+        whole["codes"][part], whole["landmarks"][part] = code.to(dtype), points.to(dtype)
+    whole = {name: (host.mean(x) * host.processes).cpu() for name, x in whole.items()}
     if path is not None and host.main:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_tensors(path, {"codes": whole}, about)
-    return whole
+        files.write_tensors(path, whole, about)
+    return replace(photos, codes=whole["codes"], seen=whole["landmarks"])

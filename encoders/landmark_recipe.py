@@ -5,7 +5,6 @@ K = 68 points.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from training import Host, Place
 from .difference import DifferenceConfig, DifferenceEncoder
 from .difference_settings import LandmarkRun
 from .landmark_critics import ConcatCritic, ProjectionCritic
-from .landmark_faces import Faces, Photos, codes, look, photos, sampled
+from .landmark_faces import Faces, Photos, look, photos, sampled, with_codes
 from .landmark_view import View
 from .naive import NaiveConfig, NaiveEncoder
 from .recipe import PART, EncoderRecipe
@@ -37,6 +36,7 @@ class LandmarkRecipe(EncoderRecipe):
         if path is None:
             raise ValueError(f"no landmark network is bundled here; give a {FILE}")
         self.landmarker = data.landmarker("small", small=path, device=host.device)
+        self._landmarker_is = fingerprint(self.landmarker.network.state_dict())
         self.landmarker.network.to(run.dtype)
         self.embedder: nn.Module | None = None
         super().__init__(run, host)
@@ -84,7 +84,7 @@ class LandmarkRecipe(EncoderRecipe):
         return DifferenceEncoder(config, run.group)
 
     def _belongs(self) -> dict[str, str]:
-        held = {"landmark network": fingerprint(self.landmarker.network.state_dict())}
+        held = {"landmark network": self._landmarker_is}
         if self.embedder is not None:
             held["in-domain encoder"] = self._embedder_is
         return super()._belongs() | held
@@ -97,7 +97,7 @@ class LandmarkRecipe(EncoderRecipe):
                 self._open("data"), self.run.labels, self.landmarker, self.device, self.run.dtype
             )
             if self.embedder is not None:
-                self.trained = replace(self.trained, codes=self._codes_of_photos())
+                self.trained = self._with_codes(self.trained)
             return f"{self.trained.said}; {said}"
         for image, _ in self._held("samples", PART):
             if not bool(look(self.landmarker, image).found.any()):
@@ -135,11 +135,11 @@ class LandmarkRecipe(EncoderRecipe):
         with self.run.autocast(self.device):
             return self.generator.synthesize(code).to(self.run.dtype)
 
-    def _codes_of_photos(self) -> Tensor:
-        run, generator = self.run, self.generator
-        shape = (generator.num_ws, generator.w_dim)
-        told = (shape, self.host, run.dtype, run.codes, self._embedder_is)
-        return codes(self.trained.images, self._found, *told)
+    def _with_codes(self, photos: Photos) -> Photos:
+        networks = {"encoder": self._embedder_is, "landmark network": self._landmarker_is}
+        shape, run = (self.generator.num_ws, self.generator.w_dim), self.run
+        told = (self.landmarker, self.host, run.dtype, run.codes, networks)
+        return with_codes(photos, self._found, self._draw, shape, *told)
 
     def _embed(self, image: Tensor) -> Tensor:
         """The in-domain encoder's first look, through which a gradient goes."""
