@@ -1,0 +1,33 @@
+"""Reenactment by a video is timed, and fails when frames or memory are lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import checkpoints
+import encoders
+from benchmarks import video
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_the_video_has_faces_and_in_between_none(align: bool) -> None:
+    generator = checkpoints.find("faces").generator
+    options = video.Options(frames=20, faceless=3, align=align)
+    frames = [np.asarray(frame) for frame in video.draw(generator, options)]
+    side = generator.resolution
+    assert {frame.shape for frame in frames} == {(360, 480, 3) if align else (side, side, 3)}
+    assert [number for number, frame in enumerate(frames) if np.ptp(frame) <= 1] == [2, 3, 4]
+    # It goes on from frame to frame, and ends near where it began.
+    apart = [np.abs(frames[0].astype(float) - frame).mean() for frame in frames]
+    assert max(apart[1], apart[-1]) < max(apart) / 2
+
+
+def test_frames_are_counted_at_both_ends(tmp_path: Path, make_encoder, capsys) -> None:
+    encoder = make_encoder("difference", checkpoints.find("faces").generator)
+    encoders.save(encoder, tmp_path / "difference.safetensors")
+    told = {"frames": 20, "faceless": 3, "align": False, "marks": (10, 20), "out": tmp_path}
+    told["encoders"] = (tmp_path / "difference.safetensors",)
+    with pytest.raises(SystemExit):
+        video.main(video.Options(**told, limit=-1000))
+    assert "20 frames in, 20 out; 3 without a face, 3 held" in capsys.readouterr().out
