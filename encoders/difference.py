@@ -42,6 +42,8 @@ class DifferenceConfig:
     """Channels of the tower's first stage; every halving doubles them."""
     max_width: int
     """Most channels of a stage."""
+    hidden: int = 0
+    """Numbers of a layer that sees the face and the landmarks at once; 0: none, the paper's."""
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
@@ -50,6 +52,8 @@ class DifferenceConfig:
                 raise ValueError(
                     f'{name} is "{getattr(self, name)}"; it must be {" or ".join(known)}'
                 )
+        if self.hidden < 0:
+            raise ValueError(f"hidden is {self.hidden}; it must be at least 0")
 
     @staticmethod
     def of(
@@ -59,6 +63,7 @@ class DifferenceConfig:
         max_width: int,
         resolution: int | None = None,
         norm: str = "batch",
+        hidden: int = 0,
     ) -> "DifferenceConfig":
         """For a generator; resolution None: its own, or the power of two below it."""
         return DifferenceConfig(
@@ -71,6 +76,7 @@ class DifferenceConfig:
             w_dim=generator.w_dim,
             width=width,
             max_width=max_width,
+            hidden=hidden,
         )
 
 
@@ -81,6 +87,10 @@ class DifferenceEncoder(nn.Module):
     begins at a tenth of them: training starts at the source's own image, which a difference as
     large as w itself would destroy, and yet every weight has a gradient from the first step on,
     which d = 0 would not give. The paper's last normalisation has no factor to begin so with.
+
+    The paper's d is a sum, of what is seen of the landmarks and of what is seen of w_i: landmarks
+    move every face alike. A hidden layer of all w and the landmarks, which is ours, is added to
+    what every d_i is made of, so that how a face moves may depend on whose it is.
     """
 
     def __init__(self, config: DifferenceConfig, group: int = 2):
@@ -105,7 +115,12 @@ class DifferenceEncoder(nn.Module):
         self.shape = nn.Sequential(nn.Linear(told, SHAPE, bias=False), norm(SHAPE), act)
         self.inward = PerInput(inputs, size, SOURCE)
         self.source = nn.Sequential(nn.Flatten(), norm(inputs * SOURCE), act)
-        self.outward = PerInput(inputs, SOURCE + SHAPE, size)
+        self.joint = None
+        if config.hidden:
+            dense = nn.Linear(inputs * SOURCE + SHAPE, config.hidden, bias=False)
+            self.joint = nn.Sequential(dense, norm(config.hidden), act)
+        seen = SOURCE + SHAPE + config.hidden
+        self.outward = PerInput(inputs, seen, size)
         # A face that is to stay must be able to get d = 0, which normalisation of each image by
         # itself would forbid.
         self.last = GroupNorm(inputs * size, group) if batch else nn.Identity()
@@ -113,7 +128,7 @@ class DifferenceEncoder(nn.Module):
         if batch:
             nn.init.constant_(self.last.weight, FIRST)
         else:
-            nn.init.normal_(self.outward.weight, std=FIRST / (SOURCE + SHAPE) ** 0.5)
+            nn.init.normal_(self.outward.weight, std=FIRST / seen**0.5)
         self.register_buffer("mean", torch.zeros(inputs, size))
         self.register_buffer("scale", torch.ones(inputs, size))
 
@@ -137,10 +152,12 @@ class DifferenceEncoder(nn.Module):
                 f"got codes of the shape {tuple(ws.shape)}; this encoder takes "
                 f"(N, {', '.join(map(str, self.mean.shape))}) in W+"
             )
-        e = self.source(self.inward((ws - self.mean) / self.scale)).unflatten(
-            1, (len(self.mean), -1)
-        )
-        c = torch.cat([e, told[:, None].expand(-1, len(self.mean), -1)], 2)  # (N, L, 192)
+        inputs = len(self.mean)
+        e = self.source(self.inward((ws - self.mean) / self.scale))
+        if self.joint is not None:
+            told = torch.cat([told, self.joint(torch.cat([e, told], 1))], 1)
+        e = e.unflatten(1, (inputs, -1))
+        c = torch.cat([e, told[:, None].expand(-1, inputs, -1)], 2)  # (N, L, 192 + hidden)
         # From here in full precision: three digits are too few for a code.
         d = self.last(self.outward(c).to(self.mean.dtype).flatten(1))
         return d.unflatten(1, self.mean.shape) * self.scale

@@ -137,10 +137,14 @@ class DifferenceRun(LandmarkRun):
     norm: Literal["batch", "layer"] = "batch"
     """Normalise over a group of images, the paper's, or over each image, for groups of few: slower,
     as pictures of landmarks are nearly alike."""
+    hidden: int = 0
+    """Numbers of a layer that sees the code and the landmarks at once, so that how a face moves may
+    depend on whose it is. 0: none, the paper's, where the difference is a sum of both."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least("identity_weight", 0)
+        self._at_least("hidden", 0)
         if self.identity_weight and not 1 <= self.own <= self.group - 2:
             raise ValueError(
                 f"--own-share is {self.own_share}: of a group of {self.group} these are {self.own} "

@@ -80,7 +80,8 @@ class LandmarkRecipe(EncoderRecipe):
         run, told = self.run, (*self._widths, self.run.resolution)
         if run.variant == "naive":
             return NaiveEncoder(NaiveConfig.of(self.generator, *told), run.group)
-        config = DifferenceConfig.of(self.generator, run.variant, *told, norm=run.norm)
+        fused = {"norm": run.norm, "hidden": run.hidden}
+        config = DifferenceConfig.of(self.generator, run.variant, *told, **fused)
         return DifferenceEncoder(config, run.group)
 
     def _belongs(self) -> dict[str, str]:

@@ -179,6 +179,7 @@ def make_encoder():
         eyes=None,
         resolution=None,
         norm="batch",
+        hidden=0,
     ):
         if kind == "base":
             config = BaseConfig.of(generator, layer, 4, rgb_skip, passes, eyes)
@@ -189,7 +190,7 @@ def make_encoder():
             config = InDomainConfig.of(generator, 4, 8, resolution, passes, eyes)
             encoder = InDomainEncoder(config)
         else:
-            told = DifferenceConfig.of(generator, kind, 4, 8, resolution, norm)
+            told = DifferenceConfig.of(generator, kind, 4, 8, resolution, norm, hidden)
             encoder = DifferenceEncoder(told)
             with torch.no_grad():
                 # No batch has set its normalisation: at 0.02 all but nothing would come out.

@@ -74,6 +74,21 @@ def test_a_matrix_for_each_input(generator64, make_encoder, make_landmarks, kind
         assert moved.abs().sum() > 0
 
 
+@pytest.mark.parametrize("hidden", [0, 6])
+def test_whether_landmarks_move_every_face_alike(generator64, make_encoder, make_landmarks, hidden):
+    """They do in the paper's sum; with a layer that sees both, every w and the landmarks count."""
+    encoder = make_encoder("difference", generator64, hidden=hidden)
+    ws, landmarks = codes(generator64, 2), make_landmarks(2, 32, torch.float64)
+    moved = [encoder(ws, x.expand(2, -1, -1)) - ws for x in landmarks]
+    one, other = moved[1] - moved[0]
+    assert (one.abs() > 1e-6).all()
+    assert torch.allclose(one, other, rtol=1e-9, atol=1e-12) == (hidden == 0)
+    w = ws[:1].clone().requires_grad_()
+    d = encoder(w, landmarks[:1]) - w
+    (slope,) = torch.autograd.grad(d[0, 0].sum(), w)
+    assert bool(slope[0, 1:].any()) == bool(hidden)
+
+
 @pytest.mark.parametrize(("kind", "norm", "resolution"), VARIANTS)
 def test_it_begins_near_the_source(make_generator, make_landmarks, kind, norm, resolution):
     """The first differences of a batch are a tenth of w's standard deviation, in every input."""
