@@ -4,11 +4,13 @@ Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use,
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
+from tqdm import tqdm
 
 import checkpoints
 import data
@@ -163,8 +165,24 @@ def prepare_data(command: PrepareData) -> int:
 def sample(command: Sample) -> int:
     if command.count < 1:
         raise ValueError(f"--count is {command.count}; it must be at least 1")
+    images = _samples(command)
+    if command.out.suffix:
+        command.out.parent.mkdir(parents=True, exist_ok=True)
+        drawn = list(images)
+        rows = [drawn[i : i + 8] for i in range(0, len(drawn), 8)]
+        pictures.sheet(rows, smallest=1).save(command.out)
+    else:
+        command.out.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(tqdm(images, total=command.count, unit="sample")):
+            pictures.save(data.to_pil(image.clamp(-1, 1)), command.out / f"{index:06d}.png")
+    print(command.out)
+    return OK
+
+
+@torch.no_grad()
+def _samples(command: Sample) -> Iterator[torch.Tensor]:
+    """Images (C, R, R), one after another."""
     generator = checkpoints.find(command.generator, studios.pick_device(command.device)).generator
-    images = []
     for index in range(command.count):
         rng = source("cpu", command.seed, "sample", index)
         z = torch.randn(1, generator.z_dim, generator=rng).to(generator.device)
@@ -172,13 +190,7 @@ def sample(command: Sample) -> int:
         if generator.c_dim:
             c = torch.zeros(1, generator.c_dim, device=generator.device)
             c[0, torch.randint(generator.c_dim, (), generator=rng)] = 1
-        with torch.no_grad():
-            images.append(generator.synthesize(generator.map(z, c, command.truncation))[0].cpu())
-    rows = [images[i : i + 8] for i in range(0, len(images), 8)]
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    pictures.sheet(rows, smallest=1).save(command.out)
-    print(command.out)
-    return OK
+        yield generator.synthesize(generator.map(z, c, command.truncation))[0].cpu()
 
 
 def _demo(command: Demo) -> int:

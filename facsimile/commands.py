@@ -156,10 +156,10 @@ class Convert:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Draw samples of a generator as one sheet."""
+    """Draw samples of a generator, as one sheet or as a picture each."""
 
     out: Path
-    """The picture to write."""
+    """The picture to write; or a folder, where there is no ending: 000000.png and so on."""
     generator: str = "faces"
     """A bundled name, a generator's file, or a folder with generator.safetensors."""
     count: int = 48

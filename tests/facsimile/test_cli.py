@@ -164,6 +164,17 @@ def test_samples_are_the_same_in_any_count(network, tmp_path):
         assert few.size == (2 * 32 + GAP, 32)
         assert many.size == (8 * (32 + GAP) - GAP, 2 * 32 + GAP)
         assert few.tobytes() == many.crop((0, 0, *few.size)).tobytes()
+    told = ("sample", "--generator", network, "--count", 2, "--out", tmp_path / "each")
+    assert command(*told) == 0
+    assert sorted(path.name for path in (tmp_path / "each").iterdir()) == [
+        "000000.png",
+        "000001.png",
+    ]
+    with (
+        Image.open(tmp_path / "2.png") as both,
+        Image.open(tmp_path / "each" / "000001.png") as one,
+    ):
+        assert one.tobytes() == both.crop((32 + GAP, 0, 2 * 32 + GAP, 32)).tobytes()
     assert command("sample", "--count", 0, "--out", tmp_path / "none.png") == 2
 
 
