@@ -190,8 +190,9 @@ def save_curves(path: Path, rows: dict[Way, Row]) -> None:
     MSE alone, as dashes behind the row that they follow."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(COMPARED)), COMPARED, strict=True):
+    figure = Figure(figsize=(12.5, 4.2), dpi=110, layout="constrained")
+    first, *others = figure.subplots(1, len(COMPARED))
+    for axes, name in zip((first, *others), COMPARED, strict=True):
         colours = {}
         for way, row in rows.items():
             if "+noise" in way.recipe:
@@ -204,7 +205,8 @@ def save_curves(path: Path, rows: dict[Way, Row]) -> None:
                 colours[way.name] = line.get_color()
         axes.set(xscale="log", yscale="log", xlabel="seconds an image", title=name)
         axes.grid(visible=True, which="both", alpha=0.2)
-        axes.legend(fontsize=6)
+    names = first.get_legend_handles_labels()
+    figure.legend(*names, loc="outside right center", fontsize=7)
     figure.savefig(path)
 
 

@@ -4,9 +4,13 @@ import pytest
 import torch
 
 import checkpoints
+import data
+import encoders
+import metrics
 import stylegan
 from checkpoints.registry import BUNDLED
-from stylegan import statistics
+from stylegan import Latents, statistics
+from stylegan.randomness import source
 
 
 def test_bundled_faces_draw_and_have_what_belongs_to_them():
@@ -35,8 +39,28 @@ def test_bundled_statistics_are_those_of_the_generator():
     torch.testing.assert_close(kept.p_std[:5], fresh.p_std[:5], rtol=0.05, atol=0)
 
 
-def test_all_bundled_files_stay_small():
-    size = sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file())
+def test_bundled_difference_encoder_moves_faces():
+    """Samples go towards one another's landmarks, as the card says half of the way; with their own
+    they stay."""
+    found = checkpoints.find("faces")
+    generator, encoder = found.generator, found.encoders.get("difference").network
+    small = data.landmarker("small", small=checkpoints.LANDMARKS)
+    z = torch.randn(16, generator.z_dim, generator=source("cpu", 0, "moved"))
+    with torch.no_grad():
+        code = generator.truncate(generator.spread(generator.map(z)), 0.7)
+        faces = Latents(space="w+", code=code, fingerprint=generator.fingerprint)
+        points = small(faces.draw(generator).clamp(-1, 1)).points
+        wanted = points.roll(1, 0)
+        moved = encoders.reenact_codes(encoder, generator, faces, wanted)
+        seen = small(moved.draw(generator).clamp(-1, 1)).points
+        stayed = encoders.reenact_codes(encoder, generator, faces, points, own=points)
+    way = metrics.mean_error(wanted, points).mean()
+    assert metrics.mean_error(wanted, seen).mean() < 0.6 * way
+    torch.testing.assert_close(stayed.code, code)
+
+
+def test_all_bundled_networks_stay_small():
+    size = sum(path.stat().st_size for path in BUNDLED.rglob("*.safetensors"))
     assert size < 80e6
 
 
