@@ -64,7 +64,7 @@ def test_code_recipes(name):
     if "p_n" in name:
         expected["p_n"] = 0.01
     if name == "in-domain":
-        expected["domain"], space = 2.0, "w+"
+        expected["domain"], space = 0.2, "w+"
     assert recipe.space == space
     assert weights == expected
     moving = {v.name for v in phase.variables}
