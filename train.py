@@ -77,7 +77,10 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
                 _save(keep, recipe, step, host, final=last)
             if log is not None and (last or _crossed(run.sample_every, run.batch, seen)):
                 _trying(recipe.save, run.out)
-                _trying(log.sheet, recipe.samples(), seen)
+                if pictures := recipe.samples():
+                    _trying(log.sheet, pictures, seen)
+                else:
+                    bar.write(f"{seen} images: no sheet, as no two of its images show a face")
             if log is not None and (
                 seen >= run.images or _crossed(run.score_every, run.batch, seen)
             ):

@@ -68,8 +68,9 @@ class LandmarkRun(EncoderRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # The other image, whose landmarks are the target, is one of the group.
+        # The other image, whose landmarks are the target, is one of the group, or of the sheet.
         self._at_least("group", 2)
+        self._at_least("samples", 2)
         self._at_least("r1_every", 1)
         for name, least in (
             *(("max_width", 1), ("resolution", 1), ("r1", 0), ("critic_lr", 0)),

@@ -419,6 +419,7 @@ def test_view():
     ("kind", "changes", "said"),
     [
         ("difference", {"group": 1}, "--group is 1; it must be at least 2"),
+        ("difference", {"samples": 1}, "--samples is 1; it must be at least 2"),
         ("difference", {"own_share": 0.9}, "of a group of 4 these are 4 faces, and there must be"),
         ("difference", {"identity_weight": -1}, "--identity-weight is -1.0; it must be at least 0"),
         ("naive", {"labels": "x.npz"}, "--labels are landmarks of photos, and there are none"),

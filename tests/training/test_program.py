@@ -48,6 +48,14 @@ def test_a_run_leaves_networks_sheets_and_curves(tmp_path, tiny, pictures, capsy
     assert found.discriminator.img_resolution == 8
 
 
+def test_a_run_without_anything_to_show_goes_on(tmp_path, tiny, monkeypatch, capsys):
+    monkeypatch.setattr(GeneratorRecipe, "samples", lambda self: [])
+    assert train.main(tiny(tmp_path / "run", images=8, sample_every=4)) == 0
+    assert "8 images: no sheet" in capsys.readouterr().out
+    assert not list((tmp_path / "run").glob("*.png"))
+    assert checkpoints.find(tmp_path / "run").generator is not None
+
+
 def test_growing_from_a_run(tmp_path, tiny):
     """Its generator draws at 16 px what the run of 8 px drew, enlarged, before the first step."""
     assert train.main(tiny(tmp_path / "small", images=8)) == 0
