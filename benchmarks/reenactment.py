@@ -121,7 +121,7 @@ def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]
     known = Faces(list(images.names), images.pixels)
     seen_by = {
         "faces": known.fingerprint,
-        "landmarks": weights(landmarker.network),
+        "landmarks": f"{weights(landmarker.network)}, and mirrored",
         "judge": judges.name(options.identity) if judge is not None else "none",
         "device": device.type,
     }

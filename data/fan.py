@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from stylegan import freeze
 
+from .landmark_network import check
 from .photos import resize
 
 NETWORK, FILE = "2DFAN-4", "2DFAN4-11f355bf06.pth.tar"
@@ -79,11 +80,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> nn.Module:
 
 def look(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Images (N, 1 or 3, R, R) in [-1, 1] -> points (N, K, 2) in pixels, and scores (N,)."""
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
-        raise ValueError(
-            f"got images of shape {tuple(images.shape)}, expected (N, 3, R, R) or (N, 1, R, R) in "
-            "[-1, 1]; crop them to squares"
-        )
+    check(images)
     inner = SIDE - 2 * MARGIN
     shown = (resize(images, inner).expand(-1, 3, -1, -1) + 1) / 2
     heatmaps = network(F.pad(shown, (MARGIN,) * 4))

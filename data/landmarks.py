@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from . import fan, landmark_network
+from . import fan, landmark_network, points68
 
 LANDMARKERS = ("auto", "fan", "small")
 """Values of `--landmarks`."""
@@ -44,13 +44,26 @@ class SmallLandmarker:
 
     name = "small"
 
-    def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
-        """path: the network's file or a run's folder; raises FileNotFoundError or ValueError."""
-        self.network = landmark_network.load(path, device)
+    def __init__(
+        self, path: str | Path, device: torch.device | str = "cpu", *, mirrored: bool = True
+    ):
+        """path: the network's file or a run's folder; raises FileNotFoundError or ValueError.
+
+        mirrored: see an image's mirror image as well, and take the mean of both: points a 25th
+        nearer, in up to twice the time.
+        """
+        self.network, self.mirrored = landmark_network.load(path, device), mirrored
         self.note = "landmarks: the small network, as asked for"
 
     def __call__(self, images: Tensor) -> Landmarks:
-        points, logits = self.network(images)
+        if self.mirrored:
+            landmark_network.check(images)
+            points, logits = self.network(torch.cat([images, images.flip(3)]))
+            points, other = points.chunk(2)
+            points = (points + points68.mirror(other, images.shape[-1])) / 2
+            logits = logits.unflatten(0, (2, -1)).mean(0)
+        else:
+            points, logits = self.network(images)
         return Landmarks(points, logits.sigmoid(), logits > 0)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import data
 from data.landmark_network import FILE
+from data.landmarks import SmallLandmarker
 from stylegan import freeze, spaces
 from stylegan.generator import fingerprint
 from training import Host, Place
@@ -35,7 +35,7 @@ class LandmarkRecipe(EncoderRecipe):
         path = run.landmark_weights or host.landmarks
         if path is None:
             raise ValueError(f"no landmark network is bundled here; give a {FILE}")
-        self.landmarker = data.landmarker("small", small=path, device=host.device)
+        self.landmarker = SmallLandmarker(path, host.device, mirrored=False)
         self._landmarker_is = fingerprint(self.landmarker.network.state_dict())
         self.landmarker.network.to(run.dtype)
         self.embedder: nn.Module | None = None

@@ -14,6 +14,7 @@ from data import fan
 from data.align import quad_to_photo
 from data.landmark_labels import labelled, read_labels
 from data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
+from data.landmarks import SmallLandmarker
 from data.points68 import mirror
 from metrics import mean_error
 
@@ -98,6 +99,21 @@ def test_refusals(tmp_path):
         load(tmp_path / "none")
     with pytest.raises(ValueError, match="is no landmark network"):
         load(checkpoints.registry.BUNDLED / "faces" / "generator.statistics.safetensors")
+
+
+def test_mirrored_images_have_mirrored_points(tmp_path):
+    """As both are seen of each; and the points are the mean of what the network sees in them."""
+    save(network(), tmp_path / FILE)
+    small, plain = SmallLandmarker(tmp_path), SmallLandmarker(tmp_path, mirrored=False)
+    images = torch.rand(3, 3, 48, 48) * 2 - 1
+    seen, turned = small(images), small(images.flip(3))
+    torch.testing.assert_close(turned.points, mirror(seen.points, 48), rtol=0, atol=1e-4)
+    torch.testing.assert_close(turned.score, seen.score)
+    one, other = plain(images).points, mirror(plain(images.flip(3)).points, 48)
+    assert (one - other).abs().max() > 0.1
+    torch.testing.assert_close(seen.points, (one + other) / 2)
+    with pytest.raises(ValueError, match=r"got images of shape \(3, 48, 48\)"):
+        small(images[0])
 
 
 # The bundled network ----------------------------------------------------------------------------
