@@ -35,7 +35,7 @@ class LandmarkRecipe(EncoderRecipe):
         path = run.landmark_weights or host.landmarks
         if path is None:
             raise ValueError(f"no landmark network is bundled here; give a {FILE}")
-        self.landmarker = SmallLandmarker(path, host.device, mirrored=False)
+        self.landmarker = SmallLandmarker(path, host.device)
         self._landmarker_is = fingerprint(self.landmarker.network.state_dict())
         self.landmarker.network.to(run.dtype)
         self.embedder: nn.Module | None = None
@@ -137,7 +137,7 @@ class LandmarkRecipe(EncoderRecipe):
             return self.generator.synthesize(code).to(self.run.dtype)
 
     def _with_codes(self, photos: Photos) -> Photos:
-        networks = {"encoder": self._embedder_is, "landmark network": self._landmarker_is}
+        networks = {"encoder": self._embedder_is, "landmark network": f"{self._landmarker_is}, mirrored"}
         shape, run = (self.generator.num_ws, self.generator.w_dim), self.run
         told = (self.landmarker, self.host, run.dtype, run.codes, networks)
         return with_codes(photos, self._found, self._draw, shape, *told)
