@@ -137,7 +137,8 @@ class LandmarkRecipe(EncoderRecipe):
             return self.generator.synthesize(code).to(self.run.dtype)
 
     def _with_codes(self, photos: Photos) -> Photos:
-        networks = {"encoder": self._embedder_is, "landmark network": f"{self._landmarker_is}, mirrored"}
+        eye = f"{self._landmarker_is}, mirrored"
+        networks = {"encoder": self._embedder_is, "landmark network": eye}
         shape, run = (self.generator.num_ws, self.generator.w_dim), self.run
         told = (self.landmarker, self.host, run.dtype, run.codes, networks)
         return with_codes(photos, self._found, self._draw, shape, *told)
