@@ -40,16 +40,21 @@ def judge(path: Path | None) -> Judge | None:
     return _each(_module(path).identity)
 
 
-def eye(path: Path | None, own: data.Landmarker) -> tuple[Eye, str]:
+def eye(path: Path | None, own: data.Landmarker | None) -> tuple[Eye, str]:
     """(who says where landmarks are, a sentence about that).
 
     path: a Python file; if it has a function landmarks68(image) from uint8 (H, W, 3) to (68, 2) in
     pixels, or None where it sees no face, that one. Else `own`, which is partial: the encoders are
-    told what it saw.
+    told what it saw. Raises ValueError where there is neither.
     """
     module = _module(path) if path is not None and path.suffix == ".py" else None
     if hasattr(module, "landmarks68"):
         return _each(module.landmarks68), f"landmarks of the results: {path.name}, independent"
+    if own is None:
+        raise ValueError(
+            f"got {path} as the judge, expected a Python file with a function landmarks68(image), "
+            "from uint8 (H, W, 3) to (68, 2) in pixels"
+        )
 
     def look(images: Tensor) -> Tensor:
         seen = own(images)

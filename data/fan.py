@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from stylegan import freeze
 
-from .landmark_network import check
-from .photos import resize
+from .photos import check_square, resize
 
 NETWORK, FILE = "2DFAN-4", "2DFAN4-11f355bf06.pth.tar"
 """face-alignment's name of the network, and the file of its weights with the hash's beginning."""
@@ -80,7 +79,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> nn.Module:
 
 def look(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Images (N, 1 or 3, R, R) in [-1, 1] -> points (N, K, 2) in pixels, and scores (N,)."""
-    check(images)
+    check_square(images)
     inner = SIDE - 2 * MARGIN
     shown = (resize(images, inner).expand(-1, 3, -1, -1) + 1) / 2
     heatmaps = network(F.pad(shown, (MARGIN,) * 4))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stylegan import files, freeze
 
-from .photos import resize
+from .photos import check_square, resize
 from .points68 import POINTS
 
 FORMAT, KIND = "facsimile landmarks", "points68"
@@ -92,7 +92,7 @@ class LandmarkNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Of any square size; ValueError where they are no such images."""
-        check(images)
+        check_square(images)
         x = resize(images, self.config.side).expand(-1, 3, -1, -1)
         points, logits = self.look(x)
         return points * images.shape[-1], logits
@@ -107,15 +107,6 @@ class LandmarkNetwork(nn.Module):
         places = _places(x.shape[-1]).to(x) + offsets.unflatten(1, (POINTS, 2))
         points = (weights * places).sum(3) / x.shape[-1]
         return points, self.presence(x.mean((2, 3)))[:, 0]
-
-
-def check(images: Tensor) -> None:
-    """ValueError unless they are (N, 3, R, R) or (N, 1, R, R)."""
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
-        raise ValueError(
-            f"got images of shape {tuple(images.shape)}, expected (N, 3, R, R) or (N, 1, R, R) in "
-            "[-1, 1]; crop them to squares"
-        )
 
 
 def _places(cells: int) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import fan, landmark_network, points68
+from .photos import check_square
 
 LANDMARKERS = ("auto", "fan", "small")
 """Values of `--landmarks`."""
@@ -51,7 +52,7 @@ class SmallLandmarker:
         self.note = "landmarks: the small network, as asked for"
 
     def __call__(self, images: Tensor) -> Landmarks:
-        landmark_network.check(images)
+        check_square(images)
         points, logits = self.network(torch.cat([images, images.flip(3)]))
         points, other = points.chunk(2)
         points = (points + points68.mirror(other, images.shape[-1])) / 2

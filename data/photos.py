@@ -167,6 +167,15 @@ def resize(image: Tensor, side: int) -> Tensor:
     return resized.clamp(-1, 1)
 
 
+def check_square(images: Tensor) -> None:
+    """ValueError unless they are (N, 3, R, R) or (N, 1, R, R)."""
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
+        raise ValueError(
+            f"got images of shape {tuple(images.shape)}, expected (N, 3, R, R) or (N, 1, R, R) in "
+            "[-1, 1]; crop them to squares"
+        )
+
+
 def fit_square(photo: Image.Image, side: int) -> Image.Image:
     """A photo that is aligned already, at side x side: the filters of `resize`, on 8 bits.
 

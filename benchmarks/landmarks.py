@@ -1,0 +1,117 @@
+"""What finds landmarks, against a judge: how far off it is, and how many faces it sees in a second.
+
+Legend: N images, R their side, K = 68 points.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Tensor
+
+import checkpoints
+import metrics
+from benchmarks import faces, judges, report
+from benchmarks.timing import clock
+from data.landmarks import FanLandmarker, Landmarks, SmallLandmarker
+
+ROUNDS = 3
+"""Through all images; the fastest counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The small network as it is used (the mean with the mirror image's points) and alone; FAN too
+    with --fan.
+
+    Error: mean distance of the points to the judge's, in % of the distance of the outer eye
+    corners, over the faces that the judge sees.
+    """
+
+    faces: tyro.conf.Positional[Path]
+    """Folder or .zip of aligned, square faces; the first `count` in sorted order are used."""
+    identity: Path | None = None
+    """Python file with a function landmarks68(image), the judge; needed."""
+    small: Path = checkpoints.LANDMARKS
+    """File of the small network, or a run's folder."""
+    fan: Path | None = None
+    """File of FAN's weights."""
+    count: int = 300
+    side: int = 256
+    """Pixels of the images, for the judge too."""
+    batch: int = 16
+    """How many are shown together; the speed is measured one by one as well."""
+    out: Path = Path("runs/landmarks.json")
+    device: str = "cpu"
+    threads: int | None = 1
+    """CPU threads; None: PyTorch's choice."""
+
+
+@torch.no_grad()
+def main(options: Options) -> None:
+    report.prepare(options.device, options.threads)
+    small = SmallLandmarker(options.small, options.device)
+    ways: dict[str, Callable[[Tensor], Landmarks]] = {
+        "small": small,
+        "small, without the mirror image": lambda images: plain(small, images),
+    }
+    if options.fan is not None:
+        ways["fan"] = FanLandmarker(options.fan, options.device)
+    judge, _ = judges.eye(options.identity, None)
+    images = faces.read(options.faces, options.side, options.count).images
+    wanted = judge(images)
+    known = ~wanted.isnan().flatten(1).any(1)
+    print(f"judge: {options.identity.name}; it sees a face in {int(known.sum())} of {len(images)}")
+    if not known.any():
+        raise ValueError(f"{options.identity} sees no face in {options.faces}; check both")
+    images = images.to(options.device)
+    found = {}
+    for name, way in ways.items():
+        parts = [way(part) for part in images.split(options.batch)]
+        points = torch.cat([part.points for part in parts]).cpu()
+        error = 100 * metrics.mean_error(wanted[known], points[known])
+        found[name] = {
+            "error": float(error.mean()),
+            "median": float(error.median()),
+            "95 % below": float(error.quantile(0.95)),
+            "taken for faces": float(torch.cat([part.found for part in parts]).float().mean()),
+            "faces/s, one by one": speed(way, images, 1),
+            f"{options.batch} together": speed(way, images, options.batch),
+        }
+    rows = [
+        (name, *(f"{x:.0%}" if "taken" in key else f"{x:.3g}" for key, x in row.items()))
+        for name, row in found.items()
+    ]
+    print(report.table(("", *next(iter(found.values()))), rows))
+    report.write_json(
+        options.out,
+        {
+            "landmarks": found,
+            "judge": judges.name(options.identity),
+            "images": len(images),
+            "side": options.side,
+        }
+        | {"machine": report.machine(options.device)},
+    )
+
+
+def plain(small: SmallLandmarker, images: Tensor) -> Landmarks:
+    points, logits = small.network(images)
+    return Landmarks(points, logits.sigmoid(), logits > 0)
+
+
+def speed(way: Callable[[Tensor], Landmarks], images: Tensor, batch: int) -> float:
+    """Faces a second, `batch` at once."""
+    parts = images.split(batch)
+
+    def through() -> None:
+        for part in parts:
+            way(part)
+
+    return len(images) / min(clock(through, str(images.device)) for _ in range(ROUNDS))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
