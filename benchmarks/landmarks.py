@@ -16,7 +16,10 @@ import metrics
 from benchmarks import faces, judges, report
 from benchmarks.timing import clock
 from data.landmarks import FanLandmarker, Landmarks, SmallLandmarker
+from data.points68 import OUTER_EYES
 
+OPENINGS = {"mouth": ((62, 66),), "eyes": ((37, 41), (38, 40), (43, 47), (44, 46))}
+"""Pairs of points that part as mouth and eyes open."""
 ROUNDS = 3
 """Through all images; the fastest counts."""
 
@@ -27,7 +30,8 @@ class Options:
     with --fan.
 
     Error: mean distance of the points to the judge's, in % of the distance of the outer eye
-    corners, over the faces that the judge sees.
+    corners, over the faces that the judge sees. mouth, eyes: correlation over those faces of how
+    far they are open, in the same unit, with what the judge sees.
     """
 
     faces: tyro.conf.Positional[Path]
@@ -76,6 +80,7 @@ def main(options: Options) -> None:
             "error": float(error.mean()),
             "median": float(error.median()),
             "95 % below": float(error.quantile(0.95)),
+            **{part: agreement(wanted[known], points[known], part) for part in OPENINGS},
             "taken for faces": float(torch.cat([part.found for part in parts]).float().mean()),
             "faces/s, one by one": speed(way, images, 1),
             f"{options.batch} together": speed(way, images, options.batch),
@@ -95,6 +100,19 @@ def main(options: Options) -> None:
         }
         | {"machine": report.machine(options.device)},
     )
+
+
+def agreement(wanted: Tensor, points: Tensor, part: str) -> float:
+    """Correlation of how far the part is open in landmarks (N, K, 2) and in others."""
+    both = torch.stack([opening(wanted, part), opening(points, part)])
+    return float(torch.corrcoef(both)[0, 1].nan_to_num())
+
+
+def opening(points: Tensor, part: str) -> Tensor:
+    """(N, K, 2) -> (N,): the distance of the outer eye corners is the unit."""
+    left, right = (points[:, index] for index in OUTER_EYES)
+    parted = [(points[:, a] - points[:, b]).norm(dim=1) for a, b in OPENINGS[part]]
+    return torch.stack(parted).mean(0) / (left - right).norm(dim=1)
 
 
 def plain(small: SmallLandmarker, images: Tensor) -> Landmarks:

@@ -50,6 +50,10 @@ def test_the_error_is_what_the_judge_is_beside(faces: Path, tmp_path: Path, caps
     points = small(images[:3]).points
     expected = (300 / (points[:, 36] - points[:, 45]).norm(dim=1)).mean()
     assert rows["small"]["error"] == pytest.approx(float(expected), rel=1e-4)
+    # Three pixels aside, eyes and mouth are as open as before.
+    assert rows["small"]["mouth"] == pytest.approx(1, abs=1e-4)
+    assert rows["small"]["eyes"] == pytest.approx(1, abs=1e-4)
+    assert rows["small, without the mirror image"]["eyes"] < 0.999
     assert rows["small"]["taken for faces"] == 0.75
     assert rows["small, without the mirror image"]["error"] != rows["small"]["error"]
     assert all(row["faces/s, one by one"] > 0 for row in rows.values())
