@@ -19,6 +19,7 @@ from benchmarks.faces import Faces
 from benchmarks.reenacted import Kept, Pairs, embed, look, mover, pair_up, weights
 from benchmarks.reenactment_rows import PAPER, ROWS, STILL, STRANGERS, Paper, trained
 from checkpoints import Checkpoint
+from encoders.reenact import KEPT
 from metrics.frechet import features
 
 HALF, TWICE, NEAR = 0.5, 2.0, 1.1
@@ -57,8 +58,8 @@ class Options:
     several."""
     seed: int = 0
     keep_own: bool = False
-    """w + d(w, landmarks) - d(w, own), as facsimile reenact does, in the place of the paper's
-    w + d: then own landmarks move nothing at all."""
+    """What d does at own landmarks is subtracted near them, as facsimile reenact does, in the place
+    of the paper's w + d: then own landmarks move nothing at all."""
     frechet: Literal["auto", "inception", "squeezenet", "discriminator"] = "auto"
     """Features, as in benchmarks.distance: auto, inception, squeezenet, discriminator."""
     frechet_weights: Path | None = None
@@ -155,7 +156,7 @@ def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]
         "in_domain": embedder.fingerprint,
         "pairs": options.pairs,
         "seed": options.seed,
-        "keep_own": options.keep_own,
+        "keep_own": options.keep_own and KEPT,
         "frechet": chosen.name,
     }
     who = "nobody" if judge is None else options.identity.name if options.identity else "FaceNet"

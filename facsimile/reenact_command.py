@@ -72,8 +72,8 @@ class Reenact:
     """Find the faces and crop them as FFHQ does. --no-align: photos and frames are such crops
     already, and landmarks in a file are in pixels of the generator's images."""
     keep_own: bool = True
-    """The source's own landmarks leave its code exactly as it is. --no-keep-own: the paper's w + d.
-    """
+    """The source's own landmarks leave its code exactly as it is, and those near them nearly so.
+    --no-keep-own: the paper's w + d."""
     batch: int = 8
     """Frames drawn at once. It changes the time, and the result by no more than rounding."""
     video: Literal["mp4", "webm", "none"] = "mp4"
