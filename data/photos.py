@@ -42,8 +42,12 @@ class PhotoError(ValueError):
     """A photo that cannot be used; the message says what came, what is needed and what to do."""
 
 
-def find_photos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+def find_photos(
+    paths: str | Path | Iterable[str | Path], but: str | Path | None = None
+) -> list[Path]:
     """Files as they are, folders replaced by the photos in them, at any depth.
+
+    but: a folder below these that is passed over, as that of results is, which are no photos.
 
     The order of `paths` is kept; inside a folder "2.jpg" comes before "10.jpg". A file named here
     is taken whatever its extension; in folders the extension decides and hidden entries are left
@@ -51,6 +55,7 @@ def find_photos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     Raises FileNotFoundError for a path that does not exist.
     """
     found: dict[Path, Path] = {}  # resolved -> as given
+    but = None if but is None else Path(but).resolve()
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         path = Path(path)
         if not path.exists():
@@ -58,7 +63,7 @@ def find_photos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
                 f"{path}: no such file or folder; expected photos or folders of photos, "
                 "check the spelling"
             )
-        for photo in _photos_below(path) if path.is_dir() else [path]:
+        for photo in _photos_below(path, but) if path.is_dir() else [path]:
             found.setdefault(photo.resolve(), photo)
     return list(found.values())
 
@@ -200,10 +205,14 @@ def centre_square(photo: Image.Image, side: int) -> Image.Image:
     return fit_square(photo.crop((left, top, left + least, top + least)), side)
 
 
-def _photos_below(folder: Path) -> list[Path]:
+def _photos_below(folder: Path, but: Path | None) -> list[Path]:
     photos = []
     for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and Path(parent, name).resolve() != but
+        ]
         photos += [
             Path(parent, name)
             for name in files

@@ -65,7 +65,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def invert(command: Invert) -> int:
-    photos = _photos(command.photos)
+    photos = _photos(command.photos, command.out)
     if command.batch < 1:
         raise ValueError(f"--batch is {command.batch}; it must be at least 1")
     if command.lr <= 0:
@@ -122,7 +122,7 @@ def align(command: Align) -> int:
     detector = data.FaceDetector(studios.pick_device(command.device))
     command.out.mkdir(parents=True, exist_ok=True)
     failed, taken = 0, set()
-    for photo in _photos(command.photos):
+    for photo in _photos(command.photos, command.out):
         try:
             faces = data.align_faces(
                 data.read_photo(photo), command.size, detector, which=command.face
@@ -148,7 +148,7 @@ def prepare_data(command: PrepareData) -> int:
         if getattr(command, name) < 1:
             raise ValueError(f"--{name} is {getattr(command, name)}; it must be at least 1")
     done = prepare(
-        _photos(command.photos),
+        _photos(command.photos, command.out),
         command.out,
         command.resolution,
         align=command.align,
@@ -207,10 +207,10 @@ def _convert(command: Convert) -> int:
     return OK
 
 
-def _photos(paths: list[Path]) -> list[Path]:
+def _photos(paths: list[Path], out: Path) -> list[Path]:
     if not paths:
         raise ValueError("no photo was named; give photos or folders of photos")
-    photos = data.find_photos(paths)
+    photos = data.find_photos(paths, but=out)
     if not photos:
         raise ValueError(
             f"no photo found in {', '.join(map(str, paths))}; expected photos or folders of photos"

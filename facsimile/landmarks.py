@@ -48,7 +48,7 @@ class FindLandmarks:
 
 def find_landmarks(command: FindLandmarks) -> int:
     """Returns 1 where some photo failed, else 0; raises ValueError or OSError on wrong use."""
-    photos = data.find_photos(command.photos)
+    photos = data.find_photos(command.photos, but=command.out)
     if not photos:
         raise ValueError(
             f"no photo found in {', '.join(map(str, command.photos)) or 'nothing'}; "

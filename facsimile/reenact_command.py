@@ -9,11 +9,13 @@ import tyro
 
 import checkpoints
 import data
+from data.video import CODECS
 from editing.reenact import SMOOTHING
 
 from . import studio as studios
+from .studio import Studio
 
-INTERRUPTED = 130
+OK, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,14 @@ class Reenact:
 
     Without a driver, by hand: facsimile reenact me.jpg yaw:20+mouth:open --out moved; as a video
     that looks left, right and ahead: facsimile reenact me.jpg yaw:-20,20,0 --out looks
+
+    Every photo of a folder, each into a folder of its own; run the same command again to go on
+    after a stop: facsimile reenact family/ driver.mp4 --out talking
     """
 
     source: tyro.conf.Positional[Path]
-    """A photo, or latents.safetensors of an inversion in z, z+, w, w+, p_n or p_n+."""
+    """A photo, or latents.safetensors of an inversion in z, z+, w, w+, p_n or p_n+; or a folder of
+    photos."""
     driver: tyro.conf.Positional[Path]
     """A video, a folder of photos, one photo, or a file of landmarks (.json or .npz, as facsimile
     landmarks writes). Or a motion of the source's own landmarks: yaw:DEGREES (above 0 the nose goes
@@ -85,7 +91,8 @@ class Reenact:
 
 
 def reenact(command: Reenact) -> int:
-    """Returns 0, or 130 after Ctrl-C; raises ValueError or OSError for what cannot be used."""
+    """Returns 0, 1 where some photo of a folder failed, or 130 after Ctrl-C; raises ValueError or
+    OSError for what cannot be used."""
     studio = studios.load(
         command.generator,
         perceptual="auto" if command.refine else "none",
@@ -100,8 +107,51 @@ def reenact(command: Reenact) -> int:
         device=studio.device,
     )
     print(landmarker.note)
+    if command.source.is_dir():
+        return _reenact_all(command, studio, landmarker)
+    return _reenact_one(command, studio, landmarker, command.source, command.out)
+
+
+def _reenact_all(command: Reenact, studio: Studio, landmarker: data.Landmarker) -> int:
+    if command.out.suffix.lower() in CODECS:
+        raise ValueError(
+            f"got the video {command.out} for a folder of photos; give --out a folder's name"
+        )
+    photos = data.find_photos(command.source, but=command.out)
+    if not photos:
+        raise ValueError(f"no photo found in {command.source}; expected a folder of photos")
+    names = [photo.relative_to(command.source) for photo in photos]
+    stems = [name.with_suffix("") for name in names]
+    failed = []
+    for photo, name, stem in zip(photos, names, stems, strict=True):
+        # a.jpg and a.png are two: those keep their endings.
+        out = command.out / (stem if stems.count(stem) == 1 else name)
+        print(f"{photo}:")
+        try:
+            code = _reenact_one(command, studio, landmarker, photo, out, again=False)
+        except data.PhotoError as error:
+            print(f"failed: {error}")
+            failed.append(str(error))
+            continue
+        if code:
+            return code
+    print(f"{len(photos) - len(failed)} photos done, {len(failed)} failed: {command.out}")
+    for reason in failed:
+        print(f"  {reason}", file=sys.stderr)
+    return SOME_FAILED if failed else OK
+
+
+def _reenact_one(
+    command: Reenact,
+    studio: Studio,
+    landmarker: data.Landmarker,
+    source: Path,
+    out: Path,
+    again: bool = True,
+) -> int:
+    """again: do it though an earlier run has."""
     found = studio.reenact(
-        command.source,
+        source,
         command.driver,
         relative={"auto": None, "relative": True, "absolute": False}[command.driving],
         smoothing=command.smoothing,
@@ -113,16 +163,22 @@ def reenact(command: Reenact) -> int:
         fps=command.fps,
         batch=command.batch,
     )
+    written = {
+        "video": None if command.video == "none" else command.video,
+        "pictures": command.pictures or None,
+    }
+    if not again and found.done(out, **written):
+        print(f"done before: {out}")
+        return OK
     print(f"driving: {'relative to its first face' if found.relative else 'absolute'}")
-    video = None if command.video == "none" else command.video
     try:
-        said = found.save(command.out, video=video, pictures=command.pictures or None, quiet=False)
+        said = found.save(out, **written, quiet=False)
     except KeyboardInterrupt:
-        print(f"\nstopped; the frames until then are in {command.out}", file=sys.stderr)
+        print(f"\nstopped; the frames until then are in {out}", file=sys.stderr)
         return INTERRUPTED
     print(
         f"{said['frames']} frames, {said['held']} held because they show no face, "
-        f"{said['frames_per_second']} frames/s: {command.out}"
+        f"{said['frames_per_second']} frames/s: {out}"
     )
     close = said["reached"]
     if close["nme"] is not None:
@@ -134,4 +190,4 @@ def reenact(command: Reenact) -> int:
         print(f"  {name}: {error}", file=sys.stderr)
     if "ends_early" in said:
         print(f"  {command.driver}: {said['ends_early']}", file=sys.stderr)
-    return 0
+    return OK

@@ -4,6 +4,8 @@ Legend: N frames of a batch, C channels, R side of the image, K = 68 points.
 """
 
 import contextlib
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +29,10 @@ from .drivers import Film, Pose, Track, batches
 from .handmade import Handmade
 from .line import Line, ahead
 from .result import write_json
+from .summary import read_json
 from .unfinished import interruptible
 
+SUMMARY = "summary.json"
 LISTED = 20
 """Frames without a face that summary.json names."""
 
@@ -145,6 +149,16 @@ class Reenactment:
 
     # Files ----------------------------------------------------------------------------------------
 
+    def done(
+        self, out: str | Path, *, video: str | None = "mp4", pictures: bool | None = None
+    ) -> bool:
+        """Whether an earlier `save` to this folder, of the same and as now asked for, went through.
+
+        A driver counts as the same while its path, size and time of change are.
+        """
+        said = read_json(Path(out) / SUMMARY)
+        return said.get("stopped") is False and said["settings"] == self._settings(video, pictures)
+
     def save(
         self,
         out: str | Path,
@@ -191,12 +205,13 @@ class Reenactment:
             _remove(made)
             raise ValueError(self._faceless(len(names), problems))
         summary = self._summary(names, problems, time.perf_counter() - began, whole)
+        summary["settings"] = self._settings(video, pictures)
         if self.landmarker is not None:
             summary["reached"] = reached.summary(close, self.landmarker.name)
         if out.suffix.lower() not in CODECS:
             self._write_source(out)
             write_track(out / "landmarks.npz", torch.stack(raw), self.driver.fps, names)
-            write_json(out / "summary.json", summary)
+            write_json(out / SUMMARY, summary)
         if not whole:
             raise KeyboardInterrupt
         return summary
@@ -271,14 +286,24 @@ class Reenactment:
             )
         if isinstance(self.driver, Film):
             said["searches_for_the_face"] = self.driver.tracker.detections
-        return said | {
-            "settings": {
-                "relative": self.relative,
-                "smoothing": self.smoothing,
-                "keep_own": self.keep_own,
-                **self.settings,
-            }
+        return said
+
+    def _settings(self, video: str | None, stills: bool | None) -> dict:
+        """All that decides what is written."""
+        target = self.source.target.cpu().numpy().tobytes()
+        found = {
+            "relative": self.relative,
+            "smoothing": self.smoothing,
+            "keep_own": self.keep_own,
+            "frames": self.frames,
+            "fps": self.driver.fps,
+            "video": video,
+            "pictures": stills,
+            "source": hashlib.sha256(target).hexdigest()[:16],
+            "driver": _stamp(self.driver.path),
+            **self.settings,
         }
+        return json.loads(json.dumps(found))
 
     def _faceless(self, count: int, problems: dict) -> str:
         first = next(iter(problems.values()), "")
@@ -291,6 +316,14 @@ class Reenactment:
 
 def _alone(one: Moved) -> Image.Image:
     return data.to_pil(one.image)
+
+
+def _stamp(path: str | Path) -> list:
+    """A driver's path, and of each file when it was changed and how long it is."""
+    path = Path(path)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    about = [[str(x), x.stat().st_mtime_ns, x.stat().st_size] for x in files]
+    return [str(path), hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]]
 
 
 def _remove(paths: list[Path]) -> None:

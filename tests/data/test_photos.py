@@ -121,6 +121,8 @@ def test_find_photos(tmp_path, monkeypatch):
     assert find_photos(["raw", ".x.jpg", "b/10.webp", "b"]) == [
         Path(name) for name in ("raw", ".x.jpg", "b/10.webp", "b/2.webp")
     ]
+    assert find_photos(".", but=tmp_path / "b") == inside[:2]  # where results are
+    assert find_photos(["b", "b/2.webp"], but="b") == inside[2:]  # but asked for
     assert find_photos([".git"]) == [Path(".git/a.png")]  # hidden, but asked for
     with pytest.raises(FileNotFoundError, match="gone: no such file or folder; expected photos"):
         find_photos(["raw", "gone"])

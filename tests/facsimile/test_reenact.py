@@ -292,15 +292,21 @@ def test_refinement_brings_the_source_closer(reenact, driver, studio):
     assert error(reenact(driver, refine=15)) < error(reenact(driver))
 
 
-def test_the_command(network, moving, squares, driver, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def command(network, moving, monkeypatch, capsys):
+    """command(*args) -> exit status, what was printed."""
     monkeypatch.setattr(data, "landmarker", lambda *_, **__: Grey())
 
-    def command(*args):
+    def run(*args):
         fixed = ["--generator", network, "--device", "cpu", "--no-align"]
         with pytest.raises(SystemExit) as left:
             main(["reenact", *(str(arg) for arg in (*args, *fixed))])
         return left.value.code, capsys.readouterr()
 
+    return run
+
+
+def test_the_command(command, moving, squares, driver, tmp_path):
     known = [x for path in moving for x in ("--encoder", path)]
     paths = (squares / "0.png", driver, "--out", tmp_path / "out")
     code, said = command(*paths, *known, "--video", "none", "--driving", "absolute")
@@ -318,3 +324,44 @@ def test_the_command(network, moving, squares, driver, tmp_path, monkeypatch, ca
     assert code == 2
     assert "no difference encoder" in said.err
     assert "train one with python train.py difference" in said.err
+
+
+def test_a_folder_of_sources(command, moving, driver, tmp_path):
+    """Each has a folder; the one without a face is named; what is done is not done again."""
+    sources = tmp_path / "sources"
+    out = sources / "out"  # results are no sources
+    (sources / "more").mkdir(parents=True)
+    for name, level in (("a.png", 90), ("a.bmp", 120), ("dark.png", 0), ("more/b.png", 150)):
+        Image.new("RGB", (32, 32), (level,) * 3).save(sources / name)
+    known = [x for path in moving for x in ("--encoder", path)]
+    told = (sources, driver / "2.png", "--out", out, *known)
+    code, said = command(*told)
+    assert code == 1
+    assert "3 photos done, 1 failed" in said.out
+    assert said.err.count("dark.png: got a source in which") == 1
+    made = {str(path.parent.relative_to(out)) for path in out.rglob("reenacted.png")}
+    assert made == {"a.png", "a.bmp", "more/b"}
+    alone = tmp_path / "alone"
+    assert command(sources / "a.png", driver / "2.png", "--out", alone, *known)[0] == 0
+    assert np.array_equal(*(np.asarray(Image.open(x)) for x in _results(out / "a.png", alone)))
+
+    (out / "more" / "b" / "summary.json").unlink()
+    Image.new("RGB", (32, 32), (200,) * 3).save(sources / "a.bmp")
+    assert command(*told)[1].out.count("done before") == 1  # a.png: of a.bmp the photo is another
+    assert command(*told)[1].out.count("done before") == 3
+    assert command(*told, "--no-keep-own")[1].out.count("done before") == 0
+    Image.new("RGB", (32, 32), (91,) * 3).save(driver / "2.png")
+    assert command(*told, "--no-keep-own")[1].out.count("done before") == 0
+
+    (tmp_path / "empty").mkdir()
+    for source, where, wrong in (
+        (tmp_path / "empty", out, "expected a folder of photos"),
+        (sources, tmp_path / "x.mp4", "for a folder of photos; give --out a folder's name"),
+    ):
+        code, said = command(source, driver, "--out", where, *known)
+        assert code == 2
+        assert wrong in said.err
+
+
+def _results(*folders):
+    return [folder / "reenacted.png" for folder in folders]
