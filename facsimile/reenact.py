@@ -92,7 +92,6 @@ def reenactment(
             "fingerprint": generator.fingerprint,
             "encoder": {"kind": encoder.kind, "weights": encoder.fingerprint},
             "landmarks": landmarks.name,
-            "refine": refine,
             "align": align,
         },
     )
@@ -120,13 +119,18 @@ def _source(
         with torch.no_grad():
             target = face.draw(generator).clamp(-1, 1).cpu()
         own = _own(landmarker, target.to(studio.device), path)
-        return Source(path.stem, target[0], target if kind == "naive" else face, own)
+        return Source(path.stem, target[0], own, lambda: target if kind == "naive" else face, {})
     target = studio.targets(source, align=align)
     own = _own(landmarker, target.to(studio.device), path or "the source")
-    face: Latents | Tensor = target
-    if kind == "difference":
-        face = studio.invert(target, recipe=RECIPE, steps=refine, start="encoder").latents
-    return Source("image" if path is None else path.stem, target[0], face, own)
+    name = "image" if path is None else path.stem
+    if kind == "naive":
+        return Source(name, target[0], own, lambda: target, {})
+    recipe = studio.recipe(RECIPE, refine)
+
+    def find() -> Latents:
+        return studio.invert(target, recipe=recipe, start="encoder").latents
+
+    return Source(name, target[0], own, find, studio.settings(recipe, 0, "encoder"))
 
 
 @torch.no_grad()

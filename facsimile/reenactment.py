@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -44,10 +45,17 @@ class Source:
     name: str
     target: Tensor
     """(C, R, R) in [-1, 1]: the photo's face, or what given latents draw."""
-    face: Latents | Tensor
-    """What the encoder takes: latents, or to a naive one the image (1, C, R, R)."""
     own: Tensor
     """(K, 2), its landmarks."""
+    find: Callable[[], Latents | Tensor]
+    """Gives `face`, which may take a while."""
+    settings: dict
+    """What decides that, beside the target."""
+
+    @cached_property
+    def face(self) -> Latents | Tensor:
+        """What the encoder takes: latents, or to a naive one the image (1, C, R, R)."""
+        return self.find()
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,7 @@ class Reenactment:
         Raises ValueError where no frame has a face, OSError where `out` cannot be written, and
         KeyboardInterrupt after Ctrl-C, with all frames until then on disk.
         """
+        face = self.source.face  # before anything is written, and timed
         out, began = Path(out), time.perf_counter()
         raw, names, problems, close = [], [], {}, []
         made: list[Path] = []
@@ -209,7 +218,7 @@ class Reenactment:
         if self.landmarker is not None:
             summary["reached"] = reached.summary(close, self.landmarker.name)
         if out.suffix.lower() not in CODECS:
-            self._write_source(out)
+            self._write_source(out, face)
             write_track(out / "landmarks.npz", torch.stack(raw), self.driver.fps, names)
             write_json(out / SUMMARY, summary)
         if not whole:
@@ -259,13 +268,13 @@ class Reenactment:
 
         return write, made
 
-    def _write_source(self, out: Path) -> None:
+    def _write_source(self, out: Path, face: Latents | Tensor) -> None:
         side, own = self.source.target.shape[-1], self.source.own[None]
         drawn = self.draw(own)[0].cpu()
         drawing = data.draw_landmarks(own, side, side)[0]
         pictures.panels([self.source.target, drawing, drawn]).save(out / "source.png")
-        if isinstance(self.source.face, Latents):
-            self.source.face.to("cpu").save(out / "source.safetensors", name=self.source.name)
+        if isinstance(face, Latents):
+            face.to("cpu").save(out / "source.safetensors", name=self.source.name)
 
     def _summary(self, names: list[str], problems: dict, seconds: float, whole: bool) -> dict:
         promised = 0 if self.frames else self.driver.count
@@ -299,7 +308,7 @@ class Reenactment:
             "fps": self.driver.fps,
             "video": video,
             "pictures": stills,
-            "source": hashlib.sha256(target).hexdigest()[:16],
+            "source": self.source.settings | {"pixels": hashlib.sha256(target).hexdigest()[:16]},
             "driver": _stamp(self.driver.path),
             **self.settings,
         }

@@ -306,6 +306,22 @@ def command(network, moving, monkeypatch, capsys):
     return run
 
 
+def test_what_is_done_is_known(reenact, driver, tmp_path, monkeypatch):
+    """Without finding the source's code again, which refinement makes long; what differs is not."""
+    out, pictures = tmp_path / "out", {"video": None}
+    assert not reenact(driver, refine=2).done(out, **pictures)
+    reenact(driver, refine=2).save(out, **pictures)
+    with monkeypatch.context() as patched:
+        patched.setattr(facsimile.Studio, "invert", None)
+        assert reenact(driver, refine=2).done(out, **pictures)
+        assert not reenact(driver, refine=2).done(out)  # a video
+        for other in ({"refine": 3}, {"keep_own": False}, {"fps": 10.0}, {"smoothing": 0.0}):
+            assert not reenact(driver, **({"refine": 2} | other)).done(out, **pictures)
+    said = json.loads((out / "summary.json").read_text())
+    (out / "summary.json").write_text(json.dumps(said | {"stopped": True}))
+    assert not reenact(driver, refine=2).done(out, **pictures)
+
+
 def test_the_command(command, moving, squares, driver, tmp_path):
     known = [x for path in moving for x in ("--encoder", path)]
     paths = (squares / "0.png", driver, "--out", tmp_path / "out")
