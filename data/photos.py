@@ -47,7 +47,8 @@ def find_photos(
 ) -> list[Path]:
     """Files as they are, folders replaced by the photos in them, at any depth.
 
-    but: a folder below these that is passed over, as that of results is, which are no photos.
+    but: a folder that is passed over, as that of results is, which are no photos; not where it, or
+    what is in it, is itself in `paths`.
 
     The order of `paths` is kept; inside a folder "2.jpg" comes before "10.jpg". A file named here
     is taken whatever its extension; in folders the extension decides and hidden entries are left

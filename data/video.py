@@ -71,11 +71,14 @@ class Frames:
             capture.release()
 
 
-def open_frames(path: str | Path, fps: float | None = None) -> Frames:
+def open_frames(
+    path: str | Path, fps: float | None = None, but: str | Path | None = None
+) -> Frames:
     """The frames of a video, of a folder (its photos in natural order), or of one photo.
 
-    fps: in the place of the video's own, or of 25. Raises FileNotFoundError, VideoError for videos
-    and folders without a frame that can be read, and data.PhotoError for such a photo.
+    fps: in the place of the video's own, or of 25. but: see `data.find_photos`. Raises
+    FileNotFoundError, VideoError for videos and folders without a frame that can be read, and
+    data.PhotoError for such a photo.
     """
     path = Path(path)
     if fps is not None and not (math.isfinite(fps) and fps > 0):
@@ -86,7 +89,7 @@ def open_frames(path: str | Path, fps: float | None = None) -> Frames:
             "check the spelling"
         )
     if path.is_dir():
-        photos = tuple(find_photos(path))
+        photos = tuple(find_photos(path, but))
         if not photos:
             raise VideoError(
                 f"{path}: got a folder without a photo, expected one photo for each frame; "

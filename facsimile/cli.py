@@ -22,7 +22,7 @@ from .commands import Align, Convert, Demo, Info, Invert, PrepareData, Sample
 from .demo import demo
 from .jobs import Job, Options
 from .landmarks import FindLandmarks, find_landmarks
-from .prepare import prepare
+from .prepare import prepare, work_folder
 from .reenact_command import Reenact, reenact
 from .summary import mean_scores
 
@@ -148,7 +148,7 @@ def prepare_data(command: PrepareData) -> int:
         if getattr(command, name) < 1:
             raise ValueError(f"--{name} is {getattr(command, name)}; it must be at least 1")
     done = prepare(
-        _photos(command.photos, command.out),
+        _photos(command.photos, work_folder(command.out)),
         command.out,
         command.resolution,
         align=command.align,

@@ -33,7 +33,7 @@ class Pose:
 
 
 class Film:
-    """A video, a folder of pictures, or a photo; iterate once for its poses."""
+    """A video, a folder of pictures, or a photo; iterate for its poses."""
 
     def __init__(self, frames: Frames, tracker: FaceTracker, side: int):
         """side: R."""
@@ -42,6 +42,9 @@ class Film:
         self.single = frames.photos is not None and len(frames.photos) == 1
 
     def __iter__(self) -> Iterator[Pose]:
+        tracker = self.tracker
+        # It knows where the last face was.
+        self.tracker = FaceTracker(tracker.landmarker, tracker.detector, tracker.device)
         nothing = torch.full((data.points68.POINTS, 2), torch.nan)
         for frame in self.frames:
             if frame.photo is None:
@@ -91,16 +94,17 @@ def open_driver(
     side: int,
     device: torch.device,
     fps: float | None = None,
+    but: str | Path | None = None,
 ) -> Film | Track:
     """What `path` is: a landmarks file, a video, a folder of pictures, or a photo.
 
-    detector: None where the faces are aligned already. side: R. Raises FileNotFoundError, or
-    ValueError with what is wrong.
+    detector: None where the faces are aligned already. side: R. but: see `data.find_photos`.
+    Raises FileNotFoundError, or ValueError with what is wrong.
     """
     path = Path(path)
     if path.suffix.lower() in TRACK_NAMES and not path.is_dir():
         return Track(path, side, align=detector is not None, fps=fps)
-    frames = open_frames(path, fps)
+    frames = open_frames(path, fps, but)
     return Film(frames, FaceTracker(landmarker, detector, device), side)
 
 

@@ -145,7 +145,7 @@ class Job:
         for photo in self.photos:
             name = owned.get(str(photo.resolve()))
             if name is None:
-                free = (n for n in _candidates(photo.stem) if n not in taken)
+                free = (n for n in candidates(photo.stem) if n not in taken)
                 name = next(n for n in free if not (self.out / n).exists())
                 taken.add(name)
             names[photo] = name
@@ -291,7 +291,8 @@ def _check_writable(out: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _candidates(stem: str) -> Iterator[str]:
+def candidates(stem: str) -> Iterator[str]:
+    """Names for the folder of a photo's results; the first that is free is taken."""
     yield stem
     number = 2
     while True:

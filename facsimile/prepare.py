@@ -44,7 +44,7 @@ def prepare(
     """
     settings = f"facsimile {resolution} px, {f'{face} aligned' if align else 'not aligned'}"
     before = _entries(out, settings)
-    work = out.with_name(out.name + ".work")
+    work = work_folder(out)
     work.mkdir(parents=True, exist_ok=True)
     _same(work / "settings.txt", settings)
     digests, failed = {}, []
@@ -67,6 +67,11 @@ def prepare(
             for index, content in reversed(list(enumerate(found))):
                 _write(work / f"{digest}-{index}.png", content)
     return Prepared(_pack(out, before, work, settings), done, tuple(failed))
+
+
+def work_folder(out: Path) -> Path:
+    """Where the faces are until they are all there."""
+    return out.with_name(out.name + ".work")
 
 
 def _run(task, waiting: list, processes: int) -> Iterator[tuple[str, list[bytes] | str]]:

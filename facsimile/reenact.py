@@ -16,10 +16,11 @@ import data
 from checkpoints import Encoder
 from editing.reenact import SMOOTHING
 from stylegan import Latents
+from stylegan.generator import fingerprint
 
 from .drivers import open_driver
 from .handmade import Handmade, is_motion, read_motion
-from .reenactment import Reenactment, Source
+from .reenactment import Driver, Reenactment, Source
 
 if TYPE_CHECKING:
     from .studio import Studio
@@ -31,7 +32,7 @@ RECIPE = "in-domain"
 def reenactment(
     studio: "Studio",
     source: str | Path | Image.Image,
-    driver: str | Path,
+    driver: str | Path | Driver,
     *,
     relative: bool | None = None,
     smoothing: float = SMOOTHING,
@@ -52,17 +53,14 @@ def reenactment(
     encoder = _encoder(studio)
     if isinstance(landmarks, str):
         landmarks = data.landmarker(landmarks, small=checkpoints.LANDMARKS, device=studio.device)
-    detector = studio.detector() if align else None
-    side, device = generator.resolution, studio.device
-    if is_motion(driver):
-        follow = read_motion(str(driver), fps)
-    else:
-        follow = open_driver(driver, landmarks, detector, side, device, fps)
+    follow = driver
+    if isinstance(driver, str | Path):
+        follow = find_driver(studio, driver, landmarks, align, fps)
     made = isinstance(follow, Handmade)
     if frames is not None:
         if not follow.single:
             raise ValueError(
-                f"got {frames} frames to morph in, and {driver} has {follow.count} poses; "
+                f"got {frames} frames to morph in, and {follow.path} has {follow.count} poses; "
                 "a morph goes to a single one: a photo"
             )
         if frames < 2:
@@ -71,8 +69,8 @@ def reenactment(
         relative = not (follow.single or made)
     elif relative and follow.single:
         raise ValueError(
-            f"{driver} is a single pose, and relative driving needs one to compare it with; take "
-            "absolute driving, or a driver of several frames"
+            f"{follow.path} is a single pose, and relative driving needs one to compare it with; "
+            "take absolute driving, or a driver of several frames"
         )
     face = _source(studio, source, encoder.kind, landmarks, align, refine)
     return Reenactment(
@@ -91,10 +89,32 @@ def reenactment(
             "generator": studio.name,
             "fingerprint": generator.fingerprint,
             "encoder": {"kind": encoder.kind, "weights": encoder.fingerprint},
-            "landmarks": landmarks.name,
+            "landmarks": {"name": landmarks.name, "weights": _weights(landmarks)},
             "align": align,
         },
     )
+
+
+def find_driver(
+    studio: "Studio",
+    driver: str | Path,
+    landmarks: data.Landmarker,
+    align: bool = True,
+    fps: float | None = None,
+    but: str | Path | None = None,
+) -> Driver:
+    """What `driver` says, for any number of sources; but: see `data.find_photos`."""
+    if is_motion(driver):
+        return read_motion(str(driver), fps)
+    detector = studio.detector() if align else None
+    side = studio.generator.resolution
+    return open_driver(driver, landmarks, detector, side, studio.device, fps, but)
+
+
+def _weights(landmarks: data.Landmarker) -> str:
+    """Fingerprint of the network; of a user's own landmarker, which may have none, nothing."""
+    network = getattr(landmarks, "network", None)
+    return "" if network is None else fingerprint(network.state_dict())
 
 
 def _encoder(studio: "Studio") -> Encoder:

@@ -1,7 +1,9 @@
 """The command `facsimile reenact`: a photo's face follows a video, a folder, a photo, a file."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +15,9 @@ from data.video import CODECS
 from editing.reenact import SMOOTHING
 
 from . import studio as studios
-from .studio import Studio
+from .jobs import candidates
+from .reenact import find_driver
+from .reenactment import Reenactment
 
 OK, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -37,8 +41,8 @@ class Reenact:
     Without a driver, by hand: facsimile reenact me.jpg yaw:20+mouth:open --out moved; as a video
     that looks left, right and ahead: facsimile reenact me.jpg yaw:-20,20,0 --out looks
 
-    Every photo of a folder, each into a folder of its own; run the same command again to go on
-    after a stop: facsimile reenact family/ driver.mp4 --out talking
+    Every photo of a folder, each into OUT/NAME/; run the same command again to go on after a stop,
+    what is done is skipped: facsimile reenact family/ driver.mp4 --out talking
     """
 
     source: tyro.conf.Positional[Path]
@@ -107,52 +111,12 @@ def reenact(command: Reenact) -> int:
         device=studio.device,
     )
     print(landmarker.note)
-    if command.source.is_dir():
-        return _reenact_all(command, studio, landmarker)
-    return _reenact_one(command, studio, landmarker, command.source, command.out)
-
-
-def _reenact_all(command: Reenact, studio: Studio, landmarker: data.Landmarker) -> int:
-    if command.out.suffix.lower() in CODECS:
-        raise ValueError(
-            f"got the video {command.out} for a folder of photos; give --out a folder's name"
-        )
-    photos = data.find_photos(command.source, but=command.out)
-    if not photos:
-        raise ValueError(f"no photo found in {command.source}; expected a folder of photos")
-    names = [photo.relative_to(command.source) for photo in photos]
-    stems = [name.with_suffix("") for name in names]
-    failed = []
-    for photo, name, stem in zip(photos, names, stems, strict=True):
-        # a.jpg and a.png are two: those keep their endings.
-        out = command.out / (stem if stems.count(stem) == 1 else name)
-        print(f"{photo}:")
-        try:
-            code = _reenact_one(command, studio, landmarker, photo, out, again=False)
-        except data.PhotoError as error:
-            print(f"failed: {error}")
-            failed.append(str(error))
-            continue
-        if code:
-            return code
-    print(f"{len(photos) - len(failed)} photos done, {len(failed)} failed: {command.out}")
-    for reason in failed:
-        print(f"  {reason}", file=sys.stderr)
-    return SOME_FAILED if failed else OK
-
-
-def _reenact_one(
-    command: Reenact,
-    studio: Studio,
-    landmarker: data.Landmarker,
-    source: Path,
-    out: Path,
-    again: bool = True,
-) -> int:
-    """again: do it though an earlier run has."""
-    found = studio.reenact(
-        source,
-        command.driver,
+    driver = find_driver(
+        studio, command.driver, landmarker, command.align, command.fps, but=command.out
+    )
+    prepare = partial(
+        studio.reenact,
+        driver=driver,
         relative={"auto": None, "relative": True, "absolute": False}[command.driving],
         smoothing=command.smoothing,
         refine=command.refine,
@@ -160,19 +124,67 @@ def _reenact_one(
         landmarks=landmarker,
         align=command.align,
         keep_own=command.keep_own,
-        fps=command.fps,
         batch=command.batch,
     )
-    written = {
-        "video": None if command.video == "none" else command.video,
-        "pictures": command.pictures or None,
-    }
-    if not again and found.done(out, **written):
-        print(f"done before: {out}")
-        return OK
+    if command.source.is_dir():
+        return _write_all(command, prepare)
+    return _write(command, prepare(command.source), command.out)
+
+
+def _write_all(command: Reenact, prepare: Callable[[Path], Reenactment]) -> int:
+    out = command.out
+    if out.suffix.lower() in CODECS or out.resolve() == command.source.resolve():
+        raise ValueError(
+            f"got a folder of photos, and {out} for their results; expected another folder"
+        )
+    photos = data.find_photos(command.source, but=out)
+    if not photos:
+        raise ValueError(f"no photo found in {command.source}; expected a folder of photos")
+    code, done, failed = OK, 0, []
+    for photo, name in zip(photos, _folders(photos), strict=True):
+        print(f"{photo}:")
+        try:
+            found = prepare(photo)
+        except (data.PhotoError, OSError) as error:
+            failed.append(str(error) if str(photo) in str(error) else f"{photo}: {error}")
+            print(f"failed: {failed[-1]}")
+            continue
+        if found.done(out / name, **_kinds(command)):
+            print(f"done before: {out / name}")
+        else:
+            code = _write(command, found, out / name)
+        if code:
+            print("run the same command again to go on", file=sys.stderr)
+            break
+        done += 1
+    print(f"{done} of {len(photos)} photos done, {len(failed)} failed: {out}")
+    for reason in failed:
+        print(f"  {reason}", file=sys.stderr)
+    return code or (SOME_FAILED if failed else OK)
+
+
+def _folders(photos: list[Path]) -> list[str]:
+    """A name of its own for the results of each, none of a video file."""
+    names: list[str] = []
+    for photo in photos:
+        taken = {name.casefold() for name in names}
+        free = (n for n in candidates(photo.stem) if n.casefold() not in taken)
+        names.append(next(n for n in free if Path(n).suffix.lower() not in CODECS))
+    return names
+
+
+def _kinds(command: Reenact) -> dict:
+    """What is to be written."""
+    video = None if command.video == "none" else command.video
+    return {"video": video, "pictures": command.pictures or None}
+
+
+def _write(command: Reenact, found: Reenactment, out: Path) -> int:
+    """Returns 0, or 130 after Ctrl-C while frames are written."""
+    _ = found.source.face  # Ctrl-C until here leaves nothing
     print(f"driving: {'relative to its first face' if found.relative else 'absolute'}")
     try:
-        said = found.save(out, **written, quiet=False)
+        said = found.save(out, **_kinds(command), quiet=False)
     except KeyboardInterrupt:
         print(f"\nstopped; the frames until then are in {out}", file=sys.stderr)
         return INTERRUPTED

@@ -23,6 +23,7 @@ import encoders
 from data.landmark_tracks import write_track
 from data.video import CODECS, VideoWriter
 from editing import Motion, morph
+from encoders.reenact import KEPT
 from stylegan import Generator, Latents
 
 from . import pictures, reached
@@ -34,6 +35,7 @@ from .summary import read_json
 from .unfinished import interruptible
 
 SUMMARY = "summary.json"
+Driver = Film | Track | Handmade
 LISTED = 20
 """Frames without a face that summary.json names."""
 
@@ -87,7 +89,7 @@ class Reenactment:
     generator: Generator
     encoder: encoders.DifferenceEncoder | encoders.NaiveEncoder
     source: Source
-    driver: Film | Track | Handmade
+    driver: Driver
     relative: bool
     smoothing: float
     """Seconds; see `editing.OneEuro`."""
@@ -186,6 +188,7 @@ class Reenactment:
         KeyboardInterrupt after Ctrl-C, with all frames until then on disk.
         """
         face = self.source.face  # before anything is written, and timed
+        settings = self._settings(video, pictures)
         out, began = Path(out), time.perf_counter()
         raw, names, problems, close = [], [], {}, []
         made: list[Path] = []
@@ -214,7 +217,7 @@ class Reenactment:
             _remove(made)
             raise ValueError(self._faceless(len(names), problems))
         summary = self._summary(names, problems, time.perf_counter() - began, whole)
-        summary["settings"] = self._settings(video, pictures)
+        summary["settings"] = settings
         if self.landmarker is not None:
             summary["reached"] = reached.summary(close, self.landmarker.name)
         if out.suffix.lower() not in CODECS:
@@ -233,6 +236,7 @@ class Reenactment:
             only = stack.enter_context(VideoWriter(out, self.driver.fps))
             return (lambda one: only.write(data.to_pil(one.image))), [out]
         out.mkdir(parents=True, exist_ok=True)
+        (out / SUMMARY).unlink(missing_ok=True)  # what it says is over from here on
         kinds = {"reenacted": _alone, "side_by_side": Moved.beside}
         if self.single:
             made = [out / f"{name}.png" for name in kinds]
@@ -303,13 +307,13 @@ class Reenactment:
         found = {
             "relative": self.relative,
             "smoothing": self.smoothing,
-            "keep_own": self.keep_own,
+            "keep_own": self.keep_own and KEPT,
             "frames": self.frames,
             "fps": self.driver.fps,
             "video": video,
             "pictures": stills,
             "source": self.source.settings | {"pixels": hashlib.sha256(target).hexdigest()[:16]},
-            "driver": _stamp(self.driver.path),
+            "driver": _stamp(self.driver),
             **self.settings,
         }
         return json.loads(json.dumps(found))
@@ -327,12 +331,15 @@ def _alone(one: Moved) -> Image.Image:
     return data.to_pil(one.image)
 
 
-def _stamp(path: str | Path) -> list:
-    """A driver's path, and of each file when it was changed and how long it is."""
-    path = Path(path)
-    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
-    about = [[str(x), x.stat().st_mtime_ns, x.stat().st_size] for x in files]
-    return [str(path), hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]]
+def _stamp(driver: Driver) -> list:
+    """Its path, and of each file that is read when it was changed and how long it is."""
+    photos = driver.frames.photos if isinstance(driver, Film) else None
+    about = []
+    for path in photos or (Path(driver.path),):
+        # A motion is no file, and a frame that cannot be read counts as one without a face.
+        known = path.stat() if path.exists() else None
+        about.append([str(path), *((known.st_mtime_ns, known.st_size) if known else ())])
+    return [str(driver.path), hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]]
 
 
 def _remove(paths: list[Path]) -> None:

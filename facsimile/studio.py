@@ -20,7 +20,7 @@ from refine import DONE, NOT_FINITE, Recipe, Refined, Step, recipes, refine
 from stylegan import Discriminator, Generator, Latents
 
 from .reenact import reenactment
-from .reenactment import Reenactment
+from .reenactment import Driver, Reenactment
 from .result import Result, join
 from .starts import Start, decide, one_hot
 
@@ -239,10 +239,11 @@ class Studio:
             settings=self._settings(start, seed, label),
         )
 
-    def reenact(self, source: Photo, driver: str | Path, **options) -> Reenactment:
+    def reenact(self, source: Photo, driver: str | Path | Driver, **options) -> Reenactment:
         """The face of `source`, a photo or a latents file, with the landmarks of `driver`: a video,
         a folder of photos, a photo, a landmarks file, or its own moved as "yaw:20" or
-        "yaw:-20,20,0" says, see `facsimile.handmade`. It is drawn when it is saved.
+        "yaw:-20,20,0" says, see `facsimile.handmade`; or what `facsimile.reenact.find_driver` made
+        of it, which serves many sources. It is drawn when it is saved.
 
         relative: move the source's landmarks as the driver's do since its first face; False: take
         them over; None: that for a single pose only. smoothing: seconds, see `editing.OneEuro`.

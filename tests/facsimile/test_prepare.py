@@ -1,6 +1,7 @@
 """A training set out of photos: parallel, resumable, whole or not at all."""
 
 import io
+import shutil
 import zipfile
 
 import numpy as np
@@ -21,6 +22,18 @@ def contents(path):
 
 def photos_of(folder):
     return data.find_photos([folder])
+
+
+def stops_after_two(faces):
+    seen = []
+
+    def stops(job, **options):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(job)
+        return faces(job, **options)
+
+    return stops
 
 
 def test_squares(squares, tmp_path):
@@ -46,22 +59,30 @@ def test_processes_change_nothing(squares, tmp_path):
 def test_a_stopped_run_goes_on(squares, tmp_path, monkeypatch):
     out, whole = tmp_path / "faces.zip", tmp_path / "whole.zip"
     prepare(photos_of(squares), whole, 16, align=False)
-    faces, seen = module._faces, []
-
-    def stops(job, **options):
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        seen.append(job)
-        return faces(job, **options)
-
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_faces", stops)
+        patched.setattr(module, "_faces", stops_after_two(module._faces))
         with pytest.raises(KeyboardInterrupt):
             prepare(photos_of(squares), out, 16, align=False)
     assert not out.exists()
     done = prepare(photos_of(squares), out, 16, align=False)
     assert (done.faces, done.kept) == (3, 2)
     assert contents(out) == contents(whole)
+
+
+def test_a_zip_among_its_photos(squares, tmp_path, monkeypatch):
+    """The faces of a stopped run are no photos."""
+    folder, faces = tmp_path / "photos", module._faces
+    shutil.copytree(squares, folder)
+    out = folder / "faces.zip"
+    told = ["prepare-data", str(folder), "--out", str(out), "--resolution", "16", "--no-align"]
+
+    monkeypatch.setattr(module, "_faces", stops_after_two(faces))
+    for code in (130, 0):
+        with pytest.raises(SystemExit) as left:
+            main([*told, "--processes", "1"])
+        assert left.value.code == code
+        monkeypatch.setattr(module, "_faces", faces)
+    assert len(contents(out)) == 3
 
 
 def test_more_photos_are_added(squares, tmp_path):

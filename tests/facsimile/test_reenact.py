@@ -19,6 +19,7 @@ from data.video import VideoWriter, open_frames
 from editing import morph, relative, smile, yaw
 from facsimile import reached
 from facsimile.cli import main
+from facsimile.reenactment import Reenactment
 
 FACE = torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
 MOVE = torch.rand(68, 2, generator=torch.Generator().manual_seed(4)) - 0.5
@@ -32,6 +33,12 @@ class Grey:
         level = images.mean((1, 2, 3))
         points = images.shape[-1] * (FACE + 0.3 * level[:, None, None] * MOVE)
         return data.Landmarks(points, (level + 1) / 2, level > -0.9)
+
+
+class Other(Grey):
+    """The same, by another network."""
+
+    network = torch.nn.Linear(1, 1)
 
 
 class Blind(Grey):
@@ -315,11 +322,29 @@ def test_what_is_done_is_known(reenact, driver, tmp_path, monkeypatch):
         patched.setattr(facsimile.Studio, "invert", None)
         assert reenact(driver, refine=2).done(out, **pictures)
         assert not reenact(driver, refine=2).done(out)  # a video
-        for other in ({"refine": 3}, {"keep_own": False}, {"fps": 10.0}, {"smoothing": 0.0}):
+        for other in (
+            *({"refine": 3}, {"keep_own": False}, {"fps": 10.0}, {"smoothing": 0.0}),
+            *({"relative": False}, {"landmarks": Other()}),
+        ):
             assert not reenact(driver, **({"refine": 2} | other)).done(out, **pictures)
     said = json.loads((out / "summary.json").read_text())
     (out / "summary.json").write_text(json.dumps(said | {"stopped": True}))
     assert not reenact(driver, refine=2).done(out, **pictures)
+
+
+def test_what_another_run_spoilt_is_not_done(reenact, driver, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    reenact(driver).save(out)
+    assert reenact(driver).done(out)
+    with monkeypatch.context() as patched:
+        patched.setattr(Reenactment, "draw", broken)
+        with pytest.raises(MemoryError):
+            reenact(driver, keep_own=False).save(out)
+    assert not reenact(driver).done(out)
+
+
+def broken(*_):
+    raise MemoryError
 
 
 def test_the_command(command, moving, squares, driver, tmp_path):
@@ -343,41 +368,58 @@ def test_the_command(command, moving, squares, driver, tmp_path):
 
 
 def test_a_folder_of_sources(command, moving, driver, tmp_path):
-    """Each has a folder; the one without a face is named; what is done is not done again."""
+    """Each has a folder; those that cannot be used are named; what is done is not done again."""
     sources = tmp_path / "sources"
     out = sources / "out"  # results are no sources
     (sources / "more").mkdir(parents=True)
-    for name, level in (("a.png", 90), ("a.bmp", 120), ("dark.png", 0), ("more/b.png", 150)):
+    levels = {"a.bmp": 120, "a.png": 90, "dark.png": 0, "film.mp4.png": 30, "more/b.png": 150}
+    for name, level in levels.items():
         Image.new("RGB", (32, 32), (level,) * 3).save(sources / name)
+    Image.new("RGB", (32, 48)).save(sources / "tall.png")
+    (sources / "gone.png").symlink_to(tmp_path / "nowhere.png")
     known = [x for path in moving for x in ("--encoder", path)]
     told = (sources, driver / "2.png", "--out", out, *known)
     code, said = command(*told)
     assert code == 1
-    assert "3 photos done, 1 failed" in said.out
-    assert said.err.count("dark.png: got a source in which") == 1
+    assert "4 of 7 photos done, 3 failed" in said.out
+    for name in ("dark.png: got a source in which", "tall.png: got 32x48", "gone.png: "):
+        assert said.err.count(f"{sources}/{name}") == 1
     made = {str(path.parent.relative_to(out)) for path in out.rglob("reenacted.png")}
-    assert made == {"a.png", "a.bmp", "more/b"}
+    assert made == {"a", "a-2", "film.mp4-2", "b"}
     alone = tmp_path / "alone"
     assert command(sources / "a.png", driver / "2.png", "--out", alone, *known)[0] == 0
-    assert np.array_equal(*(np.asarray(Image.open(x)) for x in _results(out / "a.png", alone)))
+    pictures = [np.asarray(Image.open(x / "reenacted.png")) for x in (out / "a-2", alone)]
+    assert np.array_equal(*pictures)
 
-    (out / "more" / "b" / "summary.json").unlink()
+    (out / "b" / "summary.json").unlink()
     Image.new("RGB", (32, 32), (200,) * 3).save(sources / "a.bmp")
-    assert command(*told)[1].out.count("done before") == 1  # a.png: of a.bmp the photo is another
-    assert command(*told)[1].out.count("done before") == 3
+    assert command(*told)[1].out.count("done before") == 2  # of a.bmp the photo is another
+    assert command(*told)[1].out.count("done before") == 4
     assert command(*told, "--no-keep-own")[1].out.count("done before") == 0
     Image.new("RGB", (32, 32), (91,) * 3).save(driver / "2.png")
     assert command(*told, "--no-keep-own")[1].out.count("done before") == 0
 
-    (tmp_path / "empty").mkdir()
-    for source, where, wrong in (
-        (tmp_path / "empty", out, "expected a folder of photos"),
-        (sources, tmp_path / "x.mp4", "for a folder of photos; give --out a folder's name"),
+
+def test_a_folder_that_cannot_be(command, moving, driver, tmp_path):
+    """What is wrong with the driver or with --out is wrong use, of no photo in particular."""
+    known = [x for path in moving for x in ("--encoder", path)]
+    sources, empty, broken = (tmp_path / name for name in ("sources", "empty", "broken.png"))
+    for folder in (sources, empty):
+        folder.mkdir()
+    Image.new("RGB", (32, 32), (90,) * 3).save(sources / "a.png")
+    broken.write_bytes(b"no picture")
+    for source, other, out, wrong in (
+        (empty, driver, tmp_path / "out", "expected a folder of photos"),
+        (sources, driver, tmp_path / "x.mp4", "for their results; expected another folder"),
+        (sources, driver, sources, "for their results; expected another folder"),
+        (sources, broken, tmp_path / "out", "broken.png"),
+        (sources, tmp_path / "gone.mp4", tmp_path / "out", "gone.mp4: no such file"),
     ):
-        code, said = command(source, driver, "--out", where, *known)
+        code, said = command(source, other, "--out", out, *known)
         assert code == 2
-        assert wrong in said.err
-
-
-def _results(*folders):
-    return [folder / "reenacted.png" for folder in folders]
+        assert said.err.count(wrong) == 1
+    # Results inside the driver's folder are no frames of it.
+    for again in (False, True):
+        code, said = command(sources, driver, "--out", driver / "out", *known)
+        assert code == 0
+        assert ("done before" if again else "11 frames, 4 held") in said.out
