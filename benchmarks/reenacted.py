@@ -6,7 +6,7 @@ Legend: M faces, P pairs, N images of a batch, R side of the image, K = 68 point
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -36,8 +36,10 @@ def mover(
     generator: Generator,
     encoder: encoders.DifferenceEncoder | NaiveEncoder | None,
     keep_own: bool,
+    strength: float = 1.0,
 ) -> Mover:
-    """encoder: None leaves the source as the in-domain encoder redraws it."""
+    """encoder: None leaves the source as the in-domain encoder redraws it. strength: share of a
+    difference that is taken."""
 
     @torch.no_grad()
     def move(images: Tensor, codes: Tensor, own: Tensor, wanted: Tensor) -> Tensor:
@@ -48,6 +50,7 @@ def mover(
             if encoder is not None:
                 kept = own if keep_own else None
                 moved = encoders.reenact_codes(encoder, generator, moved, wanted, kept)
+                moved = replace(moved, code=torch.lerp(codes, moved.code, strength))
         return moved.draw(generator).clamp(-1, 1)
 
     return move

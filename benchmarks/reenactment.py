@@ -60,6 +60,8 @@ class Options:
     keep_own: bool = False
     """What d does at own landmarks is subtracted near them, as facsimile reenact does, in the place
     of the paper's w + d: then own landmarks move nothing at all."""
+    strength: float = 1.0
+    """Share of the differences that is taken, to compare encoders where they go equally far."""
     frechet: Literal["auto", "inception", "squeezenet", "discriminator"] = "auto"
     """Features, as in benchmarks.distance: auto, inception, squeezenet, discriminator."""
     frechet_weights: Path | None = None
@@ -79,7 +81,7 @@ def main(options: Options) -> None:
     networks = trained(options.runs, found)
     pairs, kept, said = prepare(options, found)
     movers = {
-        name: mover(found.generator, network, options.keep_own)
+        name: mover(found.generator, network, options.keep_own, options.strength)
         for name, network in ({STILL: None} | networks).items()
     }
     records = {}
@@ -151,14 +153,18 @@ def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]
         batch=options.batch,
         device=device,
     )
-    settings = seen_by | {
-        "generator": generator.fingerprint,
-        "in_domain": embedder.fingerprint,
-        "pairs": options.pairs,
-        "seed": options.seed,
-        "keep_own": options.keep_own and KEPT,
-        "frechet": chosen.name,
-    }
+    settings = (
+        seen_by
+        | {
+            "generator": generator.fingerprint,
+            "in_domain": embedder.fingerprint,
+            "pairs": options.pairs,
+            "seed": options.seed,
+            "keep_own": options.keep_own and KEPT,
+            "frechet": chosen.name,
+        }
+        | ({} if options.strength == 1 else {"strength": options.strength})
+    )
     who = "nobody" if judge is None else options.identity.name if options.identity else "FaceNet"
     left = len(images) - len(usable)
     notes = [

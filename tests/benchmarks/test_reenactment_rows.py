@@ -216,6 +216,20 @@ def test_own_landmarks_may_move_nothing(options: reenactment.Options, capsys) ->
         assert said or not keep_own
 
 
+def test_strength(options: reenactment.Options) -> None:
+    """Of none of a difference the source is left, of half of it something between."""
+    found = {}
+    for strength in (0.0, 0.5, 1.0):
+        told = dataclasses.replace(options, strength=strength, runs=options.runs[1:])
+        reenactment.main(told)
+        rows = json.loads((options.out / "reenactment.json").read_text())["rows"]
+        found[strength] = rows["difference + latent cycle"]
+    still = rows[STILL]
+    for name in ("hausdorff", "mse", "manipulation"):
+        assert found[0.0][name] == pytest.approx(still[name])
+        assert len({round(row[name], 9) for row in found.values()}) == 3
+
+
 def test_rows_have_names(networks: Path) -> None:
     found = checkpoints.find(networks)
 
