@@ -5,7 +5,6 @@ Exit status: 0 all done, 1 some photo failed (the others are done), 2 wrong use,
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -20,6 +19,7 @@ from . import about, memory, pictures
 from . import studio as studios
 from .commands import Align, Convert, Demo, Info, Invert, PrepareData, Sample
 from .demo import demo
+from .inputs import free_name, photos_for
 from .jobs import Job, Options
 from .landmarks import FindLandmarks, find_landmarks
 from .prepare import prepare, work_folder
@@ -65,7 +65,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def invert(command: Invert) -> int:
-    photos = _photos(command.photos, command.out)
+    photos = photos_for(command.photos, command.out)
     if command.batch < 1:
         raise ValueError(f"--batch is {command.batch}; it must be at least 1")
     if command.lr <= 0:
@@ -121,8 +121,9 @@ def _report(job: Job) -> int:
 def align(command: Align) -> int:
     detector = data.FaceDetector(studios.pick_device(command.device))
     command.out.mkdir(parents=True, exist_ok=True)
-    failed, taken = 0, set()
-    for photo in _photos(command.photos, command.out):
+    photos = photos_for(command.photos, command.out)
+    failed, taken = 0, {photo.resolve() for photo in photos}
+    for photo in photos:
         try:
             faces = data.align_faces(
                 data.read_photo(photo), command.size, detector, which=command.face
@@ -133,11 +134,7 @@ def align(command: Align) -> int:
             continue
         for index, aligned in enumerate(faces):
             stem = photo.stem if index == 0 else f"{photo.stem}-face{index + 1}"
-            name, number = stem, 2
-            while name in taken:
-                name, number = f"{stem}-{number}", number + 1
-            taken.add(name)
-            path = command.out / f"{name}.png"
+            path = command.out / f"{free_name(stem, command.out, taken)}.png"
             aligned.image.save(path)
             print(path)
     return SOME_FAILED if failed else OK
@@ -148,7 +145,7 @@ def prepare_data(command: PrepareData) -> int:
         if getattr(command, name) < 1:
             raise ValueError(f"--{name} is {getattr(command, name)}; it must be at least 1")
     done = prepare(
-        _photos(command.photos, work_folder(command.out)),
+        photos_for(command.photos, work_folder(command.out)),
         command.out,
         command.resolution,
         align=command.align,
@@ -205,17 +202,6 @@ def _info(command: Info) -> int:
 def _convert(command: Convert) -> int:
     about.convert(command.file, command.out, command.network, half=command.half)
     return OK
-
-
-def _photos(paths: list[Path], out: Path) -> list[Path]:
-    if not paths:
-        raise ValueError("no photo was named; give photos or folders of photos")
-    photos = data.find_photos(paths, but=out)
-    if not photos:
-        raise ValueError(
-            f"no photo found in {', '.join(map(str, paths))}; expected photos or folders of photos"
-        )
-    return photos
 
 
 if __name__ == "__main__":

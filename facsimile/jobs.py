@@ -21,6 +21,7 @@ from data import PhotoError
 from refine import NOT_FINITE, Recipe
 
 from . import summary
+from .inputs import candidates
 from .line import Line
 from .result import SCORES, Result
 from .studio import Studio
@@ -289,15 +290,6 @@ def _check_writable(out: Path) -> None:
         probe.write_bytes(b"")
     finally:
         probe.unlink(missing_ok=True)
-
-
-def candidates(stem: str) -> Iterator[str]:
-    """Names for the folder of a photo's results; the first that is free is taken."""
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
 
 
 def _face_names(name: str, count: int) -> list[str]:

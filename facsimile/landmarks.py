@@ -16,6 +16,7 @@ import checkpoints
 import data
 
 from . import pictures
+from .inputs import free_name, photos_for
 from .studio import pick_device
 
 SIDE = 256
@@ -48,12 +49,7 @@ class FindLandmarks:
 
 def find_landmarks(command: FindLandmarks) -> int:
     """Returns 1 where some photo failed, else 0; raises ValueError or OSError on wrong use."""
-    photos = data.find_photos(command.photos, but=command.out)
-    if not photos:
-        raise ValueError(
-            f"no photo found in {', '.join(map(str, command.photos)) or 'nothing'}; "
-            "expected photos or folders of photos"
-        )
+    photos = photos_for(command.photos, command.out)
     device = pick_device(command.device)
     own = command.landmark_weights if command.landmarks == "small" else None
     landmarker = data.landmarker(
@@ -67,7 +63,7 @@ def find_landmarks(command: FindLandmarks) -> int:
     command.out.mkdir(parents=True, exist_ok=True)
     found: dict[Path, np.ndarray] = {}
     failed: list[str] = []
-    names: set[str] = set()
+    taken = {path.resolve() for path in photos}
     for path in tqdm(photos, unit="photo", disable=len(photos) < 2):
         try:
             points, score, picture = _look(path, landmarker, detector, device)
@@ -75,10 +71,7 @@ def find_landmarks(command: FindLandmarks) -> int:
             failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
         found[path] = points
-        name = path.stem
-        while name in names:
-            name += "-again"
-        names.add(name)
+        name = free_name(path.stem, command.out, taken)
         said = {
             "photo": str(path),
             "network": landmarker.name,

@@ -15,7 +15,7 @@ from data.video import CODECS
 from editing.reenact import SMOOTHING
 
 from . import studio as studios
-from .jobs import candidates
+from .inputs import candidates, photos_for
 from .reenact import find_driver
 from .reenactment import Reenactment
 
@@ -133,13 +133,11 @@ def reenact(command: Reenact) -> int:
 
 def _write_all(command: Reenact, prepare: Callable[[Path], Reenactment]) -> int:
     out = command.out
-    if out.suffix.lower() in CODECS or out.resolve() == command.source.resolve():
+    if out.suffix.lower() in CODECS:
         raise ValueError(
-            f"got a folder of photos, and {out} for their results; expected another folder"
+            f"got a folder of photos, and the video {out} for their results; expected a folder"
         )
-    photos = data.find_photos(command.source, but=out)
-    if not photos:
-        raise ValueError(f"no photo found in {command.source}; expected a folder of photos")
+    photos = photos_for([command.source], out)
     code, done, failed = OK, 0, []
     for photo, name in zip(photos, _folders(photos), strict=True):
         print(f"{photo}:")

@@ -140,6 +140,23 @@ def test_align_writes_crops_and_lists_failures(photo, squares, tmp_path, capsys)
     assert "0.png" in capsys.readouterr().out
 
 
+def test_results_beside_photos(photo, tmp_path, capsys):
+    """No photo is written over; a folder of photos is none of results."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo.save(folder / "me.png")
+    before = (folder / "me.png").read_bytes()
+    told = ("--out", folder, "--size", 64, "--device", "cpu")
+    assert command("align", folder / "me.png", *told) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["me-2.png", "me.png"]
+    assert (folder / "me.png").read_bytes() == before
+    capsys.readouterr()
+    for name in ("align", "invert", "landmarks"):
+        assert command(name, folder, "--out", folder) == 2
+        assert "would take for photos; choose another --out" in capsys.readouterr().err
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_info_of_a_generator_and_of_latents(network, squares, tmp_path, capsys):
     assert command("info", network) == 0
     said = capsys.readouterr().out

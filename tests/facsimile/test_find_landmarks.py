@@ -27,6 +27,10 @@ def test_landmarks_of_aligned_photos(photo, squares, tmp_path, capsys):
     face.save(tmp_path / "face.png")
     face.resize((200, 200)).save(tmp_path / "large.png")
     photos = (tmp_path / "face.png", tmp_path / "large.png", squares / "0.png")
+    before = (tmp_path / "face.png").read_bytes()
+    assert command(tmp_path / "face.png", "--out", tmp_path, "--no-align") == 0
+    assert (tmp_path / "face.png").read_bytes() == before
+    assert (tmp_path / "face-2.json").exists()
     assert command(*photos, "--out", tmp_path / "out", "--no-align") == 1
     captured = capsys.readouterr()
     assert "landmarks: the small network" in captured.out

@@ -409,9 +409,9 @@ def test_a_folder_that_cannot_be(command, moving, driver, tmp_path):
     Image.new("RGB", (32, 32), (90,) * 3).save(sources / "a.png")
     broken.write_bytes(b"no picture")
     for source, other, out, wrong in (
-        (empty, driver, tmp_path / "out", "expected a folder of photos"),
-        (sources, driver, tmp_path / "x.mp4", "for their results; expected another folder"),
-        (sources, driver, sources, "for their results; expected another folder"),
+        (empty, driver, tmp_path / "out", "expected photos or folders of photos"),
+        (sources, driver, tmp_path / "x.mp4", "for their results; expected a folder"),
+        (sources, driver, sources, "would take for photos; choose another --out"),
         (sources, broken, tmp_path / "out", "broken.png"),
         (sources, tmp_path / "gone.mp4", tmp_path / "out", "gone.mp4: no such file"),
     ):

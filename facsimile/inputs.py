@@ -1,0 +1,43 @@
+"""Which photos a command takes, and the names of what becomes of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import data
+
+
+def photos_for(paths: list[Path], out: Path) -> list[Path]:
+    """Photos, and those in folders, save what lies in `out`; see `data.find_photos`.
+
+    Raises FileNotFoundError, and ValueError where there is none or `out` is one of the folders.
+    """
+    if not paths:
+        raise ValueError("no photo was named; give photos or folders of photos")
+    if any(path.is_dir() and path.resolve() == out.resolve() for path in paths):
+        raise ValueError(
+            f"got {out} for both the photos and their results, which the next run would take for "
+            "photos; choose another --out"
+        )
+    photos = data.find_photos(paths, but=out)
+    if not photos:
+        raise ValueError(
+            f"no photo found in {', '.join(map(str, paths))}; expected photos or folders of photos"
+        )
+    return photos
+
+
+def candidates(stem: str) -> Iterator[str]:
+    """Names for the results of a photo; the first that is free is taken."""
+    yield stem
+    number = 2
+    while True:
+        yield f"{stem}-{number}"
+        number += 1
+
+
+def free_name(stem: str, out: Path, taken: set[Path]) -> str:
+    """The first name of which OUT/NAME.png is not `taken`, which it then is; resolved paths."""
+    names = ((name, (out / f"{name}.png").resolve()) for name in candidates(stem))
+    name, path = next(one for one in names if one[1] not in taken)
+    taken.add(path)
+    return name
