@@ -19,7 +19,7 @@ from . import about, memory, pictures
 from . import studio as studios
 from .commands import Align, Convert, Demo, Info, Invert, PrepareData, Sample
 from .demo import demo
-from .inputs import free_name, photos_for
+from .inputs import free_name, keys, photos_for
 from .jobs import Job, Options
 from .landmarks import FindLandmarks, find_landmarks
 from .prepare import prepare, work_folder
@@ -119,10 +119,10 @@ def _report(job: Job) -> int:
 
 
 def align(command: Align) -> int:
+    photos = photos_for(command.photos, command.out)
     detector = data.FaceDetector(studios.pick_device(command.device))
     command.out.mkdir(parents=True, exist_ok=True)
-    photos = photos_for(command.photos, command.out)
-    failed, taken = 0, {photo.resolve() for photo in photos}
+    failed, taken = 0, keys(photos)
     for photo in photos:
         try:
             faces = data.align_faces(

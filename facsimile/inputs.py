@@ -1,6 +1,6 @@
 """Which photos a command takes, and the names of what becomes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import data
@@ -35,9 +35,16 @@ def candidates(stem: str) -> Iterator[str]:
         number += 1
 
 
-def free_name(stem: str, out: Path, taken: set[Path]) -> str:
-    """The first name of which OUT/NAME.png is not `taken`, which it then is; resolved paths."""
-    names = ((name, (out / f"{name}.png").resolve()) for name in candidates(stem))
-    name, path = next(one for one in names if one[1] not in taken)
-    taken.add(path)
+def keys(paths: Iterable[Path]) -> set[str]:
+    """What files are told apart by, also where capitals do not count."""
+    return {str(path.resolve()).casefold() for path in paths}
+
+
+def free_name(stem: str, out: Path, taken: set[str]) -> str:
+    """The first name of which OUT/NAME.png is not `taken`, which it then is; see `keys`."""
+    for name in candidates(stem):
+        key = keys([out / f"{name}.png"])
+        if not key & taken:
+            break
+    taken |= key
     return name

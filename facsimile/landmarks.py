@@ -16,7 +16,7 @@ import checkpoints
 import data
 
 from . import pictures
-from .inputs import free_name, photos_for
+from .inputs import free_name, keys, photos_for
 from .studio import pick_device
 
 SIDE = 256
@@ -63,7 +63,7 @@ def find_landmarks(command: FindLandmarks) -> int:
     command.out.mkdir(parents=True, exist_ok=True)
     found: dict[Path, np.ndarray] = {}
     failed: list[str] = []
-    taken = {path.resolve() for path in photos}
+    taken = keys(photos)
     for path in tqdm(photos, unit="photo", disable=len(photos) < 2):
         try:
             points, score, picture = _look(path, landmarker, detector, device)

@@ -15,7 +15,7 @@ from data.video import CODECS
 from editing.reenact import SMOOTHING
 
 from . import studio as studios
-from .inputs import candidates, photos_for
+from .inputs import free_name, keys, photos_for
 from .reenact import find_driver
 from .reenactment import Reenactment
 
@@ -139,7 +139,7 @@ def _write_all(command: Reenact, prepare: Callable[[Path], Reenactment]) -> int:
         )
     photos = photos_for([command.source], out)
     code, done, failed = OK, 0, []
-    for photo, name in zip(photos, _folders(photos), strict=True):
+    for photo, name in zip(photos, _folders(photos, out), strict=True):
         print(f"{photo}:")
         try:
             found = prepare(photo)
@@ -161,14 +161,11 @@ def _write_all(command: Reenact, prepare: Callable[[Path], Reenactment]) -> int:
     return code or (SOME_FAILED if failed else OK)
 
 
-def _folders(photos: list[Path]) -> list[str]:
+def _folders(photos: list[Path], out: Path) -> list[str]:
     """A name of its own for the results of each, none of a video file."""
-    names: list[str] = []
-    for photo in photos:
-        taken = {name.casefold() for name in names}
-        free = (n for n in candidates(photo.stem) if n.casefold() not in taken)
-        names.append(next(n for n in free if Path(n).suffix.lower() not in CODECS))
-    return names
+    stems = [photo.stem for photo in photos]
+    taken = keys(out / f"{stem}.png" for stem in stems if Path(stem).suffix.lower() in CODECS)
+    return [free_name(stem, out, taken) for stem in stems]
 
 
 def _kinds(command: Reenact) -> dict:

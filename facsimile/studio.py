@@ -249,7 +249,7 @@ class Studio:
         them over; None: that for a single pose only. smoothing: seconds, see `editing.OneEuro`.
         refine: steps for the source's code. frames: of a morph to a single pose. landmarks:
         "auto", "fan", "small" or a Landmarker. align, batch: see `invert`. keep_own: the source's
-        own landmarks leave its code as it is. fps: in the place of the driver's own.
+        own landmarks leave its code as it is. fps: in the place of that of a driver's path.
         Raises FileNotFoundError or ValueError for what cannot be used.
         """
         return reenactment(self, source, driver, **options)
