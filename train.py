@@ -17,17 +17,27 @@ import tyro
 from accelerate import Accelerator
 from tqdm import tqdm
 
-import checkpoints
-from encoders.base_recipe import BaseRecipe, BaseRun
-from encoders.difference_recipe import DifferenceRecipe
-from encoders.difference_settings import DifferenceRun, KeypointRun, NaiveRun
-from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
-from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
-from facsimile import memory
+from facsimile import checkpoints, memory
+from facsimile.encoders.base_recipe import BaseRecipe, BaseRun
+from facsimile.encoders.difference_recipe import DifferenceRecipe
+from facsimile.encoders.difference_settings import DifferenceRun, KeypointRun, NaiveRun
+from facsimile.encoders.in_domain_recipe import InDomainRecipe, InDomainRun
+from facsimile.encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
+from facsimile.training import (
+    Checkpoints,
+    Diverged,
+    Host,
+    Log,
+    Meter,
+    Place,
+    Recipe,
+    Run,
+    healthy,
+    spread,
+)
+from facsimile.training.generator import GeneratorRecipe
+from facsimile.training.generator_settings import GeneratorRun
 from facsimile.unfinished import interruptible
-from training import Checkpoints, Diverged, Host, Log, Meter, Place, Recipe, Run, healthy, spread
-from training.generator import GeneratorRecipe
-from training.generator_settings import GeneratorRun
 
 RECIPES = {
     "base": (BaseRun, BaseRecipe),

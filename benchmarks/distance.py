@@ -10,13 +10,12 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-import checkpoints
-import data
 from benchmarks import report
-from metrics.frechet import features, frechet, moments
-from metrics.resize import fit
-from stylegan import Generator
-from stylegan.randomness import source
+from facsimile import checkpoints, data
+from facsimile.metrics.frechet import features, frechet, moments
+from facsimile.metrics.resize import fit
+from facsimile.stylegan import Generator
+from facsimile.stylegan.randomness import source
 
 BATCH = 16
 

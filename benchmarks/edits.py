@@ -12,8 +12,8 @@ from torch.nn.functional import cosine_similarity
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
 from benchmarks.judges import judge
-from stylegan import Latents
-from stylegan.randomness import source
+from facsimile.stylegan import Latents
+from facsimile.stylegan.randomness import source
 
 CLOSE = ("F/Z+", "F/W+")
 PAIRS = (

@@ -12,15 +12,15 @@ import tyro
 from torch import Tensor
 from torch.nn.functional import softplus
 
-import checkpoints
 import train
 from benchmarks import report
 from benchmarks.timing import clock
-from encoders.base_recipe import BaseRecipe, BaseRun
-from encoders.in_domain_recipe import InDomainRecipe, InDomainRun
-from encoders.layers import settle
-from stylegan import Feature
-from training import Host, Meter, Place
+from facsimile import checkpoints
+from facsimile.encoders.base_recipe import BaseRecipe, BaseRun
+from facsimile.encoders.in_domain_recipe import InDomainRecipe, InDomainRun
+from facsimile.encoders.layers import settle
+from facsimile.stylegan import Feature
+from facsimile.training import Host, Meter, Place
 
 RECIPES = {"base": (BaseRun, BaseRecipe), "in-domain": (InDomainRun, InDomainRecipe)}
 

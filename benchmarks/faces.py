@@ -17,16 +17,14 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-import checkpoints
-import data
-import metrics
 from benchmarks import report
-from checkpoints import EncoderSet
-from data.photos import PHOTO_NAME
+from facsimile import checkpoints, data, metrics
+from facsimile.checkpoints import EncoderSet
+from facsimile.data.photos import PHOTO_NAME
+from facsimile.metrics import Perceptual
+from facsimile.refine import Phase, Step, recipes, refine
 from facsimile.starts import Start, decide
-from metrics import Perceptual
-from refine import Phase, Step, recipes, refine
-from stylegan import Generator, Latents, spaces
+from facsimile.stylegan import Generator, Latents, spaces
 
 RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.start != "encoder")
 """Those that begin without an encoder, as all do here: so the spaces compare, not the encoders."""

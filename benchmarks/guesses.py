@@ -6,11 +6,11 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-import encoders
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
-from checkpoints import EncoderSet
-from encoders import InDomainEncoder
+from facsimile import encoders
+from facsimile.checkpoints import EncoderSet
+from facsimile.encoders import InDomainEncoder
 
 STEPS = 100
 """Of Image2StyleGAN, W+ from the mean, which the in-domain encoder alone is to surpass."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import data
+from facsimile import data
 
 Judge = Callable[[Tensor], Tensor]
 """Images (N, 3, R, R) in [-1, 1] -> unit vectors (N, D), NaN where there is no face."""
@@ -29,7 +29,7 @@ def judge(path: Path | None) -> Judge | None:
     None where it sees no face; or FaceNet's weights. None: FaceNet, if its weights can be had.
     """
     if path is None or path.suffix != ".py":
-        from metrics.identity import Identity
+        from facsimile.metrics.identity import Identity
 
         try:
             return Identity(path).whole

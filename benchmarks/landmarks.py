@@ -11,12 +11,11 @@ import torch
 import tyro
 from torch import Tensor
 
-import checkpoints
-import metrics
 from benchmarks import faces, judges, report
 from benchmarks.timing import clock
-from data.landmarks import FanLandmarker, Landmarks, SmallLandmarker
-from data.points68 import OUTER_EYES
+from facsimile import checkpoints, metrics
+from facsimile.data.landmarks import FanLandmarker, Landmarks, SmallLandmarker
+from facsimile.data.points68 import OUTER_EYES
 
 OPENINGS = {"mouth": ((62, 66),), "eyes": ((37, 41), (38, 40), (43, 47), (44, 46))}
 """Pairs of points that part as mouth and eyes open."""

@@ -16,10 +16,10 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-import stylegan
 from benchmarks import report
 from benchmarks.memory import resident
 from benchmarks.networks import random_generator
+from facsimile import stylegan
 
 MODULE = "torch_utils.persistence"
 

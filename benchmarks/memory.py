@@ -8,14 +8,12 @@ import torch
 import tyro
 from tqdm import tqdm
 
-import checkpoints
-import metrics
-import stylegan
 from benchmarks import report
 from benchmarks.networks import random_discriminator, random_generator
-from metrics import Perceptual
-from refine import recipes, refine
-from stylegan import Generator
+from facsimile import checkpoints, metrics, stylegan
+from facsimile.metrics import Perceptual
+from facsimile.refine import recipes, refine
+from facsimile.stylegan import Generator
 
 WIDTHS = (128, 4096, 128)
 """Side, channel_base and channel_max of the bundled generator."""

@@ -2,8 +2,8 @@
 
 import torch
 
-from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
-from training.growth import widths
+from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
+from facsimile.training.growth import widths
 
 
 def random_generator(

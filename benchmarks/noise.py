@@ -9,9 +9,9 @@ from pathlib import Path
 
 import tyro
 
-import metrics
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
+from facsimile import metrics
 
 CODE = "w+"
 VARIANTS = (CODE, "w+ +noise", "w+ +paper-noise", "w+ +joint-noise")

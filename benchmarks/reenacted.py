@@ -16,16 +16,14 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
 
-import data
-import encoders
-import metrics
 from benchmarks import judges, report
-from data.points68 import LINES
-from encoders import NaiveEncoder
-from metrics.frechet import Features, Moments, frechet, moments
-from stylegan import Generator, Latents
-from stylegan.generator import fingerprint
-from stylegan.randomness import source
+from facsimile import data, encoders, metrics
+from facsimile.data.points68 import LINES
+from facsimile.encoders import NaiveEncoder
+from facsimile.metrics.frechet import Features, Moments, frechet, moments
+from facsimile.stylegan import Generator, Latents
+from facsimile.stylegan.generator import fingerprint
+from facsimile.stylegan.randomness import source
 
 Mover = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Images (N, 3, R, R), their codes (N, L, D) and landmarks (N, K, 2), those wanted (N, K, 2) ->

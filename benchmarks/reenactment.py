@@ -11,16 +11,14 @@ import torch
 import tyro
 from torch import Tensor
 
-import checkpoints
-import data
-import metrics
 from benchmarks import judges, reenactment_sheets, report
 from benchmarks.faces import Faces
 from benchmarks.reenacted import Kept, Pairs, embed, look, mover, pair_up, weights
 from benchmarks.reenactment_rows import PAPER, ROWS, STILL, STRANGERS, Paper, trained
-from checkpoints import Checkpoint
-from encoders.reenact import KEPT
-from metrics.frechet import features
+from facsimile import checkpoints, data, metrics
+from facsimile.checkpoints import Checkpoint
+from facsimile.encoders.reenact import KEPT
+from facsimile.metrics.frechet import features
 
 HALF, TWICE, NEAR = 0.5, 2.0, 1.1
 """Findings: of the way to the target at most so much is left; so much more like the source than

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from checkpoints import Checkpoint
-from encoders import DifferenceEncoder, NaiveEncoder
-from encoders.files import check, read
-from stylegan import freeze
+from facsimile.checkpoints import Checkpoint
+from facsimile.encoders import DifferenceEncoder, NaiveEncoder
+from facsimile.encoders.files import check, read
+from facsimile.stylegan import freeze
 
 
 class Paper(NamedTuple):

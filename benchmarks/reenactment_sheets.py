@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import data
 from benchmarks.faces import SMALLEST_SHOWN
 from benchmarks.reenacted import Mover, Pairs
+from facsimile import data
 from facsimile.handmade import pose, read_motion
 
 SHOWN = 6

@@ -12,8 +12,8 @@ import tyro
 
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
-from refine import recipes
-from stylegan.spaces import parse
+from facsimile.refine import recipes
+from facsimile.stylegan.spaces import parse
 
 # MSE on [-1, 1], SSIM.
 PAPER = {

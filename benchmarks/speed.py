@@ -10,14 +10,13 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-import metrics
-import stylegan
 from benchmarks import report, usual
 from benchmarks.networks import random_discriminator, random_generator
 from benchmarks.timing import Pairs, alternate
-from metrics import Perceptual
-from refine import Recipe, recipes, refine
-from stylegan import Feature, Generator, Latents
+from facsimile import metrics, stylegan
+from facsimile.metrics import Perceptual
+from facsimile.refine import Recipe, recipes, refine
+from facsimile.stylegan import Feature, Generator, Latents
 
 # side -> channel_base, channel_max, batches. 64: the widths of the bundled generator; 256: those of
 # NVIDIA's "paper256".

@@ -10,17 +10,14 @@ import torch
 import tyro
 from torch import Tensor
 
-import checkpoints
-import data
-import encoders
 from benchmarks import report
-from checkpoints import EncoderSet
-from encoders import BaseEncoder
-from encoders.base import BaseConfig
-from facsimile import Studio, jobs
+from facsimile import Studio, checkpoints, data, encoders, jobs
+from facsimile.checkpoints import EncoderSet
+from facsimile.encoders import BaseEncoder
+from facsimile.encoders.base import BaseConfig
 from facsimile.jobs import Job
-from refine import Recipe
-from stylegan import Generator, freeze
+from facsimile.refine import Recipe
+from facsimile.stylegan import Generator, freeze
 
 
 @dataclass(frozen=True, kw_only=True)

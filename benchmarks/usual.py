@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan import Discriminator, Generator
-from stylegan.discriminator import minibatch_std
+from facsimile.stylegan import Discriminator, Generator
+from facsimile.stylegan.discriminator import minibatch_std
 
 
 def synthesize(generator: Generator, ws: Tensor) -> Tensor:

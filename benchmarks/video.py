@@ -12,14 +12,14 @@ import torch
 import tyro
 from PIL import Image
 
-import data
 import facsimile
 from benchmarks import report
 from benchmarks.memory import resident
-from data.video import VideoWriter, open_frames
+from facsimile import data
+from facsimile.data.video import VideoWriter, open_frames
 from facsimile.drivers import Film, Pose
-from stylegan import Generator, spaces
-from stylegan.randomness import source
+from facsimile.stylegan import Generator, spaces
+from facsimile.stylegan.randomness import source
 
 FPS = 25.0
 FACES = 4

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from torch import nn
 
-import encoders
-from encoders.files import KINDS
-from stylegan import Generator
-from stylegan.generator import fingerprint
+from facsimile import encoders
+from facsimile.encoders.files import KINDS
+from facsimile.stylegan import Generator
+from facsimile.stylegan.generator import fingerprint
 
 
 @dataclass(frozen=True)

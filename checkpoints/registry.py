@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-import stylegan
-from stylegan import Discriminator, Generator, files
+from facsimile import stylegan
+from facsimile.stylegan import Discriminator, Generator, files
 
 from .encoder_set import EncoderSet
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan import freeze
+from facsimile.stylegan import freeze
 
 from .photos import check_square, resize
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stylegan import files, freeze
+from facsimile.stylegan import files, freeze
 
 from .photos import check_square, resize
 from .points68 import POINTS

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylegan import Discriminator, Feature, Generator, spaces
-from stylegan.layers import SLOPE
+from facsimile.stylegan import Discriminator, Feature, Generator, spaces
+from facsimile.stylegan.layers import SLOPE
 
 from .feedback import Feedback, Look
 from .layers import GroupNorm, describe, shown

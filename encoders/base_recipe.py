@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan import Feature, spaces
-from training import Place
+from facsimile.stylegan import Feature, spaces
+from facsimile.training import Place
 
 from .base import BaseConfig, BaseEncoder
 from .recipe import EncoderRecipe, EncoderRun

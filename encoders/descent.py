@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import metrics
-from metrics.trunks import DiscriminatorTrunk
-from stylegan import Discriminator, freeze
-from stylegan.discriminator import DiscriminatorConfig
+from facsimile import metrics
+from facsimile.metrics.trunks import DiscriminatorTrunk
+from facsimile.stylegan import Discriminator, freeze
+from facsimile.stylegan.discriminator import DiscriminatorConfig
 
 from .layers import shown
 

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from data.points68 import POINTS
-from stylegan import Generator, spaces
-from stylegan.layers import SLOPE
+from facsimile.data.points68 import POINTS
+from facsimile.stylegan import Generator, spaces
+from facsimile.stylegan.layers import SLOPE
 
 from .landmark_tower import PerInput, Tower, begin, coordinates, picture
 from .layers import GroupNorm, check_resolution, widths

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import metrics
-from training import Host, Place
+from facsimile import metrics
+from facsimile.training import Host, Place
 
 from .difference_settings import LandmarkRun
 from .landmark_faces import Faces, look

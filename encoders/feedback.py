@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metrics.perceptual import unit
-from stylegan import Discriminator, freeze
-from stylegan.discriminator import DiscriminatorConfig
-from stylegan.layers import SLOPE
+from facsimile.metrics.perceptual import unit
+from facsimile.stylegan import Discriminator, freeze
+from facsimile.stylegan.discriminator import DiscriminatorConfig
+from facsimile.stylegan.layers import SLOPE
 
 from .layers import shown
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-import stylegan
-from stylegan import Generator, files
+from facsimile import stylegan
+from facsimile.stylegan import Generator, files
 
 from .base import BaseConfig, BaseEncoder
 from .difference import DifferenceConfig, DifferenceEncoder

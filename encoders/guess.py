@@ -6,7 +6,7 @@ Legend: N images, L style inputs, D numbers in w, R side of the image.
 import torch
 from torch import Tensor
 
-from stylegan import Generator, Latents, spaces
+from facsimile.stylegan import Generator, Latents, spaces
 
 from .base import BaseEncoder
 from .files import Encoder, check

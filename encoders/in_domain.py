@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan import Discriminator, Generator, spaces
-from stylegan.layers import SLOPE
+from facsimile.stylegan import Discriminator, Generator, spaces
+from facsimile.stylegan.layers import SLOPE
 
 from .descent import Descent
 from .layers import SMALLEST, GroupNorm, check_resolution, describe, shown, widths

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import data
-from stylegan import Discriminator
-from training import Host, Place
-from training.draws import near
+from facsimile import data
+from facsimile.stylegan import Discriminator
+from facsimile.training import Host, Place
+from facsimile.training.draws import near
 
 from .in_domain import InDomainConfig, InDomainEncoder
 from .recipe import EncoderRecipe, EncoderRun

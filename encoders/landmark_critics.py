@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from stylegan import Discriminator
+from facsimile.stylegan import Discriminator
 
 from .landmark_tower import PICTURE, Tower
 from .layers import GroupNorm, forget, widths

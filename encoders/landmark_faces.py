@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import data
-from data.landmark_labels import labelled
-from data.landmarks import Landmarker, Landmarks
-from stylegan import files
-from training import Host, Place
-from training.draws import Draws, near
+from facsimile import data
+from facsimile.data.landmark_labels import labelled
+from facsimile.data.landmarks import Landmarker, Landmarks
+from facsimile.stylegan import files
+from facsimile.training import Host, Place
+from facsimile.training.draws import Draws, near
 
 PART = 64
 """Photos at a time in which landmarks are looked for."""

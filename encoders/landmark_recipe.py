@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.landmark_network import FILE
-from data.landmarks import SmallLandmarker
-from stylegan import freeze, spaces
-from stylegan.generator import fingerprint
-from training import Host, Place
+from facsimile.data.landmark_network import FILE
+from facsimile.data.landmarks import SmallLandmarker
+from facsimile.stylegan import freeze, spaces
+from facsimile.stylegan.generator import fingerprint
+from facsimile.training import Host, Place
 
 from .difference import DifferenceConfig, DifferenceEncoder
 from .difference_settings import LandmarkRun

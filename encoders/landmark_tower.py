@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import data
-from data.points68 import check_landmarks
-from stylegan.layers import SLOPE, image_layout
+from facsimile import data
+from facsimile.data.points68 import check_landmarks
+from facsimile.stylegan.layers import SLOPE, image_layout
 
 from .layers import SMALLEST
 

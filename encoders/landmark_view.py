@@ -8,9 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-import data
-import metrics
-from data.landmarks import Landmarker
+from facsimile import data, metrics
+from facsimile.data.landmarks import Landmarker
 
 from .landmark_faces import look
 from .landmark_tower import picture

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.points68 import MIRRORED
-from training.augment import recolour, rotation, scaling, shift
+from facsimile.data.points68 import MIRRORED
+from facsimile.training.augment import recolour, rotation, scaling, shift
 
 UNIFORMS = 32
 """Numbers that one image takes."""

@@ -16,14 +16,13 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-import data
-import metrics
-from data.landmark_labels import labelled
-from data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
-from data.points68 import OUTER_EYES
-from stylegan import freeze
-from training import Host, Place, Player, Run, ema
-from training.draws import Draws
+from facsimile import data, metrics
+from facsimile.data.landmark_labels import labelled
+from facsimile.data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
+from facsimile.data.points68 import OUTER_EYES
+from facsimile.stylegan import freeze
+from facsimile.training import Host, Place, Player, Run, ema
+from facsimile.training.draws import Draws
 
 from . import landmarks_damage as damage
 

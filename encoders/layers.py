@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metrics.resize import resize
-from stylegan import Discriminator
-from stylegan.layers import image_layout
+from facsimile.metrics.resize import resize
+from facsimile.stylegan import Discriminator
+from facsimile.stylegan.layers import image_layout
 
 SMALLEST = 4
 """Side of the last feature map of a tower, in pixels."""

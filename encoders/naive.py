@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from stylegan import Generator
+from facsimile.stylegan import Generator
 
 from .in_domain import InDomainConfig, InDomainEncoder
 from .landmark_tower import PICTURE, picture

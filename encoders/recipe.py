@@ -15,13 +15,12 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
 
-import data
-import metrics
-from stylegan import Discriminator, freeze, spaces
-from stylegan.randomness import source
-from training import Host, Place, Player, Run, ema
-from training.draws import Draws
-from training.penalties import r1
+from facsimile import data, metrics
+from facsimile.stylegan import Discriminator, freeze, spaces
+from facsimile.stylegan.randomness import source
+from facsimile.training import Host, Place, Player, Run, ema
+from facsimile.training.draws import Draws
+from facsimile.training.penalties import r1
 
 from .files import FILE, kind_of, read, save
 from .layers import settle

@@ -6,8 +6,8 @@ Legend: N images, M landmarks, L style inputs, D numbers in w, R side of the ima
 import torch
 from torch import Tensor
 
-from data.points68 import check_landmarks
-from stylegan import Generator, Latents, spaces
+from facsimile.data.points68 import check_landmarks
+from facsimile.stylegan import Generator, Latents, spaces
 
 from .difference import DifferenceEncoder
 from .files import Encoder, check

@@ -5,13 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
-import checkpoints
-import encoders
-import stylegan
-from checkpoints import Checkpoint
-from encoders.files import Encoder
-from stylegan import Discriminator, Generator, Latents, files
-from stylegan.generator import fingerprint
+from facsimile import checkpoints, encoders, stylegan
+from facsimile.checkpoints import Checkpoint
+from facsimile.encoders.files import Encoder
+from facsimile.stylegan import Discriminator, Generator, Latents, files
+from facsimile.stylegan.generator import fingerprint
 
 
 def info(file: str) -> None:

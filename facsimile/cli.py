@@ -11,9 +11,8 @@ import torch
 import tyro
 from tqdm import tqdm
 
-import checkpoints
-import data
-from stylegan.randomness import source
+from facsimile import checkpoints, data
+from facsimile.stylegan.randomness import source
 
 from . import about, memory, pictures
 from . import studio as studios

@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from metrics import PERCEPTUALS
+from facsimile.metrics import PERCEPTUALS
 
 
 @dataclass(frozen=True, kw_only=True)

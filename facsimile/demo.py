@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-import data
+from facsimile import data
 
 from . import pictures
 from .studio import load

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import data
-from data.landmark_tracks import TRACK_NAMES, has_face, read_track
-from data.tracking import FaceTracker, in_ffhq_frame
-from data.video import FPS, Frames, open_frames
+from facsimile import data
+from facsimile.data.landmark_tracks import TRACK_NAMES, has_face, read_track
+from facsimile.data.tracking import FaceTracker, in_ffhq_frame
+from facsimile.data.video import FPS, Frames, open_frames
 
 
 @dataclass(frozen=True)

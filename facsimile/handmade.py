@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data.video import FPS
-from editing import MOTIONS
+from facsimile.data.video import FPS
+from facsimile.editing import MOTIONS
 
 from .drivers import Pose
 

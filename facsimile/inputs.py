@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import data
+from facsimile import data
 
 
 def photos_for(paths: list[Path], out: Path) -> list[Path]:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data import PhotoError
-from refine import NOT_FINITE, Recipe
+from facsimile.data import PhotoError
+from facsimile.refine import NOT_FINITE, Recipe
 
 from . import summary
 from .inputs import candidates

@@ -12,8 +12,7 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-import checkpoints
-import data
+from facsimile import checkpoints, data
 
 from . import pictures
 from .inputs import free_name, keys, photos_for

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data import to_pil
+from facsimile.data import to_pil
 
 GAP = 4
 """Pixels between panels."""

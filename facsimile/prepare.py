@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
-import data
+from facsimile import data
 
 
 @dataclass(frozen=True)

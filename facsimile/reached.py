@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-import data
-import metrics
-from data.points68 import LINES
+from facsimile import data, metrics
+from facsimile.data.points68 import LINES
 
 MEASURES = ("nme", "hausdorff")
 

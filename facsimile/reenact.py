@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import checkpoints
-import data
-from checkpoints import Encoder
-from editing.reenact import SMOOTHING
-from stylegan import Latents
-from stylegan.generator import fingerprint
+from facsimile import checkpoints, data
+from facsimile.checkpoints import Encoder
+from facsimile.editing.reenact import SMOOTHING
+from facsimile.stylegan import Latents
+from facsimile.stylegan.generator import fingerprint
 
 from .drivers import open_driver
 from .handmade import Handmade, is_motion, read_motion

@@ -9,10 +9,9 @@ from typing import Literal
 
 import tyro
 
-import checkpoints
-import data
-from data.video import CODECS
-from editing.reenact import SMOOTHING
+from facsimile import checkpoints, data
+from facsimile.data.video import CODECS
+from facsimile.editing.reenact import SMOOTHING
 
 from . import studio as studios
 from .inputs import free_name, keys, photos_for

@@ -18,13 +18,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-import data
-import encoders
-from data.landmark_tracks import write_track
-from data.video import CODECS, VideoWriter
-from editing import Motion, morph
-from encoders.reenact import KEPT
-from stylegan import Generator, Latents
+from facsimile import data, encoders
+from facsimile.data.landmark_tracks import write_track
+from facsimile.data.video import CODECS, VideoWriter
+from facsimile.editing import Motion, morph
+from facsimile.encoders.reenact import KEPT
+from facsimile.stylegan import Generator, Latents
 
 from . import pictures, reached
 from .drivers import Film, Pose, Track, batches

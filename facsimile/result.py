@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data import to_pil
-from metrics import Scores, jsonable
-from stylegan import Latents
+from facsimile.data import to_pil
+from facsimile.metrics import Scores, jsonable
+from facsimile.stylegan import Latents
 
 from . import pictures
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-import encoders
-import stylegan
-from checkpoints import Encoder, EncoderSet
-from refine import Recipe
-from stylegan import Generator, Latents, spaces
+from facsimile import encoders, stylegan
+from facsimile.checkpoints import Encoder, EncoderSet
+from facsimile.refine import Recipe
+from facsimile.stylegan import Generator, Latents, spaces
 
 
 @dataclass(frozen=True)

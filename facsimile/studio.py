@@ -11,13 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import checkpoints
-import data
-import metrics
-from checkpoints import EncoderSet
-from metrics import Perceptual
-from refine import DONE, NOT_FINITE, Recipe, Refined, Step, recipes, refine
-from stylegan import Discriminator, Generator, Latents
+from facsimile import checkpoints, data, metrics
+from facsimile.checkpoints import EncoderSet
+from facsimile.metrics import Perceptual
+from facsimile.refine import DONE, NOT_FINITE, Recipe, Refined, Step, recipes, refine
+from facsimile.stylegan import Discriminator, Generator, Latents
 
 from .reenact import reenactment
 from .reenactment import Driver, Reenactment

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-import metrics
+from facsimile import metrics
 
 from . import pictures
 from .result import SCORES, write_json

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from refine import Step
+from facsimile.refine import Step
 
 FOLDER = ".unfinished"
 SAVE_EVERY = 30.0

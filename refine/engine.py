@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from metrics import Perceptual
-from stylegan import Generator, Latents
+from facsimile.metrics import Perceptual
+from facsimile.stylegan import Generator, Latents
 
 from .moving import Moving
 from .recipe import Phase, Recipe

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from stylegan import Generator, Latents, spaces
+from facsimile.stylegan import Generator, Latents, spaces
 
 from .recipe import Phase
 from .terms import Batch

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-import metrics
-from metrics import Perceptual
-from stylegan import Generator, Latents, spaces
+from facsimile import metrics
+from facsimile.metrics import Perceptual
+from facsimile.stylegan import Generator, Latents, spaces
 
 from .recipe import Recipe, Term
 

@@ -14,13 +14,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-import metrics
-import stylegan
-from encoders.base import BaseConfig, BaseEncoder
-from encoders.difference import DifferenceConfig, DifferenceEncoder
-from encoders.in_domain import InDomainConfig, InDomainEncoder
-from encoders.naive import NaiveConfig, NaiveEncoder
-from stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
+from facsimile import metrics, stylegan
+from facsimile.encoders.base import BaseConfig, BaseEncoder
+from facsimile.encoders.difference import DifferenceConfig, DifferenceEncoder
+from facsimile.encoders.in_domain import InDomainConfig, InDomainEncoder
+from facsimile.encoders.naive import NaiveConfig, NaiveEncoder
+from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
 # For networks this small, threads cost more than they bring; on a busy machine, far more.
 torch.set_num_threads(1)

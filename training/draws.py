@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from data import ImageSet
-from stylegan import Generator
-from stylegan.randomness import source
+from facsimile.data import ImageSet
+from facsimile.stylegan import Generator
+from facsimile.stylegan.randomness import source
 
 from .recipe import Place
 

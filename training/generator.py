@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import data
-import stylegan
-from metrics.frechet import Features, Moments, features, frechet, moments
-from stylegan import DiscriminatorConfig, freeze
-from stylegan.randomness import source
+from facsimile import data, stylegan
+from facsimile.metrics.frechet import Features, Moments, features, frechet, moments
+from facsimile.stylegan import DiscriminatorConfig, freeze
+from facsimile.stylegan.randomness import source
 
 from . import augment, ema, growth, vision
 from .draws import Draws, near

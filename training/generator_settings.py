@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from metrics.frechet import FRECHETS
+from facsimile.metrics.frechet import FRECHETS
 
 from . import growth
 from .settings import Run

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan import Discriminator, DiscriminatorConfig, Generator
-from stylegan.layers import image_layout, upsample
-from stylegan.synthesis import Noise
+from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator
+from facsimile.stylegan.layers import image_layout, upsample
+from facsimile.stylegan.synthesis import Noise
 
 
 class Critic(nn.Module):

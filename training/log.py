@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import data
+from facsimile import data
 
 
 class Log:

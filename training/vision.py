@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metrics.trunk_weights import load_trunk, trunk_file
-from metrics.trunks import Trunk
-from stylegan.discriminator import Conv
-from stylegan.layers import image_layout
+from facsimile.metrics.trunk_weights import load_trunk, trunk_file
+from facsimile.metrics.trunks import Trunk
+from facsimile.stylegan.discriminator import Conv
+from facsimile.stylegan.layers import image_layout
 
 SIDE = 128
 """Pixels that the network is shown; smaller images are enlarged."""

@@ -14,13 +14,10 @@ import torch
 import tyro
 
 import benchmarks
-import checkpoints
-import data
-import encoders
-import stylegan
 from benchmarks import batch, edits, faces, inversion, memory, noise, spaces
 from benchmarks.networks import random_discriminator, random_generator
-from refine import recipes
+from facsimile import checkpoints, data, encoders, stylegan
+from facsimile.refine import recipes
 
 TINY = {"side": 32, "channel_base": 256, "channel_max": 16}
 RECIPES = ("w+", "f/z+", "w+ +noise")

@@ -2,8 +2,8 @@
 
 import torch
 
-import stylegan
 from benchmarks.guesses import first_look
+from facsimile import stylegan
 
 
 def test_the_first_look_is_without_passes(make_encoder, generator, targets, make_discriminator):

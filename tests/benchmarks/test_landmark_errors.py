@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoints
-import data
 from benchmarks import landmarks, video
+from facsimile import checkpoints, data
 
 JUDGE = """
 import torch
-import checkpoints, data
-from data.landmarks import SmallLandmarker
+from facsimile import checkpoints, data
+from facsimile.data.landmarks import SmallLandmarker
 
 small = SmallLandmarker(checkpoints.LANDMARKS)
 

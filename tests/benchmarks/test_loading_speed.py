@@ -2,8 +2,8 @@
 
 import torch
 
-import stylegan
 from benchmarks import loading
+from facsimile import stylegan
 
 
 def test_one_generator_in_every_format(tmp_path):

@@ -12,15 +12,13 @@ import torch
 import tyro
 from PIL import Image
 
-import checkpoints
-import encoders
-import stylegan
 from benchmarks import judges, reenactment, reenactment_rows
 from benchmarks.networks import random_discriminator, random_generator
 from benchmarks.reenacted import Pairs, pair_up
 from benchmarks.reenactment_rows import STILL, STRANGERS
-from data.landmark_network import LandmarkConfig, LandmarkNetwork
-from data.landmark_network import save as save_landmarks
+from facsimile import checkpoints, encoders, stylegan
+from facsimile.data.landmark_network import LandmarkConfig, LandmarkNetwork
+from facsimile.data.landmark_network import save as save_landmarks
 
 SIDE = 32
 JUDGE = """

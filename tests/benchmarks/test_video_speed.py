@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import checkpoints
-import encoders
 from benchmarks import video
+from facsimile import checkpoints, encoders
 
 
 @pytest.mark.parametrize("align", [True, False])

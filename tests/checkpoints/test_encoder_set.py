@@ -5,9 +5,7 @@ import shutil
 import pytest
 import torch
 
-import checkpoints
-import encoders
-import stylegan
+from facsimile import checkpoints, encoders, stylegan
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,10 @@
 import pytest
 import torch
 
-import checkpoints
-import data
-import encoders
-import metrics
-import stylegan
-from checkpoints.registry import BUNDLED
-from stylegan import Latents, statistics
-from stylegan.randomness import source
+from facsimile import checkpoints, data, encoders, metrics, stylegan
+from facsimile.checkpoints.registry import BUNDLED
+from facsimile.stylegan import Latents, statistics
+from facsimile.stylegan.randomness import source
 
 
 def test_bundled_faces_draw_and_have_what_belongs_to_them():

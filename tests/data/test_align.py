@@ -8,7 +8,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from data.align import (
+from facsimile.data.align import (
     Face,
     FaceDetector,
     align_face,
@@ -19,7 +19,7 @@ from data.align import (
     ffhq_quad_from_landmarks,
     quad_to_photo,
 )
-from data.photos import PhotoError
+from facsimile.data.photos import PhotoError
 
 POINTS = np.array([(40, 50), (60, 50), (45, 75), (55, 75)], dtype=float)  # eyes, mouth corners
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from data import draw_landmarks, resize, with_points
-from data.drawings import LINE
-from data.points68 import GROUPS
+from facsimile.data import draw_landmarks, resize, with_points
+from facsimile.data.drawings import LINE
+from facsimile.data.points68 import GROUPS
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data import image_set
+from facsimile.data import image_set
 
 
 def png(pixels):

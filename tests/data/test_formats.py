@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from data.photos import PhotoError, read_photo, to_rgb
+from facsimile.data.photos import PhotoError, read_photo, to_rgb
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.landmark_tracks import has_face, read_track, write_track
+from facsimile.data.landmark_tracks import has_face, read_track, write_track
 
 
 @pytest.fixture

@@ -8,15 +8,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-import checkpoints
-import data
-from data import fan
-from data.align import quad_to_photo
-from data.landmark_labels import labelled, read_labels
-from data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
-from data.landmarks import SmallLandmarker
-from data.points68 import mirror
-from metrics import mean_error
+from facsimile import checkpoints, data
+from facsimile.data import fan
+from facsimile.data.align import quad_to_photo
+from facsimile.data.landmark_labels import labelled, read_labels
+from facsimile.data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
+from facsimile.data.landmarks import SmallLandmarker
+from facsimile.data.points68 import mirror
+from facsimile.metrics import mean_error
 
 
 def network(seed=0):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from data import photos
-from data.photos import (
+from facsimile.data import photos
+from facsimile.data.photos import (
     PhotoError,
     find_photos,
     fit_square,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data.points68 import GROUPS, MIRRORED, POINTS, check_landmarks, mirror
+from facsimile.data.points68 import GROUPS, MIRRORED, POINTS, check_landmarks, mirror
 
 
 def test_mirror_is_an_involution():

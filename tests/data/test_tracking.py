@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from data import Face, Landmarks
-from data.align import ffhq_quad_from_landmarks
-from data.tracking import FaceTracker, in_ffhq_frame
+from facsimile.data import Face, Landmarks
+from facsimile.data.align import ffhq_quad_from_landmarks
+from facsimile.data.tracking import FaceTracker, in_ffhq_frame
 
 
 def template():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import PhotoError
-from data.video import FPS, VideoError, VideoWriter, open_frames
+from facsimile.data import PhotoError
+from facsimile.data.video import FPS, VideoError, VideoWriter, open_frames
 
 
 def grey(level, size=(64, 48)):
@@ -109,13 +109,13 @@ def test_what_cannot_be_opened(tmp_path):
 
 def test_frames_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
     """Flat memory: the tenth photo of a folder is not opened for the first."""
-    import data.video
+    from facsimile.data import video
 
     for index in range(10):
         grey(20 * index).save(tmp_path / f"{index}.png")
     opened = []
-    read = data.video.read_photo
-    monkeypatch.setattr(data.video, "read_photo", lambda path: (opened.append(path), read(path))[1])
+    read = video.read_photo
+    monkeypatch.setattr(video, "read_photo", lambda path: (opened.append(path), read(path))[1])
     frames = iter(open_frames(tmp_path))
     for _ in range(3):
         next(frames)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from data.points68 import MIRRORED, POINTS, mirror
-from editing import MOTIONS, mouth, smile, yaw
-from editing.motions import _DEPTHS, OPEN
+from facsimile.data.points68 import MIRRORED, POINTS, mirror
+from facsimile.editing import MOTIONS, mouth, smile, yaw
+from facsimile.editing.motions import _DEPTHS, OPEN
 
 SIDE = 100
 LIPS = list(range(48, 68))

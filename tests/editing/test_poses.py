@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from editing import Motion, OneEuro, hold, morph, relative, similarity, smooth
+from facsimile.editing import Motion, OneEuro, hold, morph, relative, similarity, smooth
 
 
 @pytest.fixture

@@ -5,13 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-import checkpoints
-import encoders
-import stylegan
 import train
-from data.landmark_network import LandmarkConfig, LandmarkNetwork
-from data.landmark_network import save as save_landmarks
-from training import Host
+from facsimile import checkpoints, encoders, stylegan
+from facsimile.data.landmark_network import LandmarkConfig, LandmarkNetwork
+from facsimile.data.landmark_network import save as save_landmarks
+from facsimile.training import Host
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-import encoders
-import stylegan
-from encoders.base import BaseConfig
+from facsimile import encoders, stylegan
+from facsimile.encoders.base import BaseConfig
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ import math
 import pytest
 import torch
 
-import encoders
-import metrics
 import train
-from encoders.descent import FIRST, PERCEPTUAL
-from encoders.files import FILE
-from metrics.trunks import discriminator_features
+from facsimile import encoders, metrics
+from facsimile.encoders.descent import FIRST, PERCEPTUAL
+from facsimile.encoders.files import FILE
+from facsimile.metrics.trunks import discriminator_features
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ import math
 import pytest
 import torch
 
-import encoders
-import stylegan
-from encoders.difference import FIRST, SHAPE, SOURCE, DifferenceConfig, DifferenceEncoder
-from encoders.landmark_critics import ConcatCritic, ProjectionCritic
-from encoders.landmark_tower import coordinates
-from encoders.layers import GroupNorm
-from training.draws import together
+from facsimile import encoders, stylegan
+from facsimile.encoders.difference import FIRST, SHAPE, SOURCE, DifferenceConfig, DifferenceEncoder
+from facsimile.encoders.landmark_critics import ConcatCritic, ProjectionCritic
+from facsimile.encoders.landmark_tower import coordinates
+from facsimile.encoders.layers import GroupNorm
+from facsimile.training.draws import together
 
 KINDS = ("difference", "keypoint", "naive")
 VARIANTS = [

@@ -9,18 +9,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import data
-import encoders
-import metrics
 import train
-from data.landmarks import Landmarks
-from encoders.landmark_critics import ConcatCritic, ProjectionCritic
-from encoders.landmark_faces import ATTEMPTS, look, sampled
-from encoders.landmark_tower import picture
-from encoders.landmark_view import View
-from stylegan import files
-from training import Place
-from training.draws import together
+from facsimile import data, encoders, metrics
+from facsimile.data.landmarks import Landmarks
+from facsimile.encoders.landmark_critics import ConcatCritic, ProjectionCritic
+from facsimile.encoders.landmark_faces import ATTEMPTS, look, sampled
+from facsimile.encoders.landmark_tower import picture
+from facsimile.encoders.landmark_view import View
+from facsimile.stylegan import files
+from facsimile.training import Place
+from facsimile.training.draws import together
 
 
 class Spot:

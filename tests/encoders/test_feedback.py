@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-import encoders
 import train
-from encoders.base import BaseConfig, BaseEncoder
-from encoders.files import FILE
-from stylegan import spaces
-from training import Place
+from facsimile import encoders
+from facsimile.encoders.base import BaseConfig, BaseEncoder
+from facsimile.encoders.files import FILE
+from facsimile.stylegan import spaces
+from facsimile.training import Place
 
 
 @pytest.fixture

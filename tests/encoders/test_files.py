@@ -5,10 +5,9 @@ import json
 import pytest
 import torch
 
-import encoders
-import stylegan
-from encoders.files import FILE, KINDS
-from stylegan import files
+from facsimile import encoders, stylegan
+from facsimile.encoders.files import FILE, KINDS
+from facsimile.stylegan import files
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-import encoders
-import metrics
 import train
-from encoders.in_domain import InDomainConfig
-from training import Place
-from training.draws import together
+from facsimile import encoders, metrics
+from facsimile.encoders.in_domain import InDomainConfig
+from facsimile.training import Place
+from facsimile.training.draws import together
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 import train
-from data.landmark_network import load
-from encoders import landmarks_damage as damage
-from encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun, falling, wing
-from training import Host, Place
+from facsimile.data.landmark_network import load
+from facsimile.encoders import landmarks_damage as damage
+from facsimile.encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun, falling, wing
+from facsimile.training import Host, Place
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-import encoders
 import train
-from encoders.layers import GroupNorm
-from training import Place, ema
+from facsimile import encoders
+from facsimile.encoders.layers import GroupNorm
+from facsimile.training import Place, ema
 
 PLAYER = {"base": "base", "in-domain": "encoder"}
 of_photos = pytest.mark.parametrize("kind", PLAYER)

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-import encoders
-import stylegan
+from facsimile import encoders, stylegan
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from PIL import Image
 import facsimile
 from facsimile.cli import main
 from facsimile.pictures import GAP
-from stylegan import Latents
+from facsimile.stylegan import Latents
 
 
 def command(*args):

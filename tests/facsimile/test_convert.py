@@ -4,9 +4,7 @@ import pytest
 import torch
 from containers import rosinality_discriminator, write_rosinality
 
-import checkpoints
-import encoders
-import stylegan
+from facsimile import checkpoints, encoders, stylegan
 from facsimile.cli import main
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import data
-from data.landmark_labels import labelled
+from facsimile import data
 from facsimile.cli import main
+from facsimile.data.landmark_labels import labelled
 
 QUAD = np.array([[144.2, 17.5], [135.8, 187.4], [305.7, 195.8], [314.1, 26.0]])
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from editing import mouth, yaw
+from facsimile.editing import mouth, yaw
 from facsimile.handmade import is_motion, pose, read_motion
 
 

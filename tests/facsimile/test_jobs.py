@@ -14,8 +14,8 @@ from PIL import Image
 
 import facsimile
 from facsimile.jobs import Job, Options
+from facsimile.stylegan import Latents
 from facsimile.unfinished import Watch
-from stylegan import Latents
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import data
+from facsimile import data
 from facsimile import prepare as module
 from facsimile.cli import main
 from facsimile.prepare import prepare

@@ -10,15 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-import data
-import encoders
 import facsimile
-import metrics
-from data.points68 import LINES
-from data.video import VideoWriter, open_frames
-from editing import morph, relative, smile, yaw
-from facsimile import reached
+from facsimile import data, encoders, metrics, reached
 from facsimile.cli import main
+from facsimile.data.points68 import LINES
+from facsimile.data.video import VideoWriter, open_frames
+from facsimile.editing import morph, relative, smile, yaw
 from facsimile.reenactment import Reenactment
 
 FACE = torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
@@ -130,10 +127,10 @@ def test_batches_change_nothing(reenact, driver):
 
 def test_memory_stays_flat(reenact, driver, monkeypatch):
     """The driver is read no further ahead than the batch under way and two more."""
-    import data.video
+    from facsimile.data import video
 
-    read, opened = data.video.read_photo, []
-    monkeypatch.setattr(data.video, "read_photo", lambda path: (opened.append(path), read(path))[1])
+    read, opened = video.read_photo, []
+    monkeypatch.setattr(video, "read_photo", lambda path: (opened.append(path), read(path))[1])
     moved = iter(reenact(driver, batch=1))
     next(moved)
     assert len(opened) <= 1 + 2 * 1 + 1

@@ -5,13 +5,12 @@ import shutil
 import pytest
 import torch
 
-import encoders
 import facsimile
-import stylegan
-from checkpoints import EncoderSet
+from facsimile import encoders, stylegan
+from facsimile.checkpoints import EncoderSet
 from facsimile.jobs import Job, Options
-from refine import Term
-from stylegan import Latents
+from facsimile.refine import Term
+from facsimile.stylegan import Latents
 
 ANCHOR = Term("feature_anchor", 1.0)
 BASE = ("f/w+", "f/p_n+", "f/s", "f/z", "f/z+")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-import encoders
 import facsimile
+from facsimile import encoders
 from facsimile.jobs import Job, Options
+from facsimile.stylegan import Latents
 from facsimile.unfinished import Watch
-from stylegan import Latents
 
 COUNT, BATCH = 17, 4
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-import data
 import facsimile
-import metrics
+from facsimile import data, metrics
 from facsimile.studio import pick_device, with_channels
-from stylegan import Latents
+from facsimile.stylegan import Latents
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from metrics import PERCEPTUALS, choices, choose, lpips_distance, squeezenet_features, vgg16_layers
-from metrics.trunks import IMAGE2STYLEGAN
+from facsimile.metrics import (
+    PERCEPTUALS,
+    choices,
+    choose,
+    lpips_distance,
+    squeezenet_features,
+    vgg16_layers,
+)
+from facsimile.metrics.trunks import IMAGE2STYLEGAN
 
 
 @pytest.fixture

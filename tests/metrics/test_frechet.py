@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import linalg
 
-from metrics.frechet import Moments, features, frechet, moments
+from facsimile.metrics.frechet import Moments, features, frechet, moments
 
 
 def sample(seed, n, d, scale=1.0):

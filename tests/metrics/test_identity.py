@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metrics.identity import FILE, Identity
+from facsimile.metrics.identity import FILE, Identity
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from data import draw_landmarks
-from data.points68 import GROUPS
-from metrics import hausdorff, hausdorff_of_drawings, mean_error, worked
-from metrics.landmarks import _between, _sampled
+from facsimile.data import draw_landmarks
+from facsimile.data.points68 import GROUPS
+from facsimile.metrics import hausdorff, hausdorff_of_drawings, mean_error, worked
+from facsimile.metrics.landmarks import _between, _sampled
 
 SQUARE = torch.tensor([[10.0, 10.0], [30.0, 10.0], [30.0, 30.0], [10.0, 30.0]])
 LINES = {"square": [(0, 1, 2, 3, 0)]}

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import Perceptual, distance
-from metrics.perceptual import unit
-from metrics.resize import fit, resize
+from facsimile.metrics import Perceptual, distance
+from facsimile.metrics.perceptual import unit
+from facsimile.metrics.resize import fit, resize
 
 
 class Fake(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
-from metrics import mse, psnr
+from facsimile.metrics import mse, psnr
 
 
 @pytest.fixture

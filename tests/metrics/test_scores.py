@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-import metrics
-from metrics import CARD, Perceptual, cards, gather, jsonable, mean, score
+from facsimile import metrics
+from facsimile.metrics import CARD, Perceptual, cards, gather, jsonable, mean, score
 
 
 class Identity(torch.nn.Module):

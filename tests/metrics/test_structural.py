@@ -5,8 +5,8 @@ import torch
 from skimage.metrics import structural_similarity
 from torch.nn.functional import avg_pool2d
 
-from metrics import ms_ssim, ssim
-from metrics.structural import SCALE_WEIGHTS, WINDOW, _blur
+from facsimile.metrics import ms_ssim, ssim
+from facsimile.metrics.structural import SCALE_WEIGHTS, WINDOW, _blur
 
 
 def pair(side, channels=3, count=2, dtype=torch.float32):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import lpips_distance, vgg16_layers
-from metrics.trunk_weights import load_trunk, trunk_file
+from facsimile.metrics import lpips_distance, vgg16_layers
+from facsimile.metrics.trunk_weights import load_trunk, trunk_file
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_offline_the_file_and_its_folder_are_named(hub, build, file):
 
 
 def test_a_silent_server_is_given_up_on(hub, monkeypatch):
-    monkeypatch.setattr("metrics.trunk_weights.PATIENCE", 0.05)
+    monkeypatch.setattr("facsimile.metrics.trunk_weights.PATIENCE", 0.05)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: nullcontext(time.sleep(0.5)))
     with pytest.raises(FileNotFoundError, match=r"no answer within 0.05 seconds"):
         trunk_file("AlexNet_Weights")

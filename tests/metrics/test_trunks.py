@@ -7,8 +7,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import squeezenet1_1
 
-from metrics import discriminator_features, lpips_distance, squeezenet_features, vgg16_layers
-from metrics.trunks import IMAGE2STYLEGAN, IMAGE2STYLEGAN_PP
+from facsimile.metrics import (
+    discriminator_features,
+    lpips_distance,
+    squeezenet_features,
+    vgg16_layers,
+)
+from facsimile.metrics.trunks import IMAGE2STYLEGAN, IMAGE2STYLEGAN_PP
 
 
 def images(*shape, seed=0):

@@ -4,8 +4,8 @@ import io
 
 import torch
 
-from refine import Phase, Recipe, Term, Variable, refine
-from refine.recipes import RECIPES
+from facsimile.refine import Phase, Recipe, Term, Variable, refine
+from facsimile.refine.recipes import RECIPES
 
 SUFFIXED = [f"{code}{suffix}" for code in RECIPES for suffix in (" +noise", " +joint-noise")]
 NAMES = [*RECIPES, *SUFFIXED]

@@ -6,11 +6,10 @@ import pytest
 import torch
 from runs_of_little import NAMES, go, one_phase, total
 
-import metrics
-import stylegan
-from refine import Phase, Recipe, Term, Variable, refine
-from refine.engine import LOOK_EVERY
-from refine.recipes import RECIPES, build
+from facsimile import metrics, stylegan
+from facsimile.refine import Phase, Recipe, Term, Variable, refine
+from facsimile.refine.engine import LOOK_EVERY
+from facsimile.refine.recipes import RECIPES, build
 
 
 @pytest.mark.parametrize("name", NAMES)

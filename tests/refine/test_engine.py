@@ -8,10 +8,10 @@ import pytest
 import torch
 from runs_of_little import MASKED, NAMES, PLAIN, bits, go, one_phase, total
 
-import stylegan
-from refine import Schedule, Term, Variable, refine
-from refine.recipes import build
-from stylegan import Latents
+from facsimile import stylegan
+from facsimile.refine import Schedule, Term, Variable, refine
+from facsimile.refine.recipes import build
+from facsimile.stylegan import Latents
 
 SPHERES = [name for name in NAMES if build(name).space.endswith(("z", "z+"))]
 

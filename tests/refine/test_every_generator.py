@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-import metrics
-import stylegan
-from refine import refine
-from refine.recipes import RECIPES, build
+from facsimile import metrics, stylegan
+from facsimile.refine import refine
+from facsimile.refine.recipes import RECIPES, build
 
 NAMES = [name + suffix for name in RECIPES for suffix in ("", " +noise")]
 KINDS = {

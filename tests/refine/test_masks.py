@@ -3,7 +3,7 @@
 import torch
 from runs_of_little import MASKED, PLAIN, bits, go, one_phase
 
-from refine import Term, refine
+from facsimile.refine import Term, refine
 
 
 def test_a_mask_of_ones_is_none(little):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refine import Phase, Recipe, Term, Variable, refine
+from facsimile.refine import Phase, Recipe, Term, Variable, refine
 
 PIXEL = (Term("pixel", 1.0),)
 

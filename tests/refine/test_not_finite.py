@@ -7,8 +7,8 @@ import pytest
 import torch
 from runs_of_little import bits, go, states_of
 
-from refine import refine
-from refine.recipes import build
+from facsimile.refine import refine
+from facsimile.refine.recipes import build
 
 
 class Spoiled:

@@ -5,8 +5,8 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from refine import Phase, Schedule, Term, Variable
-from refine.recipes import RECIPES, SUFFIXES, build
+from facsimile.refine import Phase, Schedule, Term, Variable
+from facsimile.refine.recipes import RECIPES, SUFFIXES, build
 
 # Schedule -----------------------------------------------------------------------------------------
 

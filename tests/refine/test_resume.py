@@ -6,7 +6,7 @@ import pytest
 import torch
 from runs_of_little import bits, go, states_of
 
-from refine.recipes import build
+from facsimile.refine.recipes import build
 
 
 @pytest.mark.parametrize("name", ["w+ +noise", "f/z+ +joint-noise", "s", "z +noise"])

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-import metrics
-from refine import Recipe, Term
-from refine.terms import Batch, evaluate
-from stylegan import spaces
+from facsimile import metrics
+from facsimile.refine import Recipe, Term
+from facsimile.refine.terms import Batch, evaluate
+from facsimile.stylegan import spaces
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import stylegan
-from stylegan.discriminator import minibatch_std
+from facsimile import stylegan
+from facsimile.stylegan.discriminator import minibatch_std
 
 
 @pytest.mark.parametrize(("n", "group"), [(8, 4), (4, 4), (2, 4), (6, 2), (3, 1)])

@@ -13,9 +13,9 @@ from containers import (
     write_rosinality,
 )
 
-import stylegan
-from stylegan import files
-from stylegan.generator import fingerprint
+from facsimile import stylegan
+from facsimile.stylegan import files
+from facsimile.stylegan.generator import fingerprint
 
 
 def close(got, expected, tolerance=1e-4):

@@ -10,8 +10,8 @@ import pytest
 import tensorflow_files
 import torch
 
-import stylegan
-from stylegan import files
+from facsimile import stylegan
+from facsimile.stylegan import files
 
 TIMES = 2000
 FEWER_TIMES = 100

@@ -6,7 +6,7 @@ from math import log2
 import pytest
 import torch
 
-from stylegan import Feature
+from facsimile.stylegan import Feature
 
 LAYERS = ("b4.conv1",) + tuple(f"b{side}.conv{i}" for side in (8, 16, 32) for i in (0, 1))
 

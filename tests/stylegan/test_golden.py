@@ -4,8 +4,8 @@ import pytest
 import torch
 from containers import golden
 
-import stylegan
-from stylegan import files
+from facsimile import stylegan
+from facsimile.stylegan import files
 
 
 def close(got, expected):

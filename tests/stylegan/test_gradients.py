@@ -5,7 +5,7 @@ import torch
 from differences import check_second_derivatives, few
 from torch.autograd import gradcheck
 
-from stylegan import Feature, spaces
+from facsimile.stylegan import Feature, spaces
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import payloads
 import pytest
 import torch
 
-import stylegan
-from stylegan import files
+from facsimile import stylegan
+from facsimile.stylegan import files
 
 SECONDS = 5.0
 MOST_MEMORY = 2**30
@@ -83,7 +83,7 @@ import sys
 sys.path[:0] = [{str(folder)!r}, {str(folder.parents[1])!r}]
 from pathlib import Path
 import payloads
-from stylegan import files
+from facsimile.stylegan import files
 folder = Path({str(tmp_path)!r})
 for name, (content, _) in payloads.everything(folder / "canary").items():
     (folder / "network").write_bytes(content)

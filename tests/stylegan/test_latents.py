@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import stylegan
-from stylegan import Latents, spaces
+from facsimile import stylegan
+from facsimile.stylegan import Latents, spaces
 
 NAMES = [prefix + name for prefix in ("", "f/") for name in spaces.SPACES]
 

@@ -6,7 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylegan.layers import ModulatedConv, activate, downsample, filter2d, resample_filter, upsample
+from facsimile.stylegan.layers import (
+    ModulatedConv,
+    activate,
+    downsample,
+    filter2d,
+    resample_filter,
+    upsample,
+)
 
 
 def random(*shape, seed=0):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_files
 import torch
 
-import stylegan
+from facsimile import stylegan
 
 WRITERS = {
     "nvidia": containers.write_nvidia,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import stylegan
-from stylegan import files
-from stylegan.generator import fingerprint
+from facsimile import stylegan
+from facsimile.stylegan import files
+from facsimile.stylegan.generator import fingerprint
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import re
 import pytest
 import torch
 
-import stylegan
-from stylegan import spaces
-from stylegan.randomness import source
+from facsimile import stylegan
+from facsimile.stylegan import spaces
+from facsimile.stylegan.randomness import source
 
 NAMES = [prefix + name for prefix in ("", "f/") for name in spaces.SPACES]
 SHAPES = {

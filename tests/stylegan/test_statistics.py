@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import stylegan
-from stylegan import statistics
-from stylegan.randomness import source
+from facsimile import stylegan
+from facsimile.stylegan import statistics
+from facsimile.stylegan.randomness import source
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from differences import check_second_derivatives, few
 from test_golden import close, golden
 from torch.autograd import gradcheck
 
-from stylegan import Feature, Generator, freeze, spaces
-from stylegan.stylegan1 import Conv, restyle
+from facsimile.stylegan import Feature, Generator, freeze, spaces
+from facsimile.stylegan.stylegan1 import Conv, restyle
 
 LAYERS = tuple(f"layer{i}" for i in range(8))
 NAMES = (

@@ -11,11 +11,11 @@ from differences import check_second_derivatives, few
 from test_golden import golden
 from torch.autograd import gradcheck
 
-import stylegan
-from stylegan import Feature, Generator, files, freeze, spaces, stylegan3
-from stylegan.alias_free import Sampling, levels, low_pass, resampling
-from stylegan.generator import fingerprint
-from stylegan.stylegan3 import Conv, ScaledToRGB, downsample, placement, upsample
+from facsimile import stylegan
+from facsimile.stylegan import Feature, Generator, files, freeze, spaces, stylegan3
+from facsimile.stylegan.alias_free import Sampling, levels, low_pass, resampling
+from facsimile.stylegan.generator import fingerprint
+from facsimile.stylegan.stylegan3 import Conv, ScaledToRGB, downsample, placement, upsample
 
 RELEASE = {
     "num_layers": 14,

@@ -7,9 +7,9 @@ import tensorflow_files as tf
 import torch
 from containers import golden, originals, write_encoder, write_nvidia
 
-import stylegan
-from stylegan import files
-from stylegan.files import Network, nvidia
+from facsimile import stylegan
+from facsimile.stylegan import files
+from facsimile.stylegan.files import Network, nvidia
 
 
 def close(got, expected, tolerance=1e-4):

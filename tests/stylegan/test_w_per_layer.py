@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import stylegan
-from stylegan import spaces, statistics
+from facsimile import stylegan
+from facsimile.stylegan import spaces, statistics
 
 INPUTS, DIM = 6, 8
 

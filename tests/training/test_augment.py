@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training import augment
+from facsimile.training import augment
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylegan import freeze
-from stylegan.layers import resample_filter, upsample
-from training import Host, growth
-from training.generator import GeneratorRecipe
-from training.generator_settings import GeneratorRun
+from facsimile.stylegan import freeze
+from facsimile.stylegan.layers import resample_filter, upsample
+from facsimile.training import Host, growth
+from facsimile.training.generator import GeneratorRecipe
+from facsimile.training.generator_settings import GeneratorRun
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from training import ema
-from training.penalties import path_lengths, r1
+from facsimile.training import ema
+from facsimile.training.penalties import path_lengths, r1
 
 
 def test_r1_by_hand():

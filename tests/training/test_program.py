@@ -6,10 +6,10 @@ import zipfile
 import pytest
 import torch
 
-import checkpoints
 import train
-from training import Checkpoints
-from training.generator import GeneratorRecipe
+from facsimile import checkpoints
+from facsimile.training import Checkpoints
+from facsimile.training.generator import GeneratorRecipe
 
 
 def test_a_run_leaves_networks_sheets_and_curves(tmp_path, tiny, pictures, capsys):

@@ -5,7 +5,7 @@ import torch
 from torchvision.models import squeezenet1_1
 
 import train
-from training import vision
+from facsimile.training import vision
 
 
 @pytest.fixture(scope="module")
