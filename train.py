@@ -17,30 +17,30 @@ import tyro
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from facsimile import checkpoints, memory
-from facsimile.encoders.base_recipe import BaseRecipe, BaseRun
+from facsimile import checkpoints
 from facsimile.encoders.difference_recipe import DifferenceRecipe
 from facsimile.encoders.difference_settings import DifferenceRun, KeypointRun, NaiveRun
+from facsimile.encoders.feature_recipe import FeatureRecipe, FeatureRun
 from facsimile.encoders.in_domain_recipe import InDomainRecipe, InDomainRun
-from facsimile.encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun
 from facsimile.training import (
+    BatchSlice,
     Checkpoints,
+    Distributed,
     Diverged,
-    Host,
     Log,
     Meter,
-    Place,
     Recipe,
     Run,
-    healthy,
-    spread,
+    all_reduce_gradients,
+    check_finite,
 )
 from facsimile.training.generator import GeneratorRecipe
 from facsimile.training.generator_settings import GeneratorRun
+from facsimile.training.landmark_detector import LandmarksRecipe, LandmarksRun
 from facsimile.unfinished import interruptible
 
 RECIPES = {
-    "base": (BaseRun, BaseRecipe),
+    "base": (FeatureRun, FeatureRecipe),
     "in-domain": (InDomainRun, InDomainRecipe),
     "difference": (DifferenceRun, DifferenceRecipe),
     "keypoint": (KeypointRun, DifferenceRecipe),
@@ -52,7 +52,7 @@ RECIPES = {
 OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
-def train(run: Run, recipe: Recipe, host: Host) -> None:
+def train(run: Run, recipe: Recipe, host: Distributed) -> None:
     """Until `run.images` images were seen. Raises Diverged, OSError, or KeyboardInterrupt."""
     keep = Checkpoints(run.out, run.fixed())
     step = _resume(keep, recipe)
@@ -105,12 +105,12 @@ def train(run: Run, recipe: Recipe, host: Host) -> None:
         log.close()
 
 
-def advance(run: Run, recipe: Recipe, host: Host, meter: Meter, step: int) -> None:
+def advance(run: Run, recipe: Recipe, host: Distributed, meter: Meter, step: int) -> None:
     """One step of all players."""
     share = _share(run, recipe, host)
     first = step * run.batch + host.rank * run.accumulate * share
     places = [
-        Place(step, first + micro * share, share, run.accumulate == 1)
+        BatchSlice(step, first + micro * share, share, run.accumulate == 1)
         for micro in range(run.accumulate)
     ]
     for player in recipe.players:
@@ -121,13 +121,13 @@ def advance(run: Run, recipe: Recipe, host: Host, meter: Meter, step: int) -> No
             total = sum(losses.values()) / run.accumulate
             total.backward(inputs=weights)
             meter.add(losses)
-        spread(weights, host)
+        all_reduce_gradients(weights, host)
         player.optimizer.step()
     meter.step()
     recipe.after(places[0])
 
 
-def _share(run: Run, recipe: Recipe, host: Host) -> int:
+def _share(run: Run, recipe: Recipe, host: Distributed) -> int:
     """Images per process and micro-step."""
     parts = host.processes * run.accumulate
     if run.batch % (parts * recipe.group):
@@ -157,9 +157,9 @@ def _resume(keep: Checkpoints, recipe: Recipe) -> int:
     return found["step"]
 
 
-def _save(keep: Checkpoints, recipe: Recipe, step: int, host: Host, *, final: bool) -> None:
+def _save(keep: Checkpoints, recipe: Recipe, step: int, host: Distributed, *, final: bool) -> None:
     """Write a checkpoint of sane weights. A full disk stops the run only at its end."""
-    healthy(recipe.players)  # raises Diverged
+    check_finite(recipe.players)  # raises Diverged
     if not host.main:
         return
     state = {
@@ -204,7 +204,7 @@ def start(run: Run) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    host = Host(
+    host = Distributed(
         device=accelerator.device,
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
@@ -233,7 +233,7 @@ def start(run: Run) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    memory.keep()
+    malloc.keep()
     try:
         run = tyro.extras.subcommand_cli_from_dict(
             {name: told for name, (told, _) in RECIPES.items()},

@@ -15,7 +15,7 @@ from facsimile import checkpoints, data
 from facsimile.metrics.frechet import features, frechet, moments
 from facsimile.metrics.resize import fit
 from facsimile.stylegan import Generator
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 BATCH = 16
 
@@ -53,13 +53,13 @@ def main(options: Options) -> None:
     chosen = features(options.frechet, found[0].discriminator, options.weights)
     print(chosen.note)
     side = min(x.generator.resolution for x in found)
-    faces = data.image_set(options.faces, side)
-    order = torch.randperm(len(faces), generator=source("cpu", options.seed, "faces"))
+    faces = data.load_images(options.faces, side)
+    order = torch.randperm(len(faces), generator=keyed_generator("cpu", options.seed, "faces"))
     device, count = torch.device(options.device), options.images
 
     def known(indices: Tensor, what: str):
         parts = tqdm(indices.split(BATCH), desc=what, leave=False)
-        return moments(chosen.network(faces.take(x, device, torch.float32)) for x in parts)
+        return moments(chosen.network(faces.batch(x, device, torch.float32)) for x in parts)
 
     real = known(order[:count], "faces")
     distances = {}
@@ -81,7 +81,7 @@ def main(options: Options) -> None:
 
 def samples(generator: Generator, options: Options) -> Iterator[Tensor]:
     """Batches (N, C, R, R) in [-1, 1]; the classes of a conditional generator in turns."""
-    rng = source("cpu", options.seed, "distance")
+    rng = keyed_generator("cpu", options.seed, "distance")
     z = torch.randn(options.images, generator.z_dim, generator=rng).to(generator.device)
     for index, part in enumerate(tqdm(z.split(BATCH), desc="samples", leave=False)):
         c = None

@@ -13,7 +13,7 @@ from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
 from benchmarks.judges import judge
 from facsimile.stylegan import Latents
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 CLOSE = ("F/Z+", "F/W+")
 PAIRS = (
@@ -71,7 +71,7 @@ def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
 
 def edited(latents: Latents, number: int, strength: float) -> Latents:
     """The code of every style input moved along a random direction, and back onto its space."""
-    rng = source("cpu", number, "edit")
+    rng = keyed_generator("cpu", number, "edit")
     direction = torch.randn(latents.code.shape[-1], generator=rng) * DEVIATION
     moved = latents.code + strength * direction.to(latents.code)
     return latents.with_tensors(latents.tensors() | {"code": moved}).retract()

@@ -16,13 +16,13 @@ import train
 from benchmarks import report
 from benchmarks.timing import clock
 from facsimile import checkpoints
-from facsimile.encoders.base_recipe import BaseRecipe, BaseRun
+from facsimile.encoders.feature_recipe import FeatureRecipe, FeatureRun
 from facsimile.encoders.in_domain_recipe import InDomainRecipe, InDomainRun
 from facsimile.encoders.layers import settle
 from facsimile.stylegan import Feature
-from facsimile.training import Host, Meter, Place
+from facsimile.training import BatchSlice, Distributed, Meter
 
-RECIPES = {"base": (BaseRun, BaseRecipe), "in-domain": (InDomainRun, InDomainRecipe)}
+RECIPES = {"base": (FeatureRun, FeatureRecipe), "in-domain": (InDomainRun, InDomainRecipe)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +79,11 @@ def measure(name: str, options: Options) -> dict[str, float]:
             device=options.device,
             **told,
         )
-        host = Host(device=torch.device(options.device), find=checkpoints.find)
+        host = Distributed(device=torch.device(options.device), find=checkpoints.find)
         recipe = make(run, host)
         recipe.open_data()
         meter = Meter(host, run.batch)
-        parts = Parts(recipe, Place(0, 0, run.batch, True))
+        parts = Parts(recipe, BatchSlice(0, 0, run.batch, True))
         steps = itertools.count()
         work = {
             "step": lambda: train.advance(run, recipe, host, meter, next(steps)),
@@ -103,7 +103,7 @@ def measure(name: str, options: Options) -> dict[str, float]:
 class Parts:
     """What one step asks of each network, on the images of one place."""
 
-    def __init__(self, recipe: BaseRecipe | InDomainRecipe, place: Place):
+    def __init__(self, recipe: FeatureRecipe | InDomainRecipe, place: BatchSlice):
         self.recipe, self.place = recipe, place
         self.critic = getattr(recipe, "critic", None)
         self.weights = list(recipe.encoder.parameters())
@@ -124,7 +124,7 @@ class Parts:
     def _redraw(self, said: Tensor) -> Tensor:
         """The image of a feature, or of codes."""
         start = {}
-        if isinstance(self.recipe, BaseRecipe):
+        if isinstance(self.recipe, FeatureRecipe):
             start = {"start": Feature(self.recipe.encoder.config.layer, said, None)}
         ws = self.ws if start else said
         with self._autocast():

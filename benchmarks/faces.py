@@ -55,7 +55,7 @@ class Options:
     encoders: tuple[Path, ...] = ()
     """Encoders, files or folders of runs, in the place of those beside the generator."""
     perceptual: str = "discriminator"
-    """The perceptual distance that is minimised, as metrics.choose names them."""
+    """The perceptual distance that is minimised, as metrics.build_perceptual names them."""
     perceptual_weights: Path | None = None
     """File with its ImageNet weights."""
     judge: Path | None = None
@@ -131,7 +131,7 @@ class Bench:
     def load(options: Options) -> "Bench":
         report.prepare(options.device, options.threads)
         found = checkpoints.find(options.generator, options.device, options.encoders)
-        perceptual = metrics.choose(
+        perceptual = metrics.build_perceptual(
             options.perceptual, found.discriminator, options.perceptual_weights
         )
         judge = options.judge and metrics.squeezenet_features(options.judge)
@@ -156,7 +156,7 @@ class Bench:
         """
         batch = batch or self.options.batch
         steps = self.options.steps if steps is None else steps
-        recipe = recipes.build(name).with_steps(steps)
+        recipe = recipes.get(name).with_steps(steps)
         later = (replace(phase, steps=steps * 3 // 5) for phase in recipe.phases[1:])
         recipe = replace(recipe, phases=(*recipe.phases[:1], *later))
         start = start or recipe.start or spaces.parse(recipe.space)[0].default_start
@@ -263,8 +263,8 @@ class Bench:
         images, size = self.draw(latents), self.options.batch
         pairs = zip(images.split(size), self.faces.images.split(size), strict=True)
         scores = metrics.gather(metrics.score(a, b, networks) for a, b in pairs)
-        about = metrics.cards(scores, networks)
-        scores["stray"], about["stray"] = latents.stray(self.generator).tolist(), STRAY
+        about = metrics.metric_descriptions(scores, networks)
+        scores["stray"], about["stray"] = latents.deviation(self.generator).tolist(), STRAY
         mean = {name: metrics.mean(values) for name, values in scores.items()}
         return {"mean": mean, "per_image": scores, "cards": about}
 

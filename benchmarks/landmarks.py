@@ -74,7 +74,7 @@ def main(options: Options) -> None:
     for name, way in ways.items():
         parts = [way(part) for part in images.split(options.batch)]
         points = torch.cat([part.points for part in parts]).cpu()
-        error = 100 * metrics.mean_error(wanted[known], points[known])
+        error = 100 * metrics.nme(wanted[known], points[known])
         found[name] = {
             "error": float(error.mean()),
             "median": float(error.median()),

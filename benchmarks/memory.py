@@ -71,14 +71,14 @@ def load(options: Options) -> tuple[Generator, Perceptual]:
     else:
         found = checkpoints.find(options.generator, options.device)
         generator, discriminator = found.generator, found.discriminator
-    return generator, metrics.choose("discriminator", discriminator)
+    return generator, metrics.build_perceptual("discriminator", discriminator)
 
 
 def invert(
     generator: Generator, perceptual: Perceptual, targets: torch.Tensor, name: str, options: Options
 ) -> None:
-    recipe = recipes.build(name).with_steps(options.steps)
-    start = stylegan.start(generator, recipe.space, len(targets), rgb_skip=recipe.rgb_skip)
+    recipe = recipes.get(name).with_steps(options.steps)
+    start = stylegan.init_latents(generator, recipe.space, len(targets), rgb_skip=recipe.rgb_skip)
     refined = refine(generator, start, targets, recipe, perceptual=perceptual)
     with torch.no_grad():
         images = refined.latents.draw(generator)

@@ -23,7 +23,7 @@ from facsimile.encoders import NaiveEncoder
 from facsimile.metrics.frechet import Features, Moments, frechet, moments
 from facsimile.stylegan import Generator, Latents
 from facsimile.stylegan.generator import fingerprint
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 Mover = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Images (N, 3, R, R), their codes (N, L, D) and landmarks (N, K, 2), those wanted (N, K, 2) ->
@@ -65,7 +65,7 @@ def pair_up(faces: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
             f"got {faces} faces for {count} pairs; they make {faces * (faces - 1)} at most, lower "
             "--pairs"
         )
-    order = torch.randperm(faces, generator=source("cpu", seed, "pairs"))
+    order = torch.randperm(faces, generator=keyed_generator("cpu", seed, "pairs"))
     number = torch.arange(count)
     rounds = number // faces
     return order[number % faces], order[(number + 1 + rounds) % faces]
@@ -109,7 +109,7 @@ class Pairs:
 
     def take(self, numbers: Tensor) -> Tensor:
         """Images (N, 3, R, R) in [-1, 1]."""
-        return self.images.take(numbers, self.device, torch.float32)
+        return self.images.batch(numbers, self.device, torch.float32)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, bool]]:
         """(sources, targets, whether Fréchet distances and reconstructions are of these)."""
@@ -177,7 +177,7 @@ def look(
     """told, judged and persons of all faces, see `Pairs`; NaN where no face is seen."""
     parts: dict[str, list[Tensor]] = {}
     for numbers in tqdm(torch.arange(len(images)).split(batch), desc="faces"):
-        faces = images.take(numbers, device, torch.float32)
+        faces = images.batch(numbers, device, torch.float32)
         with torch.no_grad():
             seen = landmarker(faces)
             told = seen.points.where(seen.found[:, None, None], torch.nan)
@@ -203,8 +203,8 @@ def embed(
     """codes of all faces, see `Pairs`."""
     parts = []
     for numbers in tqdm(torch.arange(len(images)).split(batch), desc="codes"):
-        faces = images.take(numbers, device, torch.float32)
-        parts.append(encoders.latents(embedder, generator, faces).code.cpu())
+        faces = images.batch(numbers, device, torch.float32)
+        parts.append(encoders.encode(embedder, generator, faces).code.cpu())
     return {"codes": torch.cat(parts)}
 
 

@@ -114,7 +114,7 @@ def main(options: Options) -> None:
 def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]]:
     """The pairs, where results are kept, and what is to be said of both."""
     device, generator = torch.device(options.device), found.generator
-    images = data.image_set([options.faces], generator.resolution)
+    images = data.load_images([options.faces], generator.resolution)
     landmarker = data.landmarker("small", small=options.landmark_weights, device=device)
     eye, said = judges.eye(options.identity, landmarker)
     judge = judges.judge(options.identity)
@@ -189,7 +189,7 @@ def summary(record: dict) -> dict:
     """Means, and results without a face; None for what was not measured."""
     found: dict = dict(record["frechet"])
     for name in record["per_pair"]:
-        mean, failed = metrics.worked(values(record, name))
+        mean, failed = metrics.nanmean_with_failures(values(record, name))
         found[name] = None if mean != mean else mean
         found[f"{name} without a face"] = failed
     return found

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.faces import SMALLEST_SHOWN
 from benchmarks.reenacted import Mover, Pairs
 from facsimile import data
-from facsimile.handmade import pose, read_motion
+from facsimile.scripted import pose, read_motion
 
 SHOWN = 6
 """Sources of a sheet; the first pairs of the seed, not selected."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from facsimile import memory
+from facsimile.training import malloc
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -38,7 +38,7 @@ def prepare(device: str, threads: int | None) -> None:
 
     Freed memory is kept, as the programs keep it.
     """
-    memory.keep()
+    malloc.keep()
     if threads is not None:
         torch.set_num_threads(threads)
     if torch.device(device).type == "cuda":

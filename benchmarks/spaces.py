@@ -56,7 +56,7 @@ def main(options: Options) -> None:
 
 
 def _start(name: str, seeded: bool) -> str | None:
-    _, has_feature = parse(recipes.build(name).space)
+    _, has_feature = parse(recipes.get(name).space)
     return "encoder" if seeded and has_feature else None
 
 

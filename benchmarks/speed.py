@@ -122,10 +122,12 @@ def engine(options: Options) -> list[dict]:
     discriminator = random_discriminator(64, *SIZES[64][:2]).to(options.device)
     perceptual = metrics.discriminator_features(discriminator)
     n, rows = options.engine_batch, []
-    targets = stylegan.start(generator, "w", n, how="random", seed=1).draw(generator).clamp(-1, 1)
+    targets = (
+        stylegan.init_latents(generator, "w", n, how="random", seed=1).draw(generator).clamp(-1, 1)
+    )
     for name in tqdm(ENGINE_RECIPES, desc="engine", leave=False):
-        recipe = recipes.build(name).with_steps(options.engine_steps)
-        start = stylegan.start(generator, recipe.space, n, rgb_skip=recipe.rgb_skip)
+        recipe = recipes.get(name).with_steps(options.engine_steps)
+        start = stylegan.init_latents(generator, recipe.space, n, rgb_skip=recipe.rgb_skip)
         times = alternate(
             partial(refine, generator, start, targets, recipe, perceptual=perceptual),
             partial(bare_loop, generator, start, targets, recipe, perceptual),

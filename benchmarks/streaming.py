@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks import report
 from facsimile import Studio, checkpoints, data, encoders, jobs
 from facsimile.checkpoints import EncoderSet
-from facsimile.encoders import BaseEncoder
-from facsimile.encoders.base import BaseConfig
+from facsimile.encoders import FeatureEncoder
+from facsimile.encoders.feature import FeatureConfig
 from facsimile.jobs import Job
 from facsimile.refine import Recipe
 from facsimile.stylegan import Generator, freeze
@@ -84,11 +84,13 @@ def load(options: Options, work: Path) -> Studio:
     return Studio(found.generator, encoders=known, name=found.name)
 
 
-def random_encoder(generator: Generator) -> BaseEncoder:
+def random_encoder(generator: Generator) -> FeatureEncoder:
     """Of the width that train.py gives it."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        encoder = BaseEncoder(BaseConfig.of(generator, None, 128, "zero")).to(generator.device)
+        encoder = FeatureEncoder(FeatureConfig.of(generator, None, 128, "zero")).to(
+            generator.device
+        )
         z = torch.randn(16, generator.z_dim).to(generator.device)
     encoder.fit(generator, generator.map(z))
     return freeze(encoder)

@@ -68,8 +68,8 @@ class Trained:
             on_fake, on_real = self.judge(fake.detach()), self.judge(real)
         self._move(critic, (F.softplus(on_fake) + F.softplus(-on_real)).mean())
         with self.autocast():
-            verdict = self.judge(fake)
-        self._move(generator, F.softplus(-verdict).mean())
+            logits_from = self.judge(fake)
+        self._move(generator, F.softplus(-logits_from).mean())
 
     @staticmethod
     def _move(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -19,7 +19,7 @@ from facsimile import data
 from facsimile.data.video import VideoWriter, open_frames
 from facsimile.drivers import Film, Pose
 from facsimile.stylegan import Generator, spaces
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 FPS = 25.0
 FACES = 4
@@ -102,8 +102,8 @@ def main(options: Options) -> None:
 @torch.no_grad()
 def sample(generator: Generator, seed: int, count: int) -> torch.Tensor:
     """Codes (count, num_ws, w_dim) of samples, truncated so that faces are seen from the front."""
-    z = torch.randn(count, generator.z_dim, generator=source("cpu", seed, "video"))
-    ws = generator.spread(generator.map(z.to(generator.device, generator.dtype)))
+    z = torch.randn(count, generator.z_dim, generator=keyed_generator("cpu", seed, "video"))
+    ws = generator.broadcast_ws(generator.map(z.to(generator.device, generator.dtype)))
     mean = spaces.SPACES["w+"].start(generator, 1, "mean")
     return mean.lerp(ws, 0.7)
 

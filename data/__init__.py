@@ -11,8 +11,8 @@ from .align import (
     ffhq_quad,
     ffhq_quad_from_landmarks,
 )
-from .drawings import draw_landmarks, with_points
-from .folders import ImageSet, image_set
+from .drawings import draw_landmarks, draw_points
+from .folders import ImageSet, load_images
 from .landmarks import LANDMARKERS, Landmarker, Landmarks, landmarker
 from .photos import (
     PhotoError,
@@ -47,12 +47,12 @@ __all__ += [
     "ffhq_quad_from_landmarks",
     "find_photos",
     "fit_square",
-    "image_set",
+    "load_images",
     "landmarker",
     "read_photo",
     "resize",
     "to_pil",
     "to_rgb",
     "to_tensor",
-    "with_points",
+    "draw_points",
 ]

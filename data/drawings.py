@@ -39,7 +39,7 @@ def draw_landmarks(landmarks: Tensor, side_from: float, side: int) -> Tensor:
     return picture
 
 
-def with_points(
+def draw_points(
     images: Tensor, landmarks: Tensor, colour: tuple[int, int, int] = (0, 255, 0)
 ) -> Tensor:
     """Images (N, 3, S, S) in [-1, 1] with a dot at each of landmarks (N, 68, 2), in their pixels.

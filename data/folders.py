@@ -43,7 +43,7 @@ class ImageSet:
             said += f", {self.enlarged} were smaller than {self.pixels.shape[-1]} px and enlarged"
         return said
 
-    def take(self, indices: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    def batch(self, indices: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Images (N, 3, S, S) in [-1, 1] of these indices (N,)."""
         chosen = self.pixels[indices.to(self.pixels.device)]
         return chosen.to(device, non_blocking=True).to(dtype) / 127.5 - 1
@@ -51,13 +51,13 @@ class ImageSet:
     def to(self, device: torch.device) -> "ImageSet":
         return replace(self, pixels=self.pixels.to(device))
 
-    def only(self, indices: Tensor) -> "ImageSet":
+    def subset(self, indices: Tensor) -> "ImageSet":
         """The images of these indices."""
         names = tuple(self.names[index] for index in indices.tolist())
         return ImageSet(self.pixels[indices], self.failed, names, self.sizes[indices])
 
 
-def image_set(sources: Sequence[str | Path], side: int) -> ImageSet:
+def load_images(sources: Sequence[str | Path], side: int) -> ImageSet:
     """All images of folders, zips and files, centre-cropped to squares and resized to `side`.
 
     Broken images are left out and listed. Raises FileNotFoundError for a source that is not there,

@@ -31,7 +31,7 @@ def labelled(images: ImageSet, path: str | Path) -> tuple[ImageSet, Tensor]:
             "labels were made of"
         )
     chosen = torch.tensor([index for index, name in enumerate(own) if name in labels])
-    kept = images.only(chosen)
+    kept = images.subset(chosen)
     found = torch.stack([labels[own[index]] for index in chosen.tolist()])
     least = kept.sizes.amin(1, keepdim=True)
     corner = (kept.sizes - least).div(2, rounding_mode="floor")  # as `centre_square` crops

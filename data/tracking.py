@@ -24,7 +24,7 @@ looked at once more."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrackedFace:
     picture: Tensor
     """(3, S, S) in [-1, 1]: what was looked at."""
     points: np.ndarray | None
@@ -47,16 +47,16 @@ class FaceTracker:
         self._size = (0, 0)
 
     @torch.no_grad()
-    def __call__(self, photo: Image.Image) -> Seen:
+    def __call__(self, photo: Image.Image) -> TrackedFace:
         try:
             if self.detector is None:
                 return self._look(photo, None)
             return self._follow(photo)
         except PhotoError as error:
             self._size = (0, 0)  # the next photo is searched
-            return Seen(to_tensor(centre_square(photo, SIDE)), None, str(error))
+            return TrackedFace(to_tensor(centre_square(photo, SIDE)), None, str(error))
 
-    def _follow(self, photo: Image.Image) -> Seen:
+    def _follow(self, photo: Image.Image) -> TrackedFace:
         if self._quad is not None and self._size == photo.size:
             seen = self._twice(photo, self._quad)
             if seen is not None:
@@ -70,7 +70,7 @@ class FaceTracker:
         quad = face_quad(faces[0])
         return self._twice(photo, quad) or self._lost(photo, "its face is not seen from the front")
 
-    def _twice(self, photo: Image.Image, quad: np.ndarray) -> Seen | None:
+    def _twice(self, photo: Image.Image, quad: np.ndarray) -> TrackedFace | None:
         """Looks once more where the face has moved; None where there is none."""
         seen = self._look(photo, quad)
         if seen.points is None:
@@ -88,7 +88,7 @@ class FaceTracker:
             self._quad = now if self._quad is None else quad + FOLLOW * (now - quad)
         return seen
 
-    def _look(self, photo: Image.Image, quad: np.ndarray | None) -> Seen:
+    def _look(self, photo: Image.Image, quad: np.ndarray | None) -> TrackedFace:
         if quad is None:
             picture = fit_square(photo, SIDE)
             to_photo = np.diag([photo.width / SIDE] * 2 + [1.0])
@@ -99,17 +99,17 @@ class FaceTracker:
         points = found.points[0].double().cpu().numpy()
         if not (found.found[0] and np.isfinite(points).all()):
             score = float(found.score[0])
-            return Seen(image, None, f"no upright face was seen (score {score:.2f})")
-        return Seen(image, points @ to_photo[:2, :2].T + to_photo[:2, 2])
+            return TrackedFace(image, None, f"no upright face was seen (score {score:.2f})")
+        return TrackedFace(image, points @ to_photo[:2, :2].T + to_photo[:2, 2])
 
-    def _lost(self, photo: Image.Image, error: str) -> Seen:
+    def _lost(self, photo: Image.Image, error: str) -> TrackedFace:
         """The next photo is searched; until then it shows where the face was last."""
         quad, self._size = self._quad, (0, 0)
         picture = centre_square(photo, SIDE) if quad is None else crop_quad(photo, quad, SIDE)
-        return Seen(to_tensor(picture), None, error)
+        return TrackedFace(to_tensor(picture), None, error)
 
 
-def in_ffhq_frame(points: Tensor, side: int) -> Tensor:
+def align_landmarks_ffhq(points: Tensor, side: int) -> Tensor:
     """Landmarks (T, K, 2) in pixels of photos -> in those of crops as FFHQ's, of `side` pixels.
 
     Each face by itself: where it is in the photo, its size and tilt are gone. What is no face, for

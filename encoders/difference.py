@@ -16,7 +16,7 @@ from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.layers import SLOPE
 
 from .landmark_tower import PerInput, Tower, begin, coordinates, picture
-from .layers import GroupNorm, check_resolution, widths
+from .layers import GhostBatchNorm, check_resolution, widths
 
 SHAPE, SOURCE = 160, 32
 """Numbers that are told of the landmarks, and of each w."""
@@ -100,10 +100,10 @@ class DifferenceEncoder(nn.Module):
         inputs, size, batch = config.num_ws, config.w_dim, config.norm == "batch"
 
         def norm(features: int) -> nn.Module:
-            return GroupNorm(features, group) if batch else nn.LayerNorm(features)
+            return GhostBatchNorm(features, group) if batch else nn.LayerNorm(features)
 
         def norm2d(channels: int) -> nn.Module:
-            return GroupNorm(channels, group) if batch else nn.GroupNorm(1, channels)
+            return GhostBatchNorm(channels, group) if batch else nn.GroupNorm(1, channels)
 
         self.tower = nn.Identity()
         told = 2 * POINTS
@@ -123,7 +123,7 @@ class DifferenceEncoder(nn.Module):
         self.outward = PerInput(inputs, seen, size)
         # A face that is to stay must be able to get d = 0, which normalisation of each image by
         # itself would forbid.
-        self.last = GroupNorm(inputs * size, group) if batch else nn.Identity()
+        self.last = GhostBatchNorm(inputs * size, group) if batch else nn.Identity()
         begin(self)
         if batch:
             nn.init.constant_(self.last.weight, FIRST)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facsimile import metrics
-from facsimile.training import Host, Place
+from facsimile.training import BatchSlice, Distributed
 
 from .difference_settings import LandmarkRun
 from .landmark_faces import Faces, look
@@ -44,23 +44,23 @@ class Moved(NamedTuple):
 class DifferenceRecipe(LandmarkRecipe):
     """All three: their runs say which encoder it is, and which terms there are."""
 
-    def __init__(self, run: LandmarkRun, host: Host):
+    def __init__(self, run: LandmarkRun, host: Distributed):
         super().__init__(run, host)
         self._kept: Moved | None = None
 
     # One step -------------------------------------------------------------------------------------
 
-    def _begin(self, place: Place) -> None:
+    def _begin(self, place: BatchSlice) -> None:
         super()._begin(place)
         if self.critic is not None and self.run.critic_lr is not None:
             for group in self.players[0].optimizer.param_groups:
                 group["lr"] = self.run.critic_lr * self.run.fallen(place.step * self.run.batch)
 
-    def losses(self, player: str, place: Place) -> dict[str, Tensor]:
+    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
         self._begin(place)
         return self._of_critic(place) if player == "critic" else self._of_encoder(place)
 
-    def _of_critic(self, place: Place) -> dict[str, Tensor]:
+    def _of_critic(self, place: BatchSlice) -> dict[str, Tensor]:
         """softplus(D(x_hat, c')) + softplus(-D(x, c)) + gamma / 2 |grad_x D(x, c)|^2."""
         # One drawing serves both players where a step has one micro-step.
         with torch.set_grad_enabled(place.whole):
@@ -78,7 +78,7 @@ class DifferenceRecipe(LandmarkRecipe):
             place,
         )
 
-    def _of_encoder(self, place: Place) -> dict[str, Tensor]:
+    def _of_encoder(self, place: BatchSlice) -> dict[str, Tensor]:
         """L_adv.manipulated + L_adv.cycle + L_rec.cycle (section 2), and what the run adds."""
         run = self.run
         moved = self._kept or self._moved(place)
@@ -92,7 +92,7 @@ class DifferenceRecipe(LandmarkRecipe):
         losses = self._fooled("adversarial", moved.image, faces, wanted)
         if run.landmark_weight:
             seen = look(self.landmarker, moved.image).points
-            apart = metrics.mean_error(moved.wanted, seen).mean()
+            apart = metrics.nme(moved.wanted, seen).mean()
             losses["encoder/landmarks"] = run.landmark_weight * apart
         if run.own:
             # The members of a group lie one after another, all firsts before all seconds.
@@ -165,7 +165,7 @@ class DifferenceRecipe(LandmarkRecipe):
             label = label if self.critic.own.config.c_dim else None
             return self.critic(image, told, label).to(self.run.dtype)
 
-    def _moved(self, place: Place) -> Moved:
+    def _moved(self, place: BatchSlice) -> Moved:
         with torch.no_grad():
             faces = self._faces(place)
             source = self._source(faces)
@@ -178,14 +178,14 @@ class DifferenceRecipe(LandmarkRecipe):
         code = self._codes_of(self.encoder, source, other)
         return Moved(faces, source, told, target, wanted, code, self._draw(code))
 
-    def _targets(self, place: Place) -> Tensor:
+    def _targets(self, place: BatchSlice) -> Tensor:
         """(N,): the next face of the group; for the group's first `own` ones, they themselves."""
         members, own = torch.arange(self.run.group), self._own(place)
         order = torch.cat([members[:own], members[own:].roll(-1)])
         groups = place.n // self.run.group
         return (order[:, None] * groups + torch.arange(groups)).flatten().to(self.device)
 
-    def _own(self, place: Place) -> int:
+    def _own(self, place: BatchSlice) -> int:
         """Faces of a group that are to keep their own landmarks."""
         run = self.run
         return run.group if run.cycle == "none" and place.step % 2 == 0 else run.own

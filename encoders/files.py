@@ -9,16 +9,16 @@ import torch
 from facsimile import stylegan
 from facsimile.stylegan import Generator, files
 
-from .base import BaseConfig, BaseEncoder
 from .difference import DifferenceConfig, DifferenceEncoder
+from .feature import FeatureConfig, FeatureEncoder
 from .in_domain import InDomainConfig, InDomainEncoder
 from .naive import NaiveConfig, NaiveEncoder
 
 FORMAT = "facsimile encoder"
 FILE = "encoder.safetensors"
-Encoder = BaseEncoder | InDomainEncoder | DifferenceEncoder | NaiveEncoder
+Encoder = FeatureEncoder | InDomainEncoder | DifferenceEncoder | NaiveEncoder
 KINDS = {
-    "base": (BaseConfig, BaseEncoder),
+    "base": (FeatureConfig, FeatureEncoder),
     "in-domain": (InDomainConfig, InDomainEncoder),
     "difference": (DifferenceConfig, DifferenceEncoder),
     "naive": (NaiveConfig, NaiveEncoder),

@@ -16,7 +16,7 @@ from facsimile.stylegan import Discriminator, Generator, spaces
 from facsimile.stylegan.layers import SLOPE
 
 from .descent import Descent
-from .layers import SMALLEST, GroupNorm, check_resolution, describe, shown, widths
+from .layers import SMALLEST, GhostBatchNorm, check_resolution, describe, shown, widths
 
 FITTED = 8
 """Samples that say how steep the losses are: the gradient takes memory."""
@@ -80,7 +80,7 @@ class Block(nn.Module):
         self.skip = nn.Sequential()
         if inputs != outputs:
             conv = nn.Conv2d(inputs, outputs, 1, bias=False)
-            self.skip = nn.Sequential(conv, GroupNorm(outputs, group))
+            self.skip = nn.Sequential(conv, GhostBatchNorm(outputs, group))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H/2, W/2)."""
@@ -106,7 +106,7 @@ class InDomainEncoder(nn.Module):
         self.blocks = nn.Sequential(*(Block(a, b, group) for a, b in pairs))
         codes = config.num_ws * config.w_dim
         self.dense = nn.Linear(channels[-1] * SMALLEST**2, codes, bias=False)
-        self.norm = GroupNorm(codes, group)
+        self.norm = GhostBatchNorm(codes, group)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
@@ -162,4 +162,4 @@ class InDomainEncoder(nn.Module):
 
 def _stage(inputs: int, outputs: int, kernel: int, group: int) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-    return [conv, nn.LeakyReLU(SLOPE), GroupNorm(outputs, group)]
+    return [conv, nn.LeakyReLU(SLOPE), GhostBatchNorm(outputs, group)]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from facsimile import data
 from facsimile.stylegan import Discriminator
-from facsimile.training import Host, Place
-from facsimile.training.draws import near
+from facsimile.training import BatchSlice, Distributed
+from facsimile.training.draws import cache_on_gpu
 
 from .in_domain import InDomainConfig, InDomainEncoder
 from .recipe import EncoderRecipe, EncoderRun
@@ -124,7 +124,7 @@ class InDomainRecipe(EncoderRecipe):
     betas = (0.9, 0.99)
     ADDED = ("passes", "eyes")
 
-    def __init__(self, run: InDomainRun, host: Host):
+    def __init__(self, run: InDomainRun, host: Distributed):
         super().__init__(run, host)
         self.images: data.ImageSet | None = None
         self.critic: Discriminator | None = None
@@ -159,7 +159,7 @@ class InDomainRecipe(EncoderRecipe):
         if not self.run.fraction:
             return said
         images = self._open("data")
-        self.images = near(images, self.device)
+        self.images = cache_on_gpu(images, self.device)
         return f"{images.summary()}, as {self.run.fraction:.0%} of the training; {said}"
 
     def _redraw(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
@@ -168,11 +168,11 @@ class InDomainRecipe(EncoderRecipe):
 
     # One step -------------------------------------------------------------------------------------
 
-    def losses(self, player: str, place: Place) -> dict[str, Tensor]:
+    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
         self._begin(place)
         return self._of_critic(place) if player == "critic" else self._of_encoder(place)
 
-    def _of_critic(self, place: Place) -> dict[str, Tensor]:
+    def _of_critic(self, place: BatchSlice) -> dict[str, Tensor]:
         """softplus(D(G(E(x)))) + softplus(-D(x)) + gamma / 2 |grad D(x)|^2 (equation 3)."""
         # One drawing serves both players where a step has one micro-step.
         with torch.set_grad_enabled(place.whole):
@@ -185,7 +185,7 @@ class InDomainRecipe(EncoderRecipe):
             place,
         )
 
-    def _of_encoder(self, place: Place) -> dict[str, Tensor]:
+    def _of_encoder(self, place: BatchSlice) -> dict[str, Tensor]:
         """mean((x - G(E(x)))^2), the perceptual and the adversarial term (equation 2), and what the
         passes descend."""
         run = self.run
@@ -219,14 +219,14 @@ class InDomainRecipe(EncoderRecipe):
             label = label if self.critic.config.c_dim else None
             return self.critic(image, label).to(self.run.dtype)
 
-    def _drawn(self, place: Place) -> Redrawn:
+    def _drawn(self, place: BatchSlice) -> Redrawn:
         target, sampled, ws, label = self._targets(place)
         with self.run.autocast(self.device):
             code = self.encoder(target)
             image = self.generator.synthesize(code).to(self.run.dtype)
         return Redrawn(target, sampled, ws, label, code, image)
 
-    def _targets(self, place: Place) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def _targets(self, place: BatchSlice) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """The first four of `Redrawn`."""
         run, ws, label = self.run, None, None
         chance = self.draws.numbers("photo", place, torch.rand).to(self.device)

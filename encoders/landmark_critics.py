@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from facsimile.stylegan import Discriminator
 
 from .landmark_tower import PICTURE, Tower
-from .layers import GroupNorm, forget, widths
+from .layers import GhostBatchNorm, forget, widths
 
 
 class ProjectionCritic(nn.Module):
@@ -31,7 +31,7 @@ class ProjectionCritic(nn.Module):
         super().__init__()
         self.own = copy.deepcopy(own).requires_grad_(True)
         channels = widths(own.img_resolution, width, max_width)
-        self.tower = Tower(channels, lambda channels: GroupNorm(channels, group))
+        self.tower = Tower(channels, lambda channels: GhostBatchNorm(channels, group))
         self.size = own.config.channels[0]
         self.dense = nn.Linear(self.tower.outputs, self.size)
         for module in self.tower.modules():
@@ -50,7 +50,7 @@ class ProjectionCritic(nn.Module):
         """image: (N, C, R, R), told: of `told`, label: (N, c_dim) or None -> logits (N, 1)."""
         phi = self.own.embed(image)
         fit = (phi * told).sum(1, keepdim=True) / math.sqrt(self.size)
-        return self.own.verdict(phi, label) + fit
+        return self.own.logits_from(phi, label) + fit
 
 
 class ConcatCritic(nn.Module):

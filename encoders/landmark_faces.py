@@ -17,8 +17,8 @@ from facsimile import data
 from facsimile.data.landmark_labels import labelled
 from facsimile.data.landmarks import Landmarker, Landmarks
 from facsimile.stylegan import files
-from facsimile.training import Host, Place
-from facsimile.training.draws import Draws, near
+from facsimile.training import BatchSlice, Distributed
+from facsimile.training.draws import KeyedSampler, cache_on_gpu
 
 PART = 64
 """Photos at a time in which landmarks are looked for."""
@@ -98,10 +98,10 @@ class Photos:
     seen: Tensor | None = None
     """(M, K, 2) likewise, in what these draw."""
 
-    def at(self, draws: Draws, place: Place) -> Faces:
+    def at(self, draws: KeyedSampler, place: BatchSlice) -> Faces:
         """Each once per epoch."""
         chosen = draws.indices(len(self.images), place)
-        image = self.images.take(chosen, draws.device, draws.dtype)
+        image = self.images.batch(chosen, draws.device, draws.dtype)
         points = self.points[chosen].to(image)
         if self.codes is None:
             return Faces(image, points, None, None)
@@ -123,10 +123,10 @@ def photos(
         how = "named"
     else:
         parts = torch.arange(len(images)).split(PART)
-        seen = [look(landmarker, images.take(part, device, dtype)) for part in parts]
+        seen = [look(landmarker, images.batch(part, device, dtype)) for part in parts]
         found = torch.cat([x.found for x in seen]).cpu()
         points = torch.cat([x.points for x in seen]).cpu()[found]
-        kept = images.only(found.nonzero()[:, 0])
+        kept = images.subset(found.nonzero()[:, 0])
         how = "seen"
     if not len(kept):
         raise ValueError(
@@ -136,7 +136,7 @@ def photos(
     said = kept.summary()
     if len(kept) < len(images):
         said += f"; {len(images) - len(kept)} without a face that is {how} are left out"
-    return Photos(near(kept, device), points, said)
+    return Photos(cache_on_gpu(kept, device), points, said)
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def with_codes(
     redraw: Callable[[Tensor], Tensor],
     shape: tuple[int, int],
     landmarker: Landmarker,
-    host: Host,
+    host: Distributed,
     dtype: torch.dtype,
     path: Path | None,
     networks: dict[str, str],
@@ -175,7 +175,7 @@ def with_codes(
         "landmarks": torch.zeros_like(photos.points, dtype=dtype, device=host.device),
     }
     for part in tqdm(parts, desc="codes of the photos", mininterval=5, disable=not host.main):
-        code = embed(images.take(part, host.device, dtype))
+        code = embed(images.batch(part, host.device, dtype))
         seen = look(landmarker, redraw(code))
         points = seen.points.where(seen.found[:, None, None], photos.points[part].to(seen.points))
         whole["codes"][part], whole["landmarks"][part] = code.to(dtype), points.to(dtype)

@@ -14,7 +14,7 @@ from facsimile.data.landmark_network import FILE
 from facsimile.data.landmarks import SmallLandmarker
 from facsimile.stylegan import freeze, spaces
 from facsimile.stylegan.generator import fingerprint
-from facsimile.training import Host, Place
+from facsimile.training import BatchSlice, Distributed
 
 from .difference import DifferenceConfig, DifferenceEncoder
 from .difference_settings import LandmarkRun
@@ -31,7 +31,7 @@ class LandmarkRecipe(EncoderRecipe):
     player = "encoder"
     betas = (0.9, 0.99)
 
-    def __init__(self, run: LandmarkRun, host: Host):
+    def __init__(self, run: LandmarkRun, host: Distributed):
         path = run.landmark_weights or host.landmarks
         if path is None:
             raise ValueError(f"no landmark network is bundled here; give a {FILE}")
@@ -110,7 +110,7 @@ class LandmarkRecipe(EncoderRecipe):
 
     # One step -------------------------------------------------------------------------------------
 
-    def _codes(self, place: Place, attempt: int = 0) -> tuple[Tensor, Tensor | None]:
+    def _codes(self, place: BatchSlice, attempt: int = 0) -> tuple[Tensor, Tensor | None]:
         ws, label = super()._codes(place, attempt)
         if not self.run.spread:
             return ws, label
@@ -164,7 +164,7 @@ class LandmarkRecipe(EncoderRecipe):
         with torch.no_grad():
             return self._found(faces.image)
 
-    def _faces(self, place: Place) -> Faces:
+    def _faces(self, place: BatchSlice) -> Faces:
         if self.trained is not None:
             return self.trained.at(self.draws, place)
         faces, failed = sampled(

@@ -42,8 +42,8 @@ class View(NamedTuple):
             unmoved["mse unmoved"] = metrics.mse(self.unmoved, self.image)
         return unmoved | {
             "mse own": metrics.mse(self.own, self.image),
-            "nme": metrics.mean_error(wanted, look(landmarker, self.moved).points),
-            "nme unmoved": metrics.mean_error(wanted, self.points),
+            "nme": metrics.nme(wanted, look(landmarker, self.moved).points),
+            "nme unmoved": metrics.nme(wanted, self.points),
             "cycle": self.apart,
         }
 
@@ -55,7 +55,7 @@ class View(NamedTuple):
         columns = (
             *(image, picture(self.points, side, side), own),
             *(image.roll(-1, 0), picture(wanted, side, side), moved),
-            *(data.with_points(moved, wanted), back),
+            *(data.draw_points(moved, wanted), back),
         )
         return list(torch.stack(columns, 1).flatten(0, 1).unbind())
 

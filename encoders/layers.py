@@ -57,7 +57,7 @@ def describe(eyes: Discriminator | None) -> dict[str, Any] | None:
     return asdict(eyes.config) | {"channels": list(eyes.config.channels)}
 
 
-class GroupNorm(nn.Module):
+class GhostBatchNorm(nn.Module):
     """Batch normalisation over groups of G images, so that it does not matter where they are.
 
     x: (N, C) or (N, C, H, W). Training: the images of a group lie as `training.draws.together`
@@ -88,8 +88,8 @@ class GroupNorm(nn.Module):
         return x.reshape(n, channels, *sides)
 
 
-def _norms(network: nn.Module) -> list[GroupNorm]:
-    return [module for module in network.modules() if isinstance(module, GroupNorm)]
+def _norms(network: nn.Module) -> list[GhostBatchNorm]:
+    return [module for module in network.modules() if isinstance(module, GhostBatchNorm)]
 
 
 def forget(network: nn.Module) -> None:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from facsimile import data, metrics
 from facsimile.stylegan import Discriminator, freeze, spaces
-from facsimile.stylegan.randomness import source
-from facsimile.training import Host, Place, Player, Run, ema
-from facsimile.training.draws import Draws
+from facsimile.stylegan.randomness import keyed_generator
+from facsimile.training import BatchSlice, Distributed, Run, Trainable, ema
+from facsimile.training.draws import KeyedSampler
 from facsimile.training.penalties import r1
 
 from .files import FILE, kind_of, read, save
@@ -39,7 +39,7 @@ class EncoderRun(Run):
     truncation: float = 0.7
     """psi of the samples, on the first `cutoff` style inputs."""
     cutoff: int = 8
-    perceptual: Literal[metrics.PERCEPTUALS] = "auto"
+    perceptual: Literal[metrics.PERCEPTUAL_METRICS] = "auto"
     """auto: LPIPS-VGG where its weights are, else the generator's own discriminator."""
     perceptual_weights: Path | None = None
     """Local file of its network's weights."""
@@ -87,16 +87,16 @@ class EncoderRecipe:
     gamma: float
     """Weight of R1, where there is a critic; its interval is the run's `r1_every`."""
 
-    def __init__(self, run: EncoderRun, host: Host):
+    def __init__(self, run: EncoderRun, host: Distributed):
         self.run, self.host, self.device = run, host, host.device
         found = self._find()
         self.generator = found.generator.to(host.device, run.dtype)
         self.discriminator = found.discriminator
         weights = run.perceptual_weights
-        chosen = metrics.choose(run.perceptual, found.discriminator, weights)
+        chosen = metrics.build_perceptual(run.perceptual, found.discriminator, weights)
         self.perceptual = None if chosen is None else chosen.to(host.device, run.dtype)
         self.group = run.group
-        self.draws = Draws(run.seed, run.group, host.device, run.dtype)
+        self.draws = KeyedSampler(run.seed, run.group, host.device, run.dtype)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(run.seed)
             self.encoder = self._placed(self._network()).train()
@@ -104,7 +104,7 @@ class EncoderRecipe:
         if run.start is not None:
             self._adopt(run.start)
         self.average = freeze(copy.deepcopy(self.encoder))
-        self.players: tuple[Player, ...] = (self._player(self.player, self.encoder),)
+        self.players: tuple[Trainable, ...] = (self._player(self.player, self.encoder),)
         self.photos: data.ImageSet | None = None
 
     def _find(self) -> Any:
@@ -144,9 +144,9 @@ class EncoderRecipe:
         layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
         return network.to(self.device, self.run.dtype, memory_format=layout)
 
-    def _player(self, name: str, module: nn.Module) -> Player:
+    def _player(self, name: str, module: nn.Module) -> Trainable:
         weights = module.parameters()
-        return Player(
+        return Trainable(
             name, module, torch.optim.Adam(weights, lr=self.run.lr, betas=self.betas, fused=True)
         )
 
@@ -167,7 +167,7 @@ class EncoderRecipe:
                 f"--{name} are RGB, and this generator makes images of "
                 f"{self.generator.img_channels} channels; leave --{name} out"
             )
-        return data.image_set(getattr(self.run, name), self.generator.resolution)
+        return data.load_images(getattr(self.run, name), self.generator.resolution)
 
     def _own_critic(self, photos: bool) -> Discriminator:
         """The generator's own discriminator, to be trained on; ValueError where it cannot be."""
@@ -200,7 +200,7 @@ class EncoderRecipe:
         real: Tensor,
         on_real: Callable[[Tensor], Tensor],
         on_fake: Callable[[], Tensor],
-        place: Place,
+        place: BatchSlice,
     ) -> dict[str, Tensor]:
         """The critic's losses from its logits: softplus(fake) + softplus(-real), and R1 on real."""
         penalised = self.gamma > 0 and place.step % self.run.r1_every == 0
@@ -215,7 +215,7 @@ class EncoderRecipe:
             losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty
         return losses
 
-    def _begin(self, place: Place) -> None:
+    def _begin(self, place: BatchSlice) -> None:
         """Set the learning rate of this step."""
         rate = self.run.rate(place.step * self.run.batch)
         for player in self.players:
@@ -233,7 +233,7 @@ class EncoderRecipe:
             return None
         return F.one_hot((chance[:, 0] * classes).long(), classes).to(self.device, self.run.dtype)
 
-    def _codes(self, place: Place, attempt: int = 0) -> tuple[Tensor, Tensor | None]:
+    def _codes(self, place: BatchSlice, attempt: int = 0) -> tuple[Tensor, Tensor | None]:
         """(ws (N, L, D), labels (N, c_dim)) of a place; others with every attempt."""
         number = f" {attempt}" if attempt else ""
         z = self.draws.numbers(f"code{number}", place, torch.randn, self.generator.z_dim)
@@ -242,7 +242,7 @@ class EncoderRecipe:
 
     def _held_out(self, what: str, count: int) -> Tensor:
         """ws (count, L, D) of samples that no place draws."""
-        rng = source("cpu", self.run.seed, what)
+        rng = keyed_generator("cpu", self.run.seed, what)
         z = torch.randn(count, self.generator.z_dim, generator=rng)
         chance = torch.rand(count, 1, generator=rng)
         with torch.no_grad():
@@ -274,7 +274,7 @@ class EncoderRecipe:
             return None
         return self.perceptual.features(target)
 
-    def after(self, place: Place) -> None:
+    def after(self, place: BatchSlice) -> None:
         run = self.run
         factor = ema.decay(run.batch, (place.step + 1) * run.batch, run.average, run.average_ramp)
         # Only the average is ever used: the statistics are means over the steps that it is of.
@@ -306,7 +306,7 @@ class EncoderRecipe:
         if what == "photos":
             mean = spaces.SPACES["w+"].start(self.generator, 1, "mean")
             for part in torch.arange(min(count, len(self.photos))).split(PART):
-                image = self.photos.take(part, self.device, self.run.dtype)
+                image = self.photos.batch(part, self.device, self.run.dtype)
                 yield image, mean.expand(len(part), -1, -1)
         else:
             for ws in self._held_out("held out", count).split(PART):

@@ -70,7 +70,7 @@ def reenact_codes(
     if own is not None:
         own = own.to(landmarks).expand(len(landmarks), -1, -1)
         apart = (landmarks - own).norm(dim=2).mean(1) / generator.resolution
-        near = (-0.5 * (apart / KEPT).square()).exp()[:, None, None]
+        on_device = (-0.5 * (apart / KEPT).square()).exp()[:, None, None]
         code = code - near * encoder.difference(source.expand_as(code), encoder.told(own))
     return Latents(space="w+", code=code, fingerprint=generator.fingerprint, **kept)
 

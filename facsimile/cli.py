@@ -12,9 +12,9 @@ import tyro
 from tqdm import tqdm
 
 from facsimile import checkpoints, data
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
-from . import about, memory, pictures
+from . import info, pictures
 from . import studio as studios
 from .commands import Align, Convert, Demo, Info, Invert, PrepareData, Sample
 from .demo import demo
@@ -47,7 +47,7 @@ def main(args: list[str] | None = None) -> None:
     )
     run = {Invert: invert, Align: align, PrepareData: prepare_data, Sample: sample, Demo: _demo}
     run |= {Info: _info, Convert: _convert, FindLandmarks: find_landmarks, Reenact: reenact}
-    memory.keep()
+    malloc.keep()
     try:
         sys.exit(run[type(command)](command))
     except KeyboardInterrupt:
@@ -87,7 +87,9 @@ def invert(command: Invert) -> int:
     if command.patience is not None:
         recipe = recipe.with_patience(command.patience)
     if command.layer is not None:
-        studio.generator.first_input(command.layer)  # says which layers there are, if not this one
+        studio.generator.first_ws_index(
+            command.layer
+        )  # says which layers there are, if not this one
         recipe = recipe.with_layer(command.layer)
     if studio.perceptual is not None:
         print(studio.perceptual.note)
@@ -180,7 +182,7 @@ def _samples(command: Sample) -> Iterator[torch.Tensor]:
     """Images (C, R, R), one after another."""
     generator = checkpoints.find(command.generator, studios.pick_device(command.device)).generator
     for index in range(command.count):
-        rng = source("cpu", command.seed, "sample", index)
+        rng = keyed_generator("cpu", command.seed, "sample", index)
         z = torch.randn(1, generator.z_dim, generator=rng).to(generator.device)
         c = None
         if generator.c_dim:
@@ -194,12 +196,12 @@ def _demo(command: Demo) -> int:
 
 
 def _info(command: Info) -> int:
-    about.info(command.file)
+    info.info(command.file)
     return OK
 
 
 def _convert(command: Convert) -> int:
-    about.convert(command.file, command.out, command.network, half=command.half)
+    info.convert(command.file, command.out, command.network, half=command.half)
     return OK
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from facsimile.metrics import PERCEPTUALS
+from facsimile.metrics import PERCEPTUAL_METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Invert:
     """Of random starts (the Z spaces)."""
     batch: int = 8
     """Photos refined at once. It changes the time, and the result by no more than rounding."""
-    perceptual: Literal[PERCEPTUALS] = "auto"
+    perceptual: Literal[PERCEPTUAL_METRICS] = "auto"
     """Perceptual term. auto: LPIPS-VGG where its weights are or can be fetched, else the
     generator's own discriminator; none where --steps is 0."""
     perceptual_weights: Path | None = None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facsimile import data
 from facsimile.data.landmark_tracks import TRACK_NAMES, has_face, read_track
-from facsimile.data.tracking import FaceTracker, in_ffhq_frame
+from facsimile.data.tracking import FaceTracker, align_landmarks_ffhq
 from facsimile.data.video import FPS, Frames, open_frames
 
 
@@ -58,7 +58,7 @@ class Film:
             if self.tracker.detector is None:
                 raw = points = raw * (self.side / frame.photo.width)
             else:
-                points = in_ffhq_frame(raw[None], self.side)[0]
+                points = align_landmarks_ffhq(raw[None], self.side)[0]
             yield Pose(frame.name, points, raw, seen.picture)
 
 
@@ -71,7 +71,7 @@ class Track:
         Raises FileNotFoundError or ValueError, the latter too where no frame has a face.
         """
         self.raw, told = read_track(path)
-        self.points = in_ffhq_frame(self.raw, side) if align else self.raw
+        self.points = align_landmarks_ffhq(self.raw, side) if align else self.raw
         self.path, self.fps, self.count = path, fps or told or FPS, len(self.raw)
         self.single = self.count == 1
         if not has_face(self.points).any():

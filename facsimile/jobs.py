@@ -22,10 +22,10 @@ from facsimile.refine import NOT_FINITE, Recipe
 
 from . import summary
 from .inputs import candidates
-from .line import Line
 from .result import SCORES, Result
 from .studio import Studio
 from .unfinished import Unfinished, Watch, interruptible
+from .workers import Line
 
 WRITERS = min(4, os.cpu_count() or 1)
 """Threads that write results: compressing pictures takes the time of a small network."""

@@ -116,7 +116,7 @@ def _look(
         )
     shown = [
         image,
-        data.with_points(image, seen.points),
+        data.draw_points(image, seen.points),
         data.draw_landmarks(seen.points, SIDE, SIDE),
     ]
     picture = pictures.panels([panel[0].cpu() for panel in shown])

@@ -24,7 +24,7 @@ def reached(landmarker: data.Landmarker, images: Tensor, asked: Tensor) -> list[
     seen = landmarker(images[:, :3] if images.shape[1] > 3 else images)
     points, asked = (x.double().cpu() for x in (seen.points, asked))
     found = seen.found.cpu() & points.isfinite().flatten(1).all(1)
-    nme = metrics.mean_error(asked, points).where(found, torch.nan)
+    nme = metrics.nme(asked, points).where(found, torch.nan)
     apart = metrics.hausdorff(asked, points, images.shape[-1], LINES, found)
     rows = zip(nme.tolist(), apart.tolist(), strict=True)
     return [dict(zip(MEASURES, row, strict=True)) for row in rows]
@@ -35,11 +35,11 @@ def summary(found: Sequence[dict[str, float]], landmarker: str) -> dict:
 
     landmarker: the name of the network that looked.
     """
-    said: dict = {"landmarks": landmarker, "about": metrics.cards(MEASURES)}
+    said: dict = {"landmarks": landmarker, "about": metrics.metric_descriptions(MEASURES)}
     each = {}
     for name in MEASURES:
         values = torch.tensor([one[name] for one in found], dtype=torch.float64)
-        mean, said["results_without_a_face"] = metrics.worked(values)
+        mean, said["results_without_a_face"] = metrics.nanmean_with_failures(values)
         said[name] = _plain(mean)
         each[name] = [_plain(value) for value in values.tolist()]
     return said | {"per_frame": each}

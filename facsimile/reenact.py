@@ -18,8 +18,8 @@ from facsimile.stylegan import Latents
 from facsimile.stylegan.generator import fingerprint
 
 from .drivers import open_driver
-from .handmade import Handmade, is_motion, read_motion
 from .reenactment import Driver, Reenactment, Source
+from .scripted import Handmade, is_motion, read_motion
 
 if TYPE_CHECKING:
     from .studio import Studio

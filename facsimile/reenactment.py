@@ -27,11 +27,11 @@ from facsimile.stylegan import Generator, Latents
 
 from . import pictures, reached
 from .drivers import Film, Pose, Track, batches
-from .handmade import Handmade
-from .line import Line, ahead
 from .result import write_json
+from .scripted import Handmade
 from .summary import read_json
 from .unfinished import interruptible
+from .workers import Line, ahead
 
 SUMMARY = "summary.json"
 Driver = Film | Track | Handmade

@@ -33,7 +33,7 @@ class Result:
     latents: Latents
     scores: Scores
     """Metric -> a value per image; `cards` says what each means."""
-    cards: dict[str, str]
+    metric_descriptions: dict[str, str]
     history: dict[str, Tensor]
     """"phase/term" -> (T + 1, N) weighted values."""
     status: list[str]
@@ -89,7 +89,7 @@ class Result:
             "steps": self.steps[index],
             "seconds": round(self.seconds, 3),
             "scores": scores,
-            "what_the_scores_mean": self.cards,
+            "what_the_scores_mean": self.metric_descriptions,
             "settings": self.settings,
         }
 
@@ -129,7 +129,7 @@ def join(parts: Sequence[Result]) -> Result:
         images=torch.cat([part.images for part in parts]),
         latents=latents,
         scores={k: [v for part in parts for v in part.scores[k]] for k in parts[0].scores},
-        cards=parts[0].cards,
+        metric_descriptions=parts[0].metric_descriptions,
         history={x: torch.cat([p.history[x] for p in parts], 1) for x in parts[0].history},
         status=[status for part in parts for status in part.status],
         steps=[steps for part in parts for steps in part.steps],

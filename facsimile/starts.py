@@ -46,8 +46,8 @@ class Start:
             "cutoff": recipe.cutoff,
         }
         if self.how == "encoder":
-            return encoders.latents(self.encoder.network, generator, targets, recipe.space, **told)
-        return stylegan.start(
+            return encoders.encode(self.encoder.network, generator, targets, recipe.space, **told)
+        return stylegan.init_latents(
             generator,
             recipe.space,
             len(targets),

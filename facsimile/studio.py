@@ -14,7 +14,7 @@ from torch import Tensor
 from facsimile import checkpoints, data, metrics
 from facsimile.checkpoints import EncoderSet
 from facsimile.metrics import Perceptual
-from facsimile.refine import DONE, NOT_FINITE, Recipe, Refined, Step, recipes, refine
+from facsimile.refine import DONE, NOT_FINITE, Recipe, RefineResult, Step, recipes, refine
 from facsimile.stylegan import Discriminator, Generator, Latents
 
 from .reenact import reenactment
@@ -36,14 +36,14 @@ def load(
     """A studio with a generator: a bundled name, a file, or a folder.
 
     perceptual: the perceptual term of refinement: "auto", "lpips-vgg", "discriminator", .. (see
-    `metrics.choose`). perceptual_weights: a local file of its network's weights. encoders: files,
+    `metrics.build_perceptual`). perceptual_weights: a local file of its network's weights. encoders: files,
     or folders of runs, in the place of those beside the generator.
     device: "auto", "cpu", "cuda", "mps".
     """
     device = pick_device(device)
     found = checkpoints.find(generator, device, encoders)
     weights = None if perceptual_weights is None else Path(perceptual_weights)
-    chosen = metrics.choose(perceptual, found.discriminator, weights)
+    chosen = metrics.build_perceptual(perceptual, found.discriminator, weights)
     return Studio(
         found.generator,
         discriminator=found.discriminator,
@@ -91,7 +91,7 @@ class Studio:
     def recipe(self, recipe: str | Recipe, steps: int | None = None) -> Recipe:
         """A recipe by name, fitted to this studio: its perceptual term, and the number of steps."""
         if isinstance(recipe, str):
-            recipe = recipes.build(recipe)
+            recipe = recipes.get(recipe)
             if self.perceptual is None:
                 recipe = recipe.with_weight("perceptual", 0)
             elif self.perceptual.name.startswith("vgg16"):
@@ -221,15 +221,15 @@ class Studio:
             images = refined.latents.draw(self.generator).clamp(-1, 1)
             known = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
             scores = metrics.score(images, targets, known)
-            cards = metrics.cards(scores, known) | {"stray": STRAY}
-            scores["stray"] = refined.latents.stray(self.generator)
+            metric_descriptions = metrics.metric_descriptions(scores, known) | {"stray": STRAY}
+            scores["stray"] = refined.latents.deviation(self.generator)
         return Result(
             names=names,
             targets=targets.cpu(),
             images=images.cpu(),
             latents=refined.latents.to("cpu"),
             scores={name: values.tolist() for name, values in scores.items()},
-            cards=cards,
+            metric_descriptions=metric_descriptions,
             history={name: values.cpu() for name, values in refined.history.items()},
             status=refined.status,
             steps=refined.steps,
@@ -240,7 +240,7 @@ class Studio:
     def reenact(self, source: Photo, driver: str | Path | Driver, **options) -> Reenactment:
         """The face of `source`, a photo or a latents file, with the landmarks of `driver`: a video,
         a folder of photos, a photo, a landmarks file, or its own moved as "yaw:20" or
-        "yaw:-20,20,0" says, see `facsimile.handmade`; or what `facsimile.reenact.find_driver` made
+        "yaw:-20,20,0" says, see `facsimile.scripted`; or what `facsimile.reenact.find_driver` made
         of it, which serves many sources. It is drawn when it is saved.
 
         relative: move the source's landmarks as the driver's do since its first face; False: take
@@ -299,9 +299,9 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
     )
 
 
-def _unrefined(start: Latents) -> Refined:
+def _unrefined(start: Latents) -> RefineResult:
     """What an encoder guessed, or the mean is, as refinement of no steps leaves it."""
     start = start.retract().detach()
     finite = [x.isfinite().flatten(1).all(1) for x in start.tensors().values()]
     status = [DONE if good else NOT_FINITE for good in torch.stack(finite).all(0).tolist()]
-    return Refined(start, {}, status, [0] * len(start))
+    return RefineResult(start, {}, status, [0] * len(start))

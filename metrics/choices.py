@@ -13,7 +13,7 @@ from .trunks import (
     vgg16_layers,
 )
 
-PERCEPTUALS = (
+PERCEPTUAL_METRICS = (
     "auto",
     "lpips-alex",
     "lpips-vgg",
@@ -27,7 +27,7 @@ PERCEPTUALS = (
 """Values of `--perceptual`."""
 
 
-def choose(
+def build_perceptual(
     name: str, discriminator: Discriminator | None = None, weights: Path | None = None
 ) -> Perceptual | None:
     """The perceptual distance called `name`, one of PERCEPTUALS; None for "none".

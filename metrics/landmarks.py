@@ -80,7 +80,7 @@ def hausdorff_of_drawings(
     return torch.stack(values)
 
 
-def mean_error(target: Tensor, landmarks: Tensor, eyes: tuple[int, int] = (36, 45)) -> Tensor:
+def nme(target: Tensor, landmarks: Tensor, eyes: tuple[int, int] = (36, 45)) -> Tensor:
     """Mean distance of the points over the distance of the target's outer eye corners, (N,).
 
     target, landmarks: (N, K, 2). Known as NME; often printed times 100. Differentiable.
@@ -90,7 +90,7 @@ def mean_error(target: Tensor, landmarks: Tensor, eyes: tuple[int, int] = (36, 4
     return (landmarks - target).norm(dim=2).mean(1) / (left - right).norm(dim=1)
 
 
-def worked(values: Tensor) -> tuple[float, int]:
+def nanmean_with_failures(values: Tensor) -> tuple[float, int]:
     """(mean over the faces that were found, number of failures) of values (N,) with NaN in them."""
     failed = values.isnan()
     return float(values[~failed].double().mean()), int(failed.sum())

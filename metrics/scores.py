@@ -59,7 +59,7 @@ def score(
     return scores
 
 
-def cards(
+def metric_descriptions(
     names: Iterable[str], perceptual: Mapping[str, Perceptual] | None = None
 ) -> dict[str, str]:
     """The sentence of each metric in `names`; `perceptual` as it was given to `score`."""

@@ -1,6 +1,6 @@
 """First guess -> better latents, image by image: one loop, and a recipe per paper."""
 
-from .engine import DONE, NOT_FINITE, Refined, Step, refine
+from .engine import DONE, NOT_FINITE, RefineResult, Step, refine
 from .recipe import Phase, Recipe, Schedule, Term, Variable
 
 __all__ = [
@@ -8,7 +8,7 @@ __all__ = [
     "NOT_FINITE",
     "Phase",
     "Recipe",
-    "Refined",
+    "RefineResult",
     "Schedule",
     "Step",
     "Term",

@@ -43,7 +43,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Refined:
+class RefineResult:
     latents: Latents
     """The best of each image."""
     history: dict[str, Tensor]
@@ -65,7 +65,7 @@ def refine(
     encoder: Callable[[Tensor], Tensor] | None = None,
     callback: Callable[[Step], None] | None = None,
     state: dict | None = None,
-) -> Refined:
+) -> RefineResult:
     """Refine latents of N images towards targets (N, C, R, R) in [-1, 1].
 
     start: where to begin, and what anchors hold on to. encoder: what the domain term asks, images
@@ -90,7 +90,7 @@ def refine(
     with torch.enable_grad():
         while run.phase < len(recipe.phases):
             run.one_phase(callback)
-    return Refined(run.finished.detach(), run.history, run.status, run.steps)
+    return RefineResult(run.finished.detach(), run.history, run.status, run.steps)
 
 
 def _check_targets(generator: Generator, start: Latents, targets: dict[str, Tensor]) -> None:

@@ -87,7 +87,7 @@ OTHER_NAMES = {"in_domain": "in-domain", "idinvert": "in-domain"}
 SUFFIXES = ("+joint-noise", "+paper-noise", "+noise")
 
 
-def build(name: str) -> Recipe:
+def get(name: str) -> Recipe:
     """The recipe of a name: one of RECIPES, alone or followed by one of SUFFIXES.
 
     "w+ +noise" (the blank may be left out): the noise maps move once the code stands still, as

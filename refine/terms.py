@@ -135,8 +135,8 @@ def p_n(scene: Scene, term: Term) -> Tensor:
     For S the same of its own whitened coordinates.
     """
     space, _ = spaces.parse(scene.latents.space)
-    first = scene.latents.first_input(scene.batch.generator)
-    return space.prior(scene.batch.generator, scene.latents.code, first)
+    first = scene.latents.first_ws_index(scene.batch.generator)
+    return space.mahalanobis_sq(scene.batch.generator, scene.latents.code, first)
 
 
 TERMS: dict[str, Callable[[Scene, Term], Tensor]] = {

@@ -2,7 +2,7 @@
 
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator
-from .latents import Latents, start
+from .latents import Latents, init_latents
 from .loading import freeze, load, load_discriminator, save
 from .synthesis import Feature
 
@@ -16,5 +16,5 @@ __all__ = [
     "load",
     "load_discriminator",
     "save",
-    "start",
+    "init_latents",
 ]

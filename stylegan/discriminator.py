@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .layers import (
     GAIN,
-    Derived,
+    CachedTransform,
     Linear,
     activate,
     as_batch,
@@ -112,7 +112,7 @@ class PlainConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.shrinking = Derived(shrinking_kernel)
+        self.shrinking = CachedTransform(shrinking_kernel)
 
     def forward(self, x: Tensor, *, down: bool = False) -> Tensor:
         """(N, I, H, W) -> (N, O, H, W); with `down`, which takes a 3x3 kernel, of half the side."""
@@ -234,13 +234,13 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
         """image: (N, img_channels, R, R) in [-1, 1]; c: (N, c_dim) -> logits (N, 1); high: real."""
-        return self.verdict(self.embed(image), c)
+        return self.logits_from(self.embed(image), c)
 
     def embed(self, image: Tensor) -> Tensor:
         """image: (N, img_channels, R, R) -> what the verdict is drawn from, (N, channels[0])."""
         return self.b4.dense(self.features(image)[-1])
 
-    def verdict(self, embedded: Tensor, c: Tensor | None = None) -> Tensor:
+    def logits_from(self, embedded: Tensor, c: Tensor | None = None) -> Tensor:
         """embedded: of `embed`; c: (N, c_dim) -> logits (N, 1)."""
         y = self.b4.out(embedded)
         if not self.config.c_dim:

@@ -121,11 +121,11 @@ class Generator(nn.Module):
         modules = self.synthesis.noise_inputs
         return tuple(x.noise_const.expand(n, 1, -1, -1).clone() for x in modules)
 
-    def first_input(self, layer: str) -> int:
+    def first_ws_index(self, layer: str) -> int:
         """Index of the first style input that acts after `layer` (M of the papers)."""
         return self.synthesis.layers[self._position(layer) + 1].style
 
-    def first_style(self, layer: str) -> int:
+    def first_style_index(self, layer: str) -> int:
         """Index into `style_sizes` of the first layer after `layer`."""
         return self._position(layer) + 1
 
@@ -173,10 +173,10 @@ class Generator(nn.Module):
                 # (N, z_i, input, w_dim): of every z_i its own input.
                 ws = ws.diagonal(dim1=1, dim2=2).transpose(1, 2)
         else:
-            ws = self.spread(self.mapping(z, c))
+            ws = self.broadcast_ws(self.mapping(z, c))
         return self.truncate(ws, truncation, cutoff)
 
-    def spread(self, w: Tensor) -> Tensor:
+    def broadcast_ws(self, w: Tensor) -> Tensor:
         """One w for all style inputs (N, w_dim), or one for each (N, L, w_dim) -> (N, L, w_dim)."""
         return w if w.ndim == 3 else w[:, None].expand(-1, self.num_ws, -1)
 
@@ -184,7 +184,7 @@ class Generator(nn.Module):
         """ws: (N, L, w_dim) -> its first `cutoff` inputs at w_avg + psi (w - w_avg)."""
         if psi == 1 or cutoff == 0:
             return ws
-        average = self.spread(self.mapping.w_avg[None])[:, :cutoff]
+        average = self.broadcast_ws(self.mapping.w_avg[None])[:, :cutoff]
         near = torch.lerp(average, ws[:, :cutoff], psi)
         return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], 1)
 

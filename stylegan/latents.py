@@ -87,9 +87,9 @@ class Latents:
                 f"{generator.fingerprint}; load the generator with which they were made"
             )
 
-    def first_input(self, generator: Generator) -> int:
+    def first_ws_index(self, generator: Generator) -> int:
         """The first style input that acts: 0, or with a feature the first one after it."""
-        return 0 if self.layer is None else generator.first_input(self.layer)
+        return 0 if self.layer is None else generator.first_ws_index(self.layer)
 
     def draw(self, generator: Generator, noise: str | None = None) -> Tensor:
         """Images (N, img_channels, R, R), about [-1, 1].
@@ -109,10 +109,10 @@ class Latents:
         """The code moved onto its space, as after every step of refinement."""
         return replace(self, code=spaces.parse(self.space)[0].retract(self.code))
 
-    def stray(self, generator: Generator) -> Tensor:
+    def deviation(self, generator: Generator) -> Tensor:
         """(N,) how far the codes have strayed from the generator's samples: see the space."""
         space, _ = spaces.parse(self.space)
-        return space.stray(generator, self.code, self.first_input(generator))
+        return space.deviation(generator, self.code, self.first_ws_index(generator))
 
     def save(self, path: str | Path, **about: str) -> None:
         """Write one .safetensors file, or none at all; `about` goes into its metadata."""
@@ -148,7 +148,7 @@ class Latents:
         return latents
 
 
-def start(
+def init_latents(
     generator: Generator,
     space: str,
     n: int,

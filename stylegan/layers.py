@@ -109,7 +109,7 @@ def activate(x: Tensor, gain: float = 1.0, clamp: float | None = None) -> Tensor
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
-class Derived:
+class CachedTransform:
     """A tensor that follows from a weight; kept while the weight is frozen and stays the same."""
 
     def __init__(self, compute: Callable[[Tensor], Tensor]):
@@ -172,7 +172,7 @@ class ModulatedConv(nn.Module):
         self.register_buffer("resample_filter", resample_filter())
         self.up = up
         self.clamp = clamp
-        self.energy = Derived(squares)
+        self.energy = CachedTransform(squares)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
         """x: (N, I, H, W); style: (N, I); noise: (1 or N, 1, H', W') or None -> (N, O, H', W')."""

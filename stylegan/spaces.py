@@ -20,7 +20,7 @@ from torch import Tensor
 from . import statistics
 from .generator import Generator
 from .layers import SLOPE
-from .randomness import source
+from .randomness import keyed_generator
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Space:
         if how == "mean":
             code = self._mean(generator, c)
         elif how == "random":
-            code = self._random(generator, source("cpu", seed, "start"), c)
+            code = self._random(generator, keyed_generator("cpu", seed, "start"), c)
         else:
             raise ValueError(f'a code starts from "mean" or "random", got "{how}"')
         shape = self.shape(generator)
@@ -58,22 +58,22 @@ class Space:
 
     def decode(self, generator: Generator, code: Tensor, c: Tensor | None = None) -> Tensor:
         """code (N, *shape) -> ws (N, L, w_dim), or for S the styles."""
-        return generator.spread(code)
+        return generator.broadcast_ws(code)
 
     def retract(self, code: Tensor) -> Tensor:
         """The code moved onto the space; itself where the space is all of R^D."""
         return code
 
-    def prior(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
+    def mahalanobis_sq(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
         """(N,) mean square of the whitened coordinates, over the inputs from `first` on.
 
         mean(p_N^2), the norm of Improved StyleGAN Embedding's equation 3; 1 is typical of samples.
         """
         return self._whitened(generator, code, first).square().flatten(1).mean(1)
 
-    def stray(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
+    def deviation(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
         """(N,) how far a code is from the generator's samples: the root of `prior`."""
-        return self.prior(generator, code, first).sqrt()
+        return self.mahalanobis_sq(generator, code, first).sqrt()
 
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         return whiten(generator, code[:, first:] if self.plus else code)
@@ -81,7 +81,7 @@ class Space:
     def _mean(self, generator: Generator, c: Tensor | None) -> Tensor:
         w = mean_w(generator, c)
         if self.plus:
-            return generator.spread(w)
+            return generator.broadcast_ws(w)
         return w if w.ndim == 2 else w.mean(1)
 
     def _random(self, generator: Generator, rng: torch.Generator, c: Tensor | None) -> Tensor:
@@ -107,7 +107,7 @@ class Z(Space):
         """z sqrt(D) / |z| (equation 5)."""
         return code * (math.sqrt(code.shape[-1]) / code.norm(dim=-1, keepdim=True))
 
-    def stray(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
+    def deviation(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
         """(N,) largest relative distance | |z| / sqrt(D) - 1 | from the sphere."""
         code = code[:, first:] if self.plus else code[:, None]
         return (code.norm(dim=-1) / math.sqrt(code.shape[-1]) - 1).abs().amax(1)
@@ -133,7 +133,7 @@ class PN(Space):
     kind = "p_n"
 
     def decode(self, generator: Generator, code: Tensor, c: Tensor | None = None) -> Tensor:
-        return generator.spread(unwhiten(generator, code))
+        return generator.broadcast_ws(unwhiten(generator, code))
 
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         return code[:, first:] if self.plus else code
@@ -157,7 +157,7 @@ class S(Space):
 
     def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         """(s - mean) / standard deviation by channel; both follow from those of w."""
-        known = statistics.of(generator)
+        known = statistics.latent_statistics(generator)
         mean = self._mean(generator, None)
         variance = []
         layers = [layer for layer in generator.synthesis.layers if layer.affine is not None]
@@ -169,7 +169,7 @@ class S(Space):
         return torch.cat([p for p, x in zip(parts, layers, strict=True) if x.style >= first], 1)
 
     def _mean(self, generator: Generator, c: Tensor | None) -> Tensor:
-        return torch.cat(generator.styles(generator.spread(mean_w(generator, c))), 1)
+        return torch.cat(generator.styles(generator.broadcast_ws(mean_w(generator, c))), 1)
 
     def _random(self, generator: Generator, rng: torch.Generator, c: Tensor | None) -> Tensor:
         z = torch.randn(1, generator.z_dim, generator=rng).to(generator.mapping.w_avg)
@@ -195,13 +195,13 @@ def parse(name: str) -> tuple[Space, bool]:
 
 def whiten(generator: Generator, w: Tensor) -> Tensor:
     """w (..., D) -> P_N (..., D), zero mean, unit covariance (Improved StyleGAN Embedding)."""
-    known = statistics.of(generator)
+    known = statistics.latent_statistics(generator)
     return (statistics.gaussianize(w) - known.p_mean) @ (known.p_basis / known.p_std)
 
 
 def unwhiten(generator: Generator, code: Tensor) -> Tensor:
     """The inverse of `whiten`."""
-    known = statistics.of(generator)
+    known = statistics.latent_statistics(generator)
     return F.leaky_relu((code * known.p_std) @ known.p_basis.T + known.p_mean, SLOPE)
 
 
@@ -212,8 +212,8 @@ def mean_w(generator: Generator, c: Tensor | None = None, samples: int = 10_000)
     (.., L, D) where f(z) has a w for every style input.
     """
     if c is None or not generator.c_dim:
-        return statistics.of(generator).w_mean[None]
-    z = torch.randn(samples, generator.z_dim, generator=source("cpu", 0, "mean w"))
+        return statistics.latent_statistics(generator).w_mean[None]
+    z = torch.randn(samples, generator.z_dim, generator=keyed_generator("cpu", 0, "mean w"))
     z = z.to(generator.mapping.w_avg)
     rows = [generator.mapping(z, label.expand(samples, -1)).mean(0) for label in c]
     return torch.stack(rows)

@@ -16,7 +16,7 @@ from torch import Tensor
 from . import files
 from .generator import Generator
 from .layers import SLOPE
-from .randomness import source
+from .randomness import keyed_generator
 
 SAMPLES = 100_000
 
@@ -44,7 +44,7 @@ def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Stat
 
     samples: vectors w; where f(z) has one for every input, so many fewer z are drawn.
     """
-    rng = source("cpu", seed, "statistics")
+    rng = keyed_generator("cpu", seed, "statistics")
     shape = generator.mapping.shape
     dim, inputs = shape[-1], math.prod(shape[:-1])
     sums = {name: torch.zeros(inputs, dim, dtype=torch.float64) for name in "wp"}
@@ -84,7 +84,7 @@ def gaussianize(w: Tensor) -> Tensor:
 
 
 @torch.inference_mode(False)  # what is kept must serve a gradient later
-def of(generator: Generator) -> Statistics:
+def latent_statistics(generator: Generator) -> Statistics:
     """The statistics of a generator, from memory, from the cache beside its file, or computed now.
 
     Where the generator's folder cannot be written, the cache is in the home folder.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .layers import (
     GAIN,
-    Derived,
+    CachedTransform,
     Linear,
     activate,
     as_batch,
@@ -97,7 +97,7 @@ class Conv(Epilogue):
         super().__init__(outputs, w_dim, side)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.up = up
-        self.kernel = Derived(fused_kernel if fused else nearest_kernel)
+        self.kernel = CachedTransform(fused_kernel if fused else nearest_kernel)
         if up:
             self.register_buffer("blur", resample_filter((1, 2, 1)), persistent=False)
 

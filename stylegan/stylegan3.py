@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from .alias_free import Resampling, Sampling, levels, resampling
 from .layers import (
     GAIN,
-    Derived,
+    CachedTransform,
     Linear,
     ToRGB,
     activate,
@@ -181,7 +181,7 @@ class Conv(nn.Module):
         self.register_buffer("down_filter", resampling.down_filter)
         self.up, self.down, self.padding = resampling.up, resampling.down, resampling.padding
         self.clamp = clamp
-        self.energy = Derived(squares)
+        self.energy = CachedTransform(squares)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x: (N, I, H, W); style: (N, I) -> (N, O, H', W')."""

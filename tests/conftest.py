@@ -15,8 +15,8 @@ from PIL import Image
 from torch import nn
 
 from facsimile import metrics, stylegan
-from facsimile.encoders.base import BaseConfig, BaseEncoder
 from facsimile.encoders.difference import DifferenceConfig, DifferenceEncoder
+from facsimile.encoders.feature import FeatureConfig, FeatureEncoder
 from facsimile.encoders.in_domain import InDomainConfig, InDomainEncoder
 from facsimile.encoders.naive import NaiveConfig, NaiveEncoder
 from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
@@ -181,8 +181,8 @@ def make_encoder():
         hidden=0,
     ):
         if kind == "base":
-            config = BaseConfig.of(generator, layer, 4, rgb_skip, passes, eyes)
-            encoder = BaseEncoder(config, group=2)
+            config = FeatureConfig.of(generator, layer, 4, rgb_skip, passes, eyes)
+            encoder = FeatureEncoder(config, group=2)
         elif kind == "naive":
             encoder = NaiveEncoder(NaiveConfig.of(generator, 4, 8, resolution))
         elif kind == "in-domain":
@@ -256,7 +256,7 @@ def little():
 
     def start(space):
         source = torch.Generator().manual_seed(5)
-        held = stylegan.start(generator, space, 8)
+        held = stylegan.init_latents(generator, space, 8)
         apart = {
             name: x + 0.1 * torch.randn(x.shape, generator=source).double()
             for name, x in held.tensors().items()

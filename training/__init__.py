@@ -2,9 +2,9 @@
 
 from .checkpoint import Checkpoints
 from .log import Log
-from .processes import Diverged, Meter, healthy, spread
-from .recipe import Host, Place, Player, Recipe
+from .processes import Diverged, Meter, all_reduce_gradients, check_finite
+from .recipe import BatchSlice, Distributed, Recipe, Trainable
 from .settings import Run
 
-__all__ = ["Checkpoints", "Diverged", "Host", "Log", "Meter", "Place", "Player", "Recipe", "Run"]
-__all__ += ["healthy", "spread"]
+__all__ = ["Checkpoints", "Diverged", "Distributed", "Log", "Meter", "BatchSlice", "Trainable", "Recipe", "Run"]
+__all__ += ["check_finite", "all_reduce_gradients"]

@@ -18,14 +18,14 @@ from torch import Tensor
 from facsimile import data, stylegan
 from facsimile.metrics.frechet import Features, Moments, features, frechet, moments
 from facsimile.stylegan import DiscriminatorConfig, freeze
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 from . import augment, ema, growth, vision
-from .draws import Draws, near
+from .draws import KeyedSampler, cache_on_gpu
 from .generator_settings import GeneratorRun
 from .growth import Critic
 from .penalties import path_lengths, r1
-from .recipe import Host, Place, Player
+from .recipe import BatchSlice, Distributed, Trainable
 
 SIGNS_EVERY = 4
 """Steps between two looks at how often the discriminator is right about the training set."""
@@ -34,7 +34,7 @@ MEAN_SAMPLES = 10_000
 
 
 class GeneratorRecipe:
-    def __init__(self, run: GeneratorRun, host: Host):
+    def __init__(self, run: GeneratorRun, host: Distributed):
         self.run, self.host, self.device = run, host, host.device
         generator, critic, self.grows = _networks(run, host)
         # On a GPU convolutions follow the layout of their weights.
@@ -52,7 +52,7 @@ class GeneratorRecipe:
                 self.heads = vision.Heads(channels).to(host.device, run.dtype)
             self.critic.heads = self.heads
         self.group = critic.network.config.mbstd_group
-        self.draws = Draws(run.seed, self.group, host.device, run.dtype)
+        self.draws = KeyedSampler(run.seed, self.group, host.device, run.dtype)
         self.players = (
             _player("critic", self.critic, run.critic_lr),
             _player("generator", self.generator, run.lr),
@@ -75,13 +75,13 @@ class GeneratorRecipe:
 
     def open_data(self) -> str:
         """Read the training set; returns what was read, in a sentence."""
-        images = data.image_set(self.run.data, self.run.resolution)
-        self.images = near(images, self.device)
+        images = data.load_images(self.run.data, self.run.resolution)
+        self.images = cache_on_gpu(images, self.device)
         return images.summary()
 
     # One step -------------------------------------------------------------------------------------
 
-    def _fakes(self, place: Place) -> tuple[Tensor, Tensor]:
+    def _fakes(self, place: BatchSlice) -> tuple[Tensor, Tensor]:
         """(ws, images) of fresh codes and noise."""
         g = self.generator
         z, second = self.draws.codes(g, place, self.run.mixing)
@@ -92,7 +92,7 @@ class GeneratorRecipe:
         with self.run.autocast(self.device):
             return ws, growth.draw(g, ws, noise, self.alpha)
 
-    def _judge(self, image: Tensor, what: str, place: Place, leaf: bool = False) -> tuple:
+    def _judge(self, image: Tensor, what: str, place: BatchSlice, leaf: bool = False) -> tuple:
         """(logits (N, 1), the images that the critic was shown; with `leaf` to derive by)."""
         if self.p > 0:
             uniform = self.draws.numbers(f"chance {what}", place, torch.rand, augment.UNIFORMS)
@@ -108,7 +108,7 @@ class GeneratorRecipe:
         with self.run.autocast(self.device):
             return self.heads(vision.look(self.trunk, image)).to(self.run.dtype)
 
-    def _due(self, every: int, place: Place) -> bool:
+    def _due(self, every: int, place: BatchSlice) -> bool:
         return place.step % every == 0
 
     @property
@@ -116,10 +116,10 @@ class GeneratorRecipe:
         """How far a new block is faded in."""
         return min(1.0, self.seen / self.run.grow_images) if self.grows else 1.0
 
-    def losses(self, player: str, place: Place) -> dict[str, Tensor]:
+    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
         return self._critic(place) if player == "critic" else self._generator(place)
 
-    def _critic(self, place: Place) -> dict[str, Tensor]:
+    def _critic(self, place: BatchSlice) -> dict[str, Tensor]:
         """Logistic loss and R1."""
         # One drawing serves both players where a step has one micro-step.
         with torch.set_grad_enabled(place.whole):
@@ -145,7 +145,7 @@ class GeneratorRecipe:
             losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty.mean()
         return losses
 
-    def _generator(self, place: Place) -> dict[str, Tensor]:
+    def _generator(self, place: BatchSlice) -> dict[str, Tensor]:
         """Non-saturating loss, and the path-length term."""
         ws, fake = self._kept or self._fakes(place)
         self._kept = None
@@ -156,7 +156,7 @@ class GeneratorRecipe:
             losses["generator/vision"] = self.run.vision_weight * glance
         if self.run.path and self._due(self.run.path_every, place):
             shape = fake.shape[1:]
-            directions = self.draws.numbers("path", place, torch.randn, *shape, near=True)
+            directions = self.draws.numbers("path", place, torch.randn, *shape, on_device=True)
             lengths = path_lengths(ws, fake, directions)
             self._lengths.append(lengths.detach().mean())
             if self.path_known:
@@ -166,7 +166,7 @@ class GeneratorRecipe:
 
     # Between steps --------------------------------------------------------------------------------
 
-    def after(self, place: Place) -> None:
+    def after(self, place: BatchSlice) -> None:
         run = self.run
         self.seen = (place.step + 1) * run.batch
         factor = ema.decay(run.batch, self.seen, run.average, self.ramp)
@@ -211,7 +211,7 @@ class GeneratorRecipe:
         """Images of the moving average in float32, a batch at a time: the same codes every time."""
         average = self.average
         average.mapping.w_avg.copy_(self._mean_w())
-        rng = source("cpu", self.run.seed, what)
+        rng = keyed_generator("cpu", self.run.seed, what)
         z = torch.randn(count, average.z_dim, generator=rng).to(average.mapping.w_avg)
         for part in z.split(16):
             yield growth.draw(
@@ -219,7 +219,7 @@ class GeneratorRecipe:
             )
 
     def _mean_w(self) -> Tensor:
-        rng = source("cpu", self.run.seed, "mean w")
+        rng = keyed_generator("cpu", self.run.seed, "mean w")
         z = torch.randn(MEAN_SAMPLES, self.average.z_dim, generator=rng)
         return self.average.mapping(z.to(self.average.mapping.w_avg)).mean(0)
 
@@ -241,9 +241,9 @@ class GeneratorRecipe:
             print(self._features.note, flush=True)
         network, count = self._features.network, self.run.frechet_images
         if self._real is None:
-            rng = source("cpu", self.run.seed, "judged")
+            rng = keyed_generator("cpu", self.run.seed, "judged")
             chosen = torch.randperm(len(self.images), generator=rng)[:count].split(16)
-            parts = (self.images.take(x, self.device, torch.float32) for x in chosen)
+            parts = (self.images.batch(x, self.device, torch.float32) for x in chosen)
             self._real = moments(map(network, parts))
         parts = (x.float().clamp(-1, 1) for x in self.drawn(count, 1.0, "judged"))
         drawn = moments(map(network, parts))
@@ -257,12 +257,12 @@ class GeneratorRecipe:
         stylegan.save(self.critic.network, out / "discriminator.safetensors")
 
 
-def _player(name: str, module: torch.nn.Module, lr: float) -> Player:
+def _player(name: str, module: torch.nn.Module, lr: float) -> Trainable:
     optimizer = torch.optim.Adam(module.parameters(), lr=lr, betas=(0.0, 0.99), fused=True)
-    return Player(name, module, optimizer)
+    return Trainable(name, module, optimizer)
 
 
-def _networks(run: GeneratorRun, host: Host) -> tuple[stylegan.Generator, Critic, bool]:
+def _networks(run: GeneratorRun, host: Distributed) -> tuple[stylegan.Generator, Critic, bool]:
     """(generator, critic, whether a block is to be faded in)."""
     if run.start is not None:
         found = host.find(run.start)

@@ -33,7 +33,7 @@ class Critic(nn.Module):
         x = torch.lerp(small, first(image).to(small.dtype), alpha)
         for block in others:
             x = block(x)
-        return self.network.verdict(self.network.b4.dense(x))
+        return self.network.logits_from(self.network.b4.dense(x))
 
 
 def draw(generator: Generator, ws: Tensor, noise: Noise, alpha: float = 1.0) -> Tensor:
@@ -67,7 +67,7 @@ def widths(side: int, channel_base: int, channel_max: int) -> tuple[int, ...]:
 
 def check_side(side: int) -> None:
     if side < 8 or side & (side - 1):
-        near = 2 ** max(3, round(math.log2(max(side, 1))))
+        on_device = 2 ** max(3, round(math.log2(max(side, 1))))
         raise ValueError(
             f"--resolution is {side}; it must be a power of two, at least 8, such as {near}"
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .recipe import Host, Player
+from .recipe import Distributed, Trainable
 
 
 class Diverged(RuntimeError):
@@ -14,7 +14,7 @@ class Diverged(RuntimeError):
 
 
 @torch.no_grad()
-def spread(weights: Sequence[Tensor], host: Host) -> None:
+def all_reduce_gradients(weights: Sequence[Tensor], host: Distributed) -> None:
     """Every process gets the mean of all processes' gradients."""
     if host.processes == 1:
         return
@@ -24,7 +24,7 @@ def spread(weights: Sequence[Tensor], host: Host) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def healthy(players: Iterable[Player]) -> None:
+def check_finite(players: Iterable[Trainable]) -> None:
     """Raise Diverged if any weight is not finite: such weights must not replace good ones."""
     for player in players:
         largest = torch.stack([x.detach().abs().amax() for x in player.module.parameters()])
@@ -35,7 +35,7 @@ def healthy(players: Iterable[Player]) -> None:
 class Meter:
     """Means of the losses since they were last read; adding waits for no device."""
 
-    def __init__(self, host: Host, batch: int):
+    def __init__(self, host: Distributed, batch: int):
         self.host, self.batch = host, batch
         self._clear()
 

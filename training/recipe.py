@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)
-class Player:
+class Trainable:
     """Modules that one optimiser moves."""
 
     name: str
@@ -20,7 +20,7 @@ class Player:
 
 
 @dataclass(frozen=True)
-class Place:
+class BatchSlice:
     """Which samples of the run a process draws now; every draw is a function of it.
 
     Samples are counted over the whole run and all processes, so that the number of processes and
@@ -36,7 +36,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Host:
+class Distributed:
     """Where a recipe runs."""
 
     device: torch.device
@@ -59,7 +59,7 @@ class Host:
 class Recipe(Protocol):
     """Networks and their objective. Losses are means over samples, weighted already."""
 
-    players: tuple[Player, ...]
+    players: tuple[Trainable, ...]
     """In the order in which a step updates them."""
     group: int
     """Samples that must stay together, in one process and micro-step."""
@@ -68,11 +68,11 @@ class Recipe(Protocol):
         """Read what it trains on; returns what that is, in a sentence."""
         ...
 
-    def losses(self, player: str, place: Place) -> dict[str, Tensor]:
+    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
         """Named terms of a player's loss on the samples at `place`."""
         ...
 
-    def after(self, place: Place) -> None:
+    def after(self, place: BatchSlice) -> None:
         """What follows the update of all players: moving averages, adaptive settings."""
         ...
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..mapping import Mapping
-from ..randomness import source
+from ..randomness import keyed_generator
 from .configs import describe
 from .translation import blocks, count, is_state, nothing_left, prefixed
 
@@ -57,7 +57,7 @@ def mean_w(tensors: dict[str, Tensor]) -> Tensor:
     mapping = Mapping(z_dim, 0, w_dim, layers).double()
     state = prefixed(tensors, "mapping.")
     mapping.load_state_dict({"w_avg": torch.zeros(w_dim)} | state)
-    rng, total = source("cpu", 0, "mean w"), 0.0
+    rng, total = keyed_generator("cpu", 0, "mean w"), 0.0
     with torch.no_grad():
         for _ in range(10):
             z = torch.randn(SAMPLES // 10, z_dim, dtype=torch.float64, generator=rng)
@@ -102,7 +102,7 @@ def _convolution(
     constant = left.pop(f"noises.noise_{noise}", None)
     if constant is None:
         # Files of before the repository had constant noise: any will do, the same every time.
-        constant = torch.randn(side, side, generator=source("cpu", noise, "noise"))
+        constant = torch.randn(side, side, generator=keyed_generator("cpu", noise, "noise"))
     tensors[f"{ours}.noise_const"] = constant.reshape(side, side)
 
 

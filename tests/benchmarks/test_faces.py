@@ -154,7 +154,7 @@ def test_ways_of_inversion_are_compared(
 
 
 def test_curves_are_of_the_best_so_far() -> None:
-    (phase,) = recipes.build("w+").with_steps(3).phases
+    (phase,) = recipes.get("w+").with_steps(3).phases
     pixel = torch.tensor([[4.0, 3.0], [1.0, 5.0], [2.0, 1.0], [9.0, 9.0]])
     perceptual = torch.tensor([[10.0, 10.0], [10.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
     # The first face is best (2 + 0) after two steps, though its pixels were better before.
@@ -185,7 +185,7 @@ def test_the_reference_alone_takes_thousands_of_steps() -> None:
     assert set(steps.values()) == {200}
     noisy = {name.removesuffix(" + noise") for name in steps if name.endswith(" + noise")}
     assert noisy == {"W+ from the encoder", "IDInvert", "F/W+", "F/P_N+", "F/Z+"}
-    assert recipes.build(inversion.REFERENCE.recipe).phases[0].betas == (0.9, 0.999)
+    assert recipes.get(inversion.REFERENCE.recipe).phases[0].betas == (0.9, 0.999)
     assert {name for pair in edits.PAIRS for name in pair} < steps.keys() | {"Image2StyleGAN"}
 
 
@@ -219,12 +219,12 @@ def test_findings_say_when_the_reference_is_reached(
 
 def test_edits_move_the_code_and_stay_on_the_space(networks: Path) -> None:
     generator = checkpoints.find(networks).generator
-    latents = stylegan.start(generator, "f/z+", 2)
+    latents = stylegan.init_latents(generator, "f/z+", 2)
     there = edits.edited(latents, 0, 2.0)
     torch.testing.assert_close(there.code.norm(dim=-1), latents.code.norm(dim=-1))
     assert (there.code - latents.code).norm(dim=-1).min() > 1
     assert torch.equal(there.feature, latents.feature)
-    w = stylegan.start(generator, "w+", 2)
+    w = stylegan.init_latents(generator, "w+", 2)
     back = edits.edited(edits.edited(w, 1, 1.5), 1, -1.5)
     torch.testing.assert_close(back.code, w.code)
 

@@ -43,7 +43,7 @@ def test_both_kinds_are_found_beside_the_generator(beside, made):
     for name in (folder, folder / "generator.safetensors"):
         found = checkpoints.find(name).encoders
         for kind, network in (
-            ("base", encoders.BaseEncoder),
+            ("base", encoders.FeatureEncoder),
             ("in-domain", encoders.InDomainEncoder),
         ):
             assert found.has(kind)

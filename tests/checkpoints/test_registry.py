@@ -6,7 +6,7 @@ import torch
 from facsimile import checkpoints, data, encoders, metrics, stylegan
 from facsimile.checkpoints.registry import BUNDLED
 from facsimile.stylegan import Latents, statistics
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 
 def test_bundled_faces_draw_and_have_what_belongs_to_them():
@@ -25,7 +25,7 @@ def test_bundled_faces_draw_and_have_what_belongs_to_them():
 
 def test_bundled_statistics_are_those_of_the_generator():
     generator = checkpoints.find("faces").generator
-    kept = statistics.of(generator)
+    kept = statistics.latent_statistics(generator)
     path = BUNDLED / "faces" / "generator.statistics.safetensors"
     assert path.is_file()
     fresh = statistics.compute(generator, samples=20_000, seed=7)
@@ -41,17 +41,17 @@ def test_bundled_difference_encoder_moves_faces():
     found = checkpoints.find("faces")
     generator, encoder = found.generator, found.encoders.get("difference").network
     small = data.landmarker("small", small=checkpoints.LANDMARKS)
-    z = torch.randn(16, generator.z_dim, generator=source("cpu", 0, "moved"))
+    z = torch.randn(16, generator.z_dim, generator=keyed_generator("cpu", 0, "moved"))
     with torch.no_grad():
-        code = generator.truncate(generator.spread(generator.map(z)), 0.7)
+        code = generator.truncate(generator.broadcast_ws(generator.map(z)), 0.7)
         faces = Latents(space="w+", code=code, fingerprint=generator.fingerprint)
         points = small(faces.draw(generator).clamp(-1, 1)).points
         wanted = points.roll(1, 0)
         moved = encoders.reenact_codes(encoder, generator, faces, wanted)
         seen = small(moved.draw(generator).clamp(-1, 1)).points
         stayed = encoders.reenact_codes(encoder, generator, faces, points, own=points)
-    way = metrics.mean_error(wanted, points).mean()
-    assert metrics.mean_error(wanted, seen).mean() < 0.6 * way
+    way = metrics.nme(wanted, points).mean()
+    assert metrics.nme(wanted, seen).mean() < 0.6 * way
     torch.testing.assert_close(stayed.code, code)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from facsimile.data import draw_landmarks, resize, with_points
+from facsimile.data import draw_landmarks, draw_points, resize
 from facsimile.data.drawings import LINE
 from facsimile.data.points68 import GROUPS
 
@@ -114,7 +114,7 @@ def test_outside_and_no_numbers_draw_nothing(face):
 
 def test_points_lie_on_the_photo(face):
     photo = torch.zeros(1, 3, 128, 128)
-    shown = with_points(photo, face)
+    shown = draw_points(photo, face)
     x, y = face[0, 8].long().tolist()
     assert shown[0, 1, y, x] > 0.7
     assert (shown != photo).any(1).float().mean() < 0.05
@@ -126,4 +126,4 @@ def test_refusals(face):
     with pytest.raises(ValueError, match="positive sides"):
         draw_landmarks(face, 0, 64)
     with pytest.raises(ValueError, match="1 faces' landmarks for 2 images"):
-        with_points(torch.zeros(2, 3, 64, 64), face)
+        draw_points(torch.zeros(2, 3, 64, 64), face)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facsimile.data import image_set
+from facsimile.data import load_images
 
 
 def png(pixels):
@@ -38,7 +38,7 @@ def archive(tmp_path, pixels):
 
 
 def test_a_zip_with_broken_images(archive, pixels):
-    found = image_set([archive], 16)
+    found = load_images([archive], 16)
     assert torch.equal(found.pixels, torch.from_numpy(pixels[:3]).permute(0, 3, 1, 2))
     assert len(found.failed) == 2
     assert "a/3.png: got a damaged or incomplete file" in found.failed[0]
@@ -54,7 +54,7 @@ def test_a_damaged_entry(tmp_path, pixels):
     content = path.read_bytes()
     place = content.index(png(pixels[1])) + 60
     path.write_bytes(content[:place] + b"xxxx" + content[place + 4 :])
-    found = image_set([path], 16)
+    found = load_images([path], 16)
     assert len(found) == 1
     assert "1.png in" in found.failed[0]
     assert "damaged entry" in found.failed[0]
@@ -66,16 +66,16 @@ def test_several_sources_of_mixed_sizes(tmp_path, archive):
     folder.mkdir()
     wide = np.random.default_rng(1).integers(0, 255, (32, 48, 3), dtype=np.uint8)
     Image.fromarray(wide).save(folder / "wide.png")
-    found = image_set([folder, archive], 16)
+    found = load_images([folder, archive], 16)
     assert len(found) == 4
     middle = wide[:, 8:40].reshape(16, 2, 16, 2, 3).astype(float).mean((1, 3))
     assert np.abs(found.pixels[0].permute(1, 2, 0).numpy() - middle).max() <= 0.5
-    assert image_set([archive], 32).enlarged == 3
+    assert load_images([archive], 32).enlarged == 3
 
 
 def test_take(archive, pixels):
-    found = image_set([archive], 16)
-    taken = found.take(torch.tensor([2, 0]), torch.device("cpu"), torch.float64)
+    found = load_images([archive], 16)
+    taken = found.batch(torch.tensor([2, 0]), torch.device("cpu"), torch.float64)
     assert taken.dtype == torch.float64
     wanted = torch.from_numpy(pixels[[2, 0]]).permute(0, 3, 1, 2).double() / 127.5 - 1
     torch.testing.assert_close(taken, wanted)
@@ -83,10 +83,10 @@ def test_take(archive, pixels):
 
 def test_nothing_to_train_on(tmp_path):
     with pytest.raises(ValueError, match="no image found in .*expected a folder or a zip"):
-        image_set([tmp_path], 16)
+        load_images([tmp_path], 16)
     for name in ("missing.zip", "missing"):
         with pytest.raises(FileNotFoundError, match=f"{name}: no such file"):
-            image_set([tmp_path / name], 16)
+            load_images([tmp_path / name], 16)
     (tmp_path / "torn.zip").write_bytes(b"PK but no more")
     with pytest.raises(ValueError, match=re.escape("torn.zip is no zip, or a damaged one")):
-        image_set([tmp_path / "torn.zip"], 16)
+        load_images([tmp_path / "torn.zip"], 16)

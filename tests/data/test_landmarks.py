@@ -15,7 +15,7 @@ from facsimile.data.landmark_labels import labelled, read_labels
 from facsimile.data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
 from facsimile.data.landmarks import SmallLandmarker
 from facsimile.data.points68 import mirror
-from facsimile.metrics import mean_error
+from facsimile.metrics import nme
 
 
 def network(seed=0):
@@ -149,7 +149,7 @@ def test_bundled_network_finds_a_face():
         to_photo = torch.from_numpy(quad_to_photo(quad, side)).float()
         found[side] = marks.points[0] @ to_photo[:2, :2].T + to_photo[:2, 2]
         turned = mirror(small(image.flip(3)).points, side)[0]
-        assert mean_error(marks.points, turned[None]).item() < 0.05
+        assert nme(marks.points, turned[None]).item() < 0.05
     assert (found[96] - found[192]).norm(dim=1).mean() < 1
     parts = [(36, 42), (42, 48), (30, 31), (48, 49), (54, 55)]
     for (first, last), place in zip(parts, seen, strict=True):
@@ -229,7 +229,7 @@ def test_labels_follow_their_images(tmp_path, archive):
     """By name; cropped and resized as the images are."""
     points = np.full((2, 68, 2), 20.0, dtype=np.float32)
     path = labels(tmp_path / "labels.npz", ["2.png", "1.png"], points)
-    kept, found = labelled(data.image_set([archive], 16), path)
+    kept, found = labelled(data.load_images([archive], 16), path)
     assert [name for name in kept.names] == ["1.png", "2.png"]
     # 64 x 48: the crop begins at x = 8, and 48 pixels become 16.
     assert found[0, 0].tolist() == pytest.approx([4.0, 20 / 3])
@@ -248,7 +248,7 @@ def test_labels_follow_their_images(tmp_path, archive):
 def test_wrong_labels(tmp_path, archive, names, shape, said):
     path = labels(tmp_path / "labels.npz", names, np.zeros(shape, dtype=np.float32))
     with pytest.raises(ValueError, match=said):
-        labelled(data.image_set([archive], 16), path)
+        labelled(data.load_images([archive], 16), path)
 
 
 def test_broken_labels(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from facsimile.data import Face, Landmarks
 from facsimile.data.align import ffhq_quad_from_landmarks
-from facsimile.data.tracking import FaceTracker, in_ffhq_frame
+from facsimile.data.tracking import FaceTracker, align_landmarks_ffhq
 
 
 def template():
@@ -122,7 +122,7 @@ def test_ffhq_frame_of_a_face():
     """Its crop is the whole of the frame, whatever the photo, and what is no face is NaN."""
     track = torch.stack([FACE, 3 * FACE @ torch.tensor([[0.8, 0.6], [-0.6, 0.8]]).double() + 7])
     nothing = torch.stack([torch.full((68, 2), torch.nan), torch.ones(68, 2)]).double()
-    moved = in_ffhq_frame(torch.cat([track, nothing]), 64)
+    moved = align_landmarks_ffhq(torch.cat([track, nothing]), 64)
     torch.testing.assert_close(moved[0], moved[1])
     corners = torch.tensor([[0, 0], [0, 64], [64, 64], [64, 0]]).numpy()
     assert np.abs(ffhq_quad_from_landmarks(moved[0].numpy()) - corners).max() < 1e-9

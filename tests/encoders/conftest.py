@@ -9,7 +9,7 @@ import train
 from facsimile import checkpoints, encoders, stylegan
 from facsimile.data.landmark_network import LandmarkConfig, LandmarkNetwork
 from facsimile.data.landmark_network import save as save_landmarks
-from facsimile.training import Host
+from facsimile.training import Distributed
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +30,8 @@ def guess(make_landmarks):
     landmarks that are always the same."""
 
     def guessed(encoder, generator, images, label=None):
-        if isinstance(encoder, encoders.BaseEncoder | encoders.InDomainEncoder):
-            return encoders.latents(encoder, generator, images, label=label)
+        if isinstance(encoder, encoders.FeatureEncoder | encoders.InDomainEncoder):
+            return encoders.encode(encoder, generator, images, label=label)
         landmarks = make_landmarks(len(images), generator.resolution, generator.dtype)
         source = images
         if isinstance(encoder, encoders.DifferenceEncoder):
@@ -131,7 +131,7 @@ def make_recipe(settings):
         run, recipe = train.RECIPES[kind]
         names = {field.name for field in dataclasses.fields(run)}
         told = {k: v for k, v in settings(kind, "unused", **changes).items() if k in names}
-        made = recipe(run(**told), Host(device=torch.device("cpu"), find=checkpoints.find))
+        made = recipe(run(**told), Distributed(device=torch.device("cpu"), find=checkpoints.find))
         made.open_data()
         return made
 

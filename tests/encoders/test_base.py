@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facsimile import encoders, stylegan
-from facsimile.encoders.base import BaseConfig
+from facsimile.encoders.feature import FeatureConfig
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_every_layer_redraws(make_generator, make_encoder, told):
 
 def test_the_photo_has_eight_times_the_side(make_generator):
     generator = make_generator(64, 8, 8)
-    found = [BaseConfig.of(generator, f"b{side}.conv1", 4, "zero") for side in (4, 8, 16, 64)]
+    found = [FeatureConfig.of(generator, f"b{side}.conv1", 4, "zero") for side in (4, 8, 16, 64)]
     assert [x.side << x.halvings for x in found] == [32, 64, 64, 64]
 
 
@@ -38,9 +38,9 @@ def test_the_photo_has_eight_times_the_side(make_generator):
 def test_latents(generator, targets, make_encoder, space, rgb_skip):
     """All but the feature is what `stylegan.start` gives."""
     encoder = make_encoder("base", generator, rgb_skip=rgb_skip)
-    found = encoders.latents(encoder, generator, targets, space, seed=3)
+    found = encoders.encode(encoder, generator, targets, space, seed=3)
     space = space or "f/z+"
-    wanted = stylegan.start(generator, space, len(targets), seed=3, rgb_skip=rgb_skip)
+    wanted = stylegan.init_latents(generator, space, len(targets), seed=3, rgb_skip=rgb_skip)
     tensors, others = found.tensors(), wanted.tensors()
     assert tensors.keys() == others.keys()
     assert torch.equal(tensors.pop("feature"), encoder(targets))
@@ -51,4 +51,4 @@ def test_latents(generator, targets, make_encoder, space, rgb_skip):
 def test_a_space_without_a_feature(generator, targets, make_encoder):
     encoder = make_encoder("base", generator)
     with pytest.raises(ValueError, match="take f/z"):
-        encoders.latents(encoder, generator, targets, "z+")
+        encoders.encode(encoder, generator, targets, "z+")

@@ -102,7 +102,7 @@ def test_the_losses_and_their_gradients(encoder, generator64, images):
 
 @pytest.mark.parametrize("space", ["w+", "p_n+", "s"])
 def test_latents_have_been_through_the_passes(encoder, generator64, images, space):
-    found = encoders.latents(encoder, generator64, images, space)
+    found = encoders.encode(encoder, generator64, images, space)
     code, _, draw = started(encoder, generator64, images)
     end, _ = encoder.descent.run(images, code, draw)
     assert (found.draw(generator64) - draw(end)).abs().max() < 1e-6
@@ -110,8 +110,8 @@ def test_latents_have_been_through_the_passes(encoder, generator64, images, spac
 
 
 def test_images_do_not_influence_one_another(encoder, generator64, images):
-    whole = encoders.latents(encoder, generator64, images).code
-    alone = [encoders.latents(encoder, generator64, x[None]).code for x in images]
+    whole = encoders.encode(encoder, generator64, images).code
+    alone = [encoders.encode(encoder, generator64, x[None]).code for x in images]
     assert (whole - torch.cat(alone)).abs().max() < 1e-10
 
 
@@ -134,7 +134,7 @@ def test_every_generator_without_eyes(make_generator, make_encoder, told):
     encoder = make_encoder("in-domain", generator, passes=2)
     assert encoder.config.eyes is None
     images = torch.rand(2, generator.img_channels, generator.resolution, generator.resolution)
-    found = encoders.latents(encoder, generator, images).code
+    found = encoders.encode(encoder, generator, images).code
     assert found.shape == (2, generator.num_ws, generator.w_dim)
     assert 0 < (found - encoder(images)).abs().max() < encoder.scale.max()
 
@@ -143,17 +143,17 @@ def test_the_eyes_are_in_the_file(tmp_path, encoder, generator64, images):
     encoders.save(encoder, tmp_path / FILE)
     again = encoders.load(tmp_path, generator64)
     assert again.config == encoder.config
-    mine, theirs = (encoders.latents(x, generator64, images).code for x in (encoder, again))
+    mine, theirs = (encoders.encode(x, generator64, images).code for x in (encoder, again))
     assert torch.equal(mine, theirs)
     for weight in again.descent.eyes.parameters():
         weight.data.neg_()
-    assert not torch.equal(encoders.latents(again, generator64, images).code, mine)
+    assert not torch.equal(encoders.encode(again, generator64, images).code, mine)
 
 
 def test_half_a_file_is_as_good(tmp_path, encoder, generator64, images):
     encoders.save(encoder, tmp_path / FILE, half=True)
     again = encoders.load(tmp_path, generator64)
-    mine, theirs = (encoders.latents(x, generator64, images).code for x in (encoder, again))
+    mine, theirs = (encoders.encode(x, generator64, images).code for x in (encoder, again))
     assert (mine - theirs).abs().max() < 0.01 * (mine - encoder(images)).abs().max()
 
 

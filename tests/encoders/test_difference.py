@@ -9,8 +9,8 @@ from facsimile import encoders, stylegan
 from facsimile.encoders.difference import FIRST, SHAPE, SOURCE, DifferenceConfig, DifferenceEncoder
 from facsimile.encoders.landmark_critics import ConcatCritic, ProjectionCritic
 from facsimile.encoders.landmark_tower import coordinates
-from facsimile.encoders.layers import GroupNorm
-from facsimile.training.draws import together
+from facsimile.encoders.layers import GhostBatchNorm
+from facsimile.training.draws import interleave_groups
 
 KINDS = ("difference", "keypoint", "naive")
 VARIANTS = [
@@ -138,7 +138,9 @@ def test_latents_of_every_space(generator64, make_encoder, make_landmarks):
     encoder = make_encoder("difference", generator64)
     landmarks = make_landmarks(4, 32, torch.float64)
     for space in ("z", "z+", "w", "w+", "p_n", "p_n+"):
-        source = stylegan.start(generator64, space, 1, how="random", truncation=0.5, cutoff=3)
+        source = stylegan.init_latents(
+            generator64, space, 1, how="random", truncation=0.5, cutoff=3
+        )
         noise = tuple(torch.randn_like(x) for x in generator64.noise_maps(1))
         source = source.with_tensors(
             source.tensors() | {f"noise.{i}": x for i, x in enumerate(noise)}
@@ -181,7 +183,9 @@ def test_refusals(generator, targets, make_encoder, make_landmarks):
     ws, landmarks = codes(generator, 2), make_landmarks(2, 32)
     broken = landmarks.clone()
     broken[1, 5, 0] = math.nan
-    in_f, in_w = (stylegan.start(generator, space, 2, how="mean") for space in ("f/w+", "w+"))
+    in_f, in_w = (
+        stylegan.init_latents(generator, space, 2, how="mean") for space in ("f/w+", "w+")
+    )
     for given, told, said in (
         ((encoder, generator, ws, landmarks[:, :5]), ValueError, r"expected \(N, 68, 2\)"),
         ((encoder, generator, ws, broken), ValueError, "of 2 faces, the first is number 1"),
@@ -201,7 +205,7 @@ def test_refusals(generator, targets, make_encoder, make_landmarks):
         with pytest.raises(ValueError, match="expected those of every face, and a difference enc"):
             encoders.reenact_codes(*given, landmarks, own=own)
     with pytest.raises(ValueError, match="needs landmarks beside a face"):
-        encoders.latents(encoder, generator, targets)
+        encoders.encode(encoder, generator, targets)
     for told, said in (
         ({"resolution": 24}, "resolution is 24; it must be a power of two"),
         ({"norm": "none"}, 'norm is "none"; it must be batch or layer'),
@@ -269,8 +273,10 @@ def test_psi_is_of_a_group(make_discriminator):
     psi = critic.told(pictures)
     # Two groups of three, as `together` lays them out.
     groups = [critic.told(pictures[number::2]) for number in range(2)]
-    assert (psi - together(groups)).abs().max() < 1e-9
+    assert (psi - interleave_groups(groups)).abs().max() < 1e-9
     assert (psi[0] - psi[2]).abs().max() > 0.01
     psi.square().sum().backward()
     assert all(weight.grad.abs().sum() > 0 for weight in critic.tower.parameters())
-    assert not any(module.drawn for module in critic.modules() if isinstance(module, GroupNorm))
+    assert not any(
+        module.drawn for module in critic.modules() if isinstance(module, GhostBatchNorm)
+    )

@@ -17,8 +17,8 @@ from facsimile.encoders.landmark_faces import ATTEMPTS, look, sampled
 from facsimile.encoders.landmark_tower import picture
 from facsimile.encoders.landmark_view import View
 from facsimile.stylegan import files
-from facsimile.training import Place
-from facsimile.training.draws import together
+from facsimile.training import BatchSlice
+from facsimile.training.draws import interleave_groups
 
 
 class Spot:
@@ -61,7 +61,7 @@ def test_faces_take_on_landmarks(make_recipe, kind, steps):
     )
     recipe.landmarker = Spot()
     for index in range(steps):
-        step(recipe, Place(index, 16 * index, 16, True))
+        step(recipe, BatchSlice(index, 16 * index, 16, True))
     found = recipe.scores()
     assert found["samples/way left"] < 0.5
     if kind != "naive":
@@ -99,23 +99,23 @@ def test_critics_learn_which_landmarks(make_discriminator, form):
 def test_targets(make_recipe, identity):
     """The next face of the group, wherever that is; with --identity-weight some keep theirs."""
     recipe = make_recipe("difference", identity_weight=identity, own_share=0.5)
-    whole = recipe._moved(Place(1, 64, 16, True))
-    halves = [recipe._moved(Place(1, first, 8, False)) for first in (64, 72)]
+    whole = recipe._moved(BatchSlice(1, 64, 16, True))
+    halves = [recipe._moved(BatchSlice(1, first, 8, False)) for first in (64, 72)]
     groups = [half.target[number::2] // 2 for half in halves for number in range(2)]
-    assert torch.equal(together(groups), whole.target // 4)
+    assert torch.equal(interleave_groups(groups), whole.target // 4)
     order = [0, 1, 3, 2] if identity else [1, 2, 3, 0]
     assert all(group.tolist() == order for group in groups)
     codes = [half.code[number::2] for half in halves for number in range(2)]
-    assert (together(codes) - whole.code).abs().max() < 1e-5
+    assert (interleave_groups(codes) - whole.code).abs().max() < 1e-5
 
 
 def test_naive_steps_alternate(make_recipe):
     """Without a cycle even steps are for own landmarks, and alone compare images."""
     recipe = make_recipe("naive", cycle="none")
-    even, odd = (recipe.losses("encoder", Place(i, 0, 4, True)).keys() for i in (0, 1))
+    even, odd = (recipe.losses("encoder", BatchSlice(i, 0, 4, True)).keys() for i in (0, 1))
     assert even - odd == {"encoder/pixel", "encoder/perceptual"}
     assert odd == {"encoder/adversarial", "encoder/landmarks"}
-    assert recipe._targets(Place(2, 0, 4, True)).tolist() == [0, 1, 2, 3]
+    assert recipe._targets(BatchSlice(2, 0, 4, True)).tolist() == [0, 1, 2, 3]
 
 
 def test_samples_without_a_face():
@@ -151,9 +151,9 @@ def test_samples_without_a_face():
 
 def test_they_are_counted(make_recipe):
     recipe = make_recipe("difference", batch=64)
-    recipe._moved(Place(0, 0, 64, True))
+    recipe._moved(BatchSlice(0, 0, 64, True))
     (count,) = recipe.figures().values()
-    images = recipe._photo(recipe._codes(Place(0, 0, 64, True))[0])
+    images = recipe._photo(recipe._codes(BatchSlice(0, 0, 64, True))[0])
     missing = ~look(recipe.landmarker, images).found
     assert 0 < missing.sum() < 32
     assert missing.sum() / 64 <= count < 1
@@ -162,7 +162,7 @@ def test_they_are_counted(make_recipe):
 
 def test_spread_codes(make_recipe):
     """Of every style input another w, as far from the mean as one w for all; 0 is as it was."""
-    place = Place(0, 0, 512, True)
+    place = BatchSlice(0, 0, 512, True)
     told = {"truncation": 0.7, "cutoff": 99}
     plain, spread = (make_recipe("difference", spread=x, **told) for x in (0.0, 1.0))
     one, many = plain._codes(place)[0], spread._codes(place)[0]
@@ -173,9 +173,9 @@ def test_spread_codes(make_recipe):
     assert little < 0.2 * much
     size = [(x - plain.average.mean).square().mean((0, 2)).sqrt() for x in (one, many)]
     assert float((size[1] / size[0] - 1).abs().max()) < 0.1
-    halves = [spread._codes(Place(0, first, 256, False))[0] for first in (0, 256)]
+    halves = [spread._codes(BatchSlice(0, first, 256, False))[0] for first in (0, 256)]
     groups = [half[number::64] for half in halves for number in range(64)]
-    assert torch.equal(together(groups), many)
+    assert torch.equal(interleave_groups(groups), many)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_photos(make_recipe, photos, named, kind):
     """With the landmarks that a file names, in pixels of the crop; or with those that are seen."""
     told = {"labels": photos / "landmarks.npz"} if named else {}
     recipe = make_recipe(kind, data=(str(photos),), **told)
-    moved = recipe._moved(Place(0, 0, 8, True))
+    moved = recipe._moved(BatchSlice(0, 0, 8, True))
     image, points, ws, _, code, _ = moved.faces
     which = ((image[:, 0, 0, 0] + 1) * 127.5 / 20).round()
     assert len(set(which.tolist())) == 8 or not named
@@ -213,7 +213,7 @@ def test_photos(make_recipe, photos, named, kind):
         assert moved.source is code
     else:
         assert code is None
-    assert recipe.losses("encoder", Place(0, 0, 8, True))["encoder/adversarial"].isfinite()
+    assert recipe.losses("encoder", BatchSlice(0, 0, 8, True))["encoder/adversarial"].isfinite()
 
 
 def test_codes_of_photos_are_kept(make_recipe, photos, tmp_path):
@@ -221,9 +221,9 @@ def test_codes_of_photos_are_kept(make_recipe, photos, tmp_path):
     kept = tmp_path / "kept" / "codes.safetensors"
     recipe = make_recipe("difference", data=(str(photos),), codes=kept)
     numbers = torch.arange(len(recipe.trained.images))
-    images = recipe.trained.images.take(numbers, torch.device("cpu"), torch.float32)
+    images = recipe.trained.images.batch(numbers, torch.device("cpu"), torch.float32)
     found = recipe.trained.codes
-    wanted = encoders.latents(recipe.embedder, recipe.generator, images)
+    wanted = encoders.encode(recipe.embedder, recipe.generator, images)
     torch.testing.assert_close(found, wanted.code)
     seen = look(recipe.landmarker, wanted.draw(recipe.generator)).points
     torch.testing.assert_close(recipe.trained.seen, seen)
@@ -241,7 +241,7 @@ def test_photos_stay_with_the_landmarks_that_their_codes_draw(make_recipe, photo
     told = {"identity_weight": 1.0, "own_share": 0.5, "cycle_input": "latent", "precision": "fp64"}
     recipe = make_recipe("difference", data=(str(photos),), **told)
     recipe.trained = replace(recipe.trained, seen=recipe.trained.points.flip(2))
-    place = Place(0, 0, 4, True)
+    place = BatchSlice(0, 0, 4, True)
     moved = recipe._moved(place)
     points, seen = moved.faces.points, moved.faces.seen
     assert moved.target.tolist() == [0, 1, 3, 2]
@@ -273,7 +273,7 @@ def test_losses_by_hand(make_recipe, cycle, seen, embed):
         **{"cycle": cycle, "cycle_input": seen, "embed": embed, "cycle_weight": 3.0, "r1": 10},
         **{"precision": "fp64", "identity_weight": 0.7, "landmark_weight": 0.3},
     )
-    place = Place(0, 0, 4, True)
+    place = BatchSlice(0, 0, 4, True)
     x, points, ws, *_ = recipe._moved(place).faces
     w = ws if embed == "true" else recipe.embedder(x)
     order = [0, 2, 3, 1]
@@ -327,7 +327,7 @@ def test_the_papers_terms_alone(make_recipe):
     plain = {"landmark_weight": 0.0, "perceptual": "none"}
     found = make_recipe("difference", identity_weight=0.0, **plain)
     names = {"encoder/adversarial", "encoder/cycle adversarial"}
-    place = Place(0, 0, 4, True)
+    place = BatchSlice(0, 0, 4, True)
     assert found.losses("encoder", place).keys() == names | {"encoder/cycle latent"}
     losses = make_recipe("naive", reconstruction_weight=0.5, **plain).losses("encoder", place)
     more = {"encoder/own adversarial", "encoder/cycle pixel", "encoder/pixel"}
@@ -339,7 +339,7 @@ def test_the_papers_terms_alone(make_recipe):
 def test_the_naive_encoders_photo_is_looked_at_once(make_recipe):
     """Two terms compare with it; they are what each would be by itself."""
     recipe = make_recipe("naive", landmark_weight=0.0, reconstruction_weight=0.5)
-    place, seen = Place(0, 0, 4, True), []
+    place, seen = BatchSlice(0, 0, 4, True), []
     moved = recipe._moved(place)
     told = recipe._tell_critic(moved.faces.points)
     alone = recipe._of_cycle(moved, told, None) | recipe._of_own_landmarks(moved, told, None)
@@ -358,7 +358,7 @@ def test_every_weight_is_reached(make_recipe):
     for kind in ("difference", "keypoint", "naive"):
         recipe = make_recipe(kind, lr=0.003)
         for index in range(2):
-            step(recipe, Place(index, 4 * index, 4, True))
+            step(recipe, BatchSlice(index, 4 * index, 4, True))
         for player in recipe.players:
             for name, weight in player.module.named_parameters():
                 assert weight.grad.abs().sum() > 0, f"{kind} {player.name} {name}"
@@ -370,7 +370,7 @@ def test_every_weight_is_reached(make_recipe):
 def test_rates(make_recipe):
     """The critic's falls as the encoder's."""
     recipe = make_recipe("difference", lr=0.5, critic_lr=0.1, lr_every=8, batch=4)
-    recipe._begin(Place(2, 8, 4, True))
+    recipe._begin(BatchSlice(2, 8, 4, True))
     rates = [player.optimizer.param_groups[0]["lr"] for player in recipe.players]
     assert rates == pytest.approx([0.08, 0.4])
 
@@ -380,7 +380,7 @@ def test_bf16_is_near_fp32(make_recipe):
     terms = {}
     for precision in ("fp32", "bf16"):
         recipe = make_recipe("difference", precision=precision, batch=16, width=8)
-        losses = recipe.losses("encoder", Place(0, 0, 16, True))
+        losses = recipe.losses("encoder", BatchSlice(0, 0, 16, True))
         assert all(value.dtype == torch.float32 for value in losses.values())
         terms[precision] = {name: float(value.detach()) for name, value in losses.items()}
     assert terms["bf16"] == pytest.approx(terms["fp32"], rel=0.1)

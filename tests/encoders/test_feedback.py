@@ -5,10 +5,10 @@ import torch
 
 import train
 from facsimile import encoders
-from facsimile.encoders.base import BaseConfig, BaseEncoder
+from facsimile.encoders.feature import FeatureConfig, FeatureEncoder
 from facsimile.encoders.files import FILE
 from facsimile.stylegan import spaces
-from facsimile.training import Place
+from facsimile.training import BatchSlice
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_every_layer(make_generator, make_encoder, told):
 @pytest.mark.parametrize("space", ["f/z+", "f/w+"])
 def test_latents_draw_with_the_code_of_their_start(generator, targets, make_encoder, eyes, space):
     encoder = shaken(make_encoder("base", generator, passes=3, eyes=eyes))
-    found = encoders.latents(encoder, generator, targets, space, seed=3)
+    found = encoders.encode(encoder, generator, targets, space, seed=3)
     x = encoder(targets)
     photo = encoder.feedback.look(targets)
     for _ in range(3):
@@ -62,8 +62,8 @@ def test_images_do_not_influence_one_another(generator64, make_discriminator, ma
     eyes = make_discriminator(generator64.resolution).double()
     encoder = shaken(make_encoder("base", generator64, passes=2, eyes=eyes))
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64) * 2 - 1
-    whole = encoders.latents(encoder, generator64, images, "f/w+").feature
-    alone = [encoders.latents(encoder, generator64, x[None], "f/w+").feature for x in images]
+    whole = encoders.encode(encoder, generator64, images, "f/w+").feature
+    alone = [encoders.encode(encoder, generator64, x[None], "f/w+").feature for x in images]
     assert (whole - torch.cat(alone)).abs().max() < 1e-10
 
 
@@ -72,12 +72,12 @@ def test_the_eyes_are_in_the_file(tmp_path, generator, targets, make_encoder, ey
     encoders.save(encoder, tmp_path / FILE)
     again = encoders.load(tmp_path, generator)
     assert again.config == encoder.config
-    mine, theirs = (encoders.latents(x, generator, targets).feature for x in (encoder, again))
+    mine, theirs = (encoders.encode(x, generator, targets).feature for x in (encoder, again))
     assert torch.equal(mine, theirs)
     # And they are looked through: other eyes, another feature.
     for weight in again.feedback.eyes.parameters():
         weight.data.neg_()
-    assert not torch.equal(encoders.latents(again, generator, targets).feature, mine)
+    assert not torch.equal(encoders.encode(again, generator, targets).feature, mine)
 
 
 def test_whose_eyes(generator, make_discriminator, make_encoder):
@@ -109,13 +109,13 @@ def test_eyes_are_not_added_to_passes(tmp_path, arguments, capsys, make_recipe):
 
 
 def _without_eyes(generator):
-    config = BaseConfig.of(generator, "b8.conv0", 4, "zero", passes=2)
-    return BaseEncoder(config, group=2)
+    config = FeatureConfig.of(generator, "b8.conv0", 4, "zero", passes=2)
+    return FeatureEncoder(config, group=2)
 
 
 def test_some_samples_are_mixed(make_recipe):
     recipe = make_recipe("base", batch=16, mixed=0.5)
-    place = Place(0, 0, 16, True)
+    place = BatchSlice(0, 0, 16, True)
     ws, _ = recipe._codes(place)
     apart = (recipe._mixed(ws, place) - recipe._photo(ws)).abs().amax((1, 2, 3))
     assert 0 < (apart < 1e-5).sum() < 16
@@ -126,7 +126,7 @@ def test_the_losses_are_means_over_the_passes(make_recipe):
     """Of an encoder whose passes change nothing, and the codes of one kind: those of that image."""
     recipe = make_recipe("base", passes=3, mixed=0)
     torch.nn.init.zeros_(recipe.encoder.feedback.head.weight)
-    place = Place(0, 0, 4, True)
+    place = BatchSlice(0, 0, 4, True)
     losses = {name: float(x.detach()) for name, x in recipe.losses("base", place).items()}
     third = (3 * recipe.draws.numbers("drawn with", place, torch.rand, 1, 1)).long()
     own, others = recipe._codes(place)[0], recipe._codes(place, 2)[0]

@@ -8,8 +8,8 @@ from PIL import Image
 import train
 from facsimile import encoders, metrics
 from facsimile.encoders.in_domain import InDomainConfig
-from facsimile.training import Place
-from facsimile.training.draws import together
+from facsimile.training import BatchSlice
+from facsimile.training.draws import interleave_groups
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_every_generator_redraws(make_generator, make_encoder, told, resolution)
     encoder = make_encoder("in-domain", generator, resolution=resolution)
     assert len(encoder.blocks) == (1 if resolution else generator.resolution.bit_length() - 3)
     images = torch.rand(2, generator.img_channels, generator.resolution, generator.resolution)
-    found = encoders.latents(encoder, generator, images)
+    found = encoders.encode(encoder, generator, images)
     assert found.space == "w+"
     assert found.code.shape == (2, generator.num_ws, generator.w_dim)
     assert found.draw(generator).shape == images.shape
@@ -61,7 +61,7 @@ def test_spaces_of_one_code(generator64, make_encoder, space):
     """The code's picture is the same in every space that holds W+."""
     encoder = make_encoder("in-domain", generator64)
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64) * 2 - 1
-    found = encoders.latents(encoder, generator64, images, space)
+    found = encoders.encode(encoder, generator64, images, space)
     wanted = generator64.synthesize(encoder(images))
     assert (found.draw(generator64) - wanted).abs().max() < 1e-6
 
@@ -70,7 +70,7 @@ def test_spaces_of_one_code(generator64, make_encoder, space):
 def test_spaces_that_hold_no_such_code(generator, targets, make_encoder, space):
     encoder = make_encoder("in-domain", generator)
     with pytest.raises(ValueError, match=r"take w\+, p_n\+ or s"):
-        encoders.latents(encoder, generator, targets, space)
+        encoders.encode(encoder, generator, targets, space)
 
 
 # What it is trained on ----------------------------------------------------------------------------
@@ -91,14 +91,14 @@ def test_a_mixture(make_recipe, photos, folder):
     """Photos as they are or mirrored, samples of the generator; a function of the place alone."""
     told = {"data": (str(photos),), "real_fraction": 0.4}
     recipe, again = (make_recipe("in-domain", **told) for _ in range(2))
-    drawn = recipe._drawn(Place(3, 64, 64, True))
-    halves = [again._drawn(Place(3, first, 32, False)) for first in (64, 96)]
+    drawn = recipe._drawn(BatchSlice(3, 64, 64, True))
+    halves = [again._drawn(BatchSlice(3, first, 32, False)) for first in (64, 96)]
     # 16 groups of two each; laid out with the groups beside one another.
     groups = [half.target[number::16] for half in halves for number in range(16)]
-    assert (together(groups) - drawn.target).abs().max() < 1e-6
+    assert (interleave_groups(groups) - drawn.target).abs().max() < 1e-6
     real = drawn.target[~drawn.sampled]
     assert 10 < len(real) < 45
-    photo = recipe.images.take(
+    photo = recipe.images.batch(
         ((real[:, 0, 0, 0] + 1) * 127.5 / 20).round().long(), torch.device("cpu"), torch.float32
     )
     as_they_are = (real == photo).flatten(1).all(1)
@@ -114,18 +114,18 @@ def test_one_source(make_recipe, photos, told):
     """Photos alone with --data, samples alone without: neither draws what it does not need."""
     told = told | ({"data": (str(photos),)} if "data" in told else {})
     recipe = make_recipe("in-domain", **told)
-    drawn = recipe._drawn(Place(0, 0, 4, True))
+    drawn = recipe._drawn(BatchSlice(0, 0, 4, True))
     only_photos = told.get("real_fraction") is None and "data" in told
     assert (drawn.ws is None) == only_photos
     assert bool((drawn.sampled != only_photos).all())
-    assert ("encoder/latent" in recipe.losses("encoder", Place(0, 0, 4, True))) != only_photos
+    assert ("encoder/latent" in recipe.losses("encoder", BatchSlice(0, 0, 4, True))) != only_photos
 
 
 def test_losses_by_hand(make_recipe, photos):
     """Every term by its formula, in float64, of a batch in which photos and samples are mixed."""
     told = {"data": (str(photos),), "real_fraction": 0.5, "precision": "fp64", "group": 4}
     recipe = make_recipe("in-domain", **told, r1=10, passes=0)
-    place = Place(0, 0, 8, True)
+    place = BatchSlice(0, 0, 8, True)
     drawn = recipe._drawn(place)
     x, image = drawn.target, drawn.image
     losses = recipe.losses("encoder", place)
@@ -152,7 +152,7 @@ def test_losses_by_hand(make_recipe, photos):
     assert of_critic.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(of_critic[name], value, msg=name)
-    assert "critic/r1" not in recipe.losses("critic", Place(1, 8, 8, True))
+    assert "critic/r1" not in recipe.losses("critic", BatchSlice(1, 8, 8, True))
 
 
 def test_the_rate_follows_the_images_seen(make_recipe):

@@ -5,8 +5,8 @@ import torch
 
 import train
 from facsimile import encoders
-from facsimile.encoders.layers import GroupNorm
-from facsimile.training import Place, ema
+from facsimile.encoders.layers import GhostBatchNorm
+from facsimile.training import BatchSlice, ema
 
 PLAYER = {"base": "base", "in-domain": "encoder"}
 of_photos = pytest.mark.parametrize("kind", PLAYER)
@@ -33,7 +33,7 @@ def test_one_batch_is_learned(make_recipe, kind):
     recipe = make_recipe(kind, width=8, group=4, lr=0.003, lr_every=100_000)
     values = []
     for index in range(80):
-        found = step(recipe, Place(0, 0, 4, True))
+        found = step(recipe, BatchSlice(0, 0, 4, True))
         values.append(sum(found[f"{PLAYER[kind]}/{name}"] for name in ("pixel", "perceptual")))
         if not index:
             for player in recipe.players:
@@ -66,7 +66,7 @@ def test_the_average_and_its_statistics(make_recipe, kind):
     names = dict(recipe.encoder.named_parameters()).keys()
     first = next(name for name in names if name.endswith("weight"))
     modules = recipe.encoder.named_modules()
-    norm = next(name for name, module in modules if isinstance(module, GroupNorm))
+    norm = next(name for name, module in modules if isinstance(module, GhostBatchNorm))
     weight, mean = (recipe.average.state_dict()[x].clone() for x in (first, f"{norm}.mean"))
     seen = []
 
@@ -76,7 +76,7 @@ def test_the_average_and_its_statistics(make_recipe, kind):
     recipe.encoder.get_submodule(norm).register_forward_pre_hook(keep)
     for index in range(3):
         seen.clear()
-        step(recipe, Place(index, 8 * index, 8, True))
+        step(recipe, BatchSlice(index, 8 * index, 8, True))
         # Critic and encoder share one drawing. The naive encoder looks thrice: at photos with other
         # landmarks, with their own, and at the way back.
         assert len(seen) == (3 if kind == "naive" else 1)
@@ -93,7 +93,7 @@ def test_bf16_is_near_fp32(make_recipe, kind):
     ends = {}
     for precision in ("fp32", "bf16"):
         recipe = make_recipe(kind, width=8, batch=8, group=8, lr=0.001, precision=precision)
-        losses = [step(recipe, Place(i, 8 * i, 8, True)) for i in range(40)]
+        losses = [step(recipe, BatchSlice(i, 8 * i, 8, True)) for i in range(40)]
         curve = torch.tensor([x[f"{PLAYER[kind]}/pixel"] for x in losses])
         assert curve[-10:].mean() < 0.8 * curve[:5].mean()
         ends[precision] = float(curve[-10:].mean())

@@ -44,7 +44,7 @@ def test_landmarks_of_aligned_photos(photo, squares, tmp_path, capsys):
     with Image.open(tmp_path / "out" / "face.png") as picture:
         assert picture.height == 256
     assert not (tmp_path / "out" / "0.json").exists()
-    images = data.image_set([tmp_path / "face.png", tmp_path / "large.png"], 64)
+    images = data.load_images([tmp_path / "face.png", tmp_path / "large.png"], 64)
     kept, labels = labelled(images, tmp_path / "out" / "landmarks.npz")
     assert kept.names == images.names
     assert np.abs(labels[0].numpy() - 0.64 * points).max() < 0.01

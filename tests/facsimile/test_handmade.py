@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facsimile.editing import mouth, yaw
-from facsimile.handmade import is_motion, pose, read_motion
+from facsimile.scripted import is_motion, pose, read_motion
 
 
 def test_words():

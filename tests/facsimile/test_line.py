@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from facsimile.line import Line, ahead
+from facsimile.workers import Line, ahead
 
 
 def test_results_come_in_order():

@@ -8,8 +8,8 @@ import pytest
 
 COUNT = """
 import resource, sys, torch
-from facsimile import memory
-print(memory.keep() if sys.argv[1] == "keep" else None)
+from facsimile.training import malloc
+print(malloc.keep() if sys.argv[1] == "keep" else None)
 for _ in range(3):  # until the heap has found its size
     torch.ones(1 << 24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

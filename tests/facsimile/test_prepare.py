@@ -46,7 +46,7 @@ def test_squares(squares, tmp_path):
     for picture in wanted:
         assert any(np.array_equal(picture, other) for other in found)
     # And it is what train.py reads.
-    assert len(data.image_set([out], 16)) == 3
+    assert len(data.load_images([out], 16)) == 3
 
 
 def test_processes_change_nothing(squares, tmp_path):

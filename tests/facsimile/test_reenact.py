@@ -221,7 +221,7 @@ def test_how_close_the_results_come(reenact, driver, tmp_path):
     asked = torch.stack([one.landmarks for one in found])
     found.landmarker = Blind(images[7])
     said = found.save(tmp_path / "out", video=None)["reached"]
-    nme = metrics.mean_error(asked, Grey()(images).points).tolist()
+    nme = metrics.nme(asked, Grey()(images).points).tolist()
     torch.testing.assert_close(said["per_frame"]["nme"][3], nme[3], atol=1e-5, rtol=0)
     assert said["per_frame"]["nme"][7] is said["per_frame"]["hausdorff"][7] is None
     assert said["results_without_a_face"] == 1

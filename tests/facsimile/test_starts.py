@@ -33,7 +33,7 @@ def both(load, runs):
 def test_features_start_from_the_base_encoder_and_are_held_to_it(both, targets, name):
     result = both.invert(targets, recipe=name, steps=2, seed=3)
     space = name.split()[0].replace("p_n", "w")
-    guess = encoders.latents(
+    guess = encoders.encode(
         both.encoders.get("base").network, both.generator, targets, space, seed=3
     )
     first = both.start(both.recipe(name)).latents(both.generator, targets, 3, None)
@@ -60,13 +60,13 @@ def test_codes_start_from_the_in_domain_encoder(both, targets):
         ("s", "s", "encoder"),
     ):
         result = both.invert(targets, recipe=name, steps=0, start=start)
-        guess = encoders.latents(network, both.generator, targets, space)
+        guess = encoders.encode(network, both.generator, targets, space)
         torch.testing.assert_close(result.latents.code, guess.code)
         torch.testing.assert_close(result.images, guess.draw(both.generator).clamp(-1, 1))
         assert result.settings["encoder"]["kind"] == "in-domain"
     for name in ("p_n+", "s"):  # papers begin these at the mean
         result = both.invert(targets, recipe=name, steps=0)
-        mean = stylegan.start(both.generator, both.recipe(name).space, 4, how="mean")
+        mean = stylegan.init_latents(both.generator, both.recipe(name).space, 4, how="mean")
         torch.testing.assert_close(result.latents.code, mean.code)
         assert result.settings["start"] == "mean"
         assert "encoder" not in result.settings
@@ -80,7 +80,7 @@ def test_without_encoders_all_is_as_without(load, targets):
         assert begin.note.startswith(f"start: {how}")
         assert ("no " in begin.note) == (name != "z")
         result = studio.invert(targets, recipe=name, steps=0)
-        wanted = stylegan.start(studio.generator, name, 4)
+        wanted = stylegan.init_latents(studio.generator, name, 4)
         for key, x in result.latents.tensors().items():
             torch.testing.assert_close(x, wanted.retract().tensors()[key])
         assert result.settings["start"] == how
@@ -178,7 +178,7 @@ def test_every_kind_of_generator(make_generator, make_encoder, squares, tmp_path
         network = studio.encoders.get(result.settings["encoder"]["kind"]).network
         space = "w+" if name == "in-domain" else name
         c = None if label is None else torch.eye(3)[[label]]
-        guess = encoders.latents(network, generator, target, space, label=c)
+        guess = encoders.encode(network, generator, target, space, label=c)
         pixel = (guess.retract().draw(generator) - target).square().mean((1, 2, 3))
         torch.testing.assert_close(result.history["code/pixel"][0], pixel)
 

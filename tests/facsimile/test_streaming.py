@@ -60,7 +60,7 @@ def test_every_folder_holds_the_encoders_guess(studio, photos, tmp_path):
         ]
         latents = Latents.load(folder / "latents.safetensors", studio.generator)
         target = studio.targets(photo, align=False)
-        guess = encoders.latents(network, studio.generator, target, "f/z+")
+        guess = encoders.encode(network, studio.generator, target, "f/z+")
         torch.testing.assert_close(latents.feature, guess.feature, atol=1e-5, rtol=1e-4)
         record = json.loads((folder / "scores.json").read_text())
         image = latents.draw(studio.generator).clamp(-1, 1)

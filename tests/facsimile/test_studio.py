@@ -27,7 +27,7 @@ def test_result_is_what_its_latents_draw(studio, squares):
     assert torch.equal(result.targets[1], data.to_tensor(photo))
     expected = metrics.mse(result.images, result.targets).tolist()
     assert result.scores["mse"] == pytest.approx(expected, rel=1e-5)
-    assert result.scores.keys() == result.cards.keys()
+    assert result.scores.keys() == result.metric_descriptions.keys()
     losses = result.history["code/pixel"] + result.history["code/perceptual"]
     assert losses.shape == (6, 3)
     assert (losses.min(0).values < losses[0]).all()

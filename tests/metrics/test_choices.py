@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from facsimile.metrics import (
-    PERCEPTUALS,
+    PERCEPTUAL_METRICS,
+    build_perceptual,
     choices,
-    choose,
     lpips_distance,
     squeezenet_features,
     vgg16_layers,
@@ -49,30 +49,30 @@ def missing(*_):
 @pytest.mark.usefixtures("random_weights")
 def test_every_name_gives_what_it_says(discriminator, tmp_path):
     names = {
-        name: getattr(choose(name, discriminator, tmp_path / "weights"), "name", None)
-        for name in PERCEPTUALS
+        name: getattr(build_perceptual(name, discriminator, tmp_path / "weights"), "name", None)
+        for name in PERCEPTUAL_METRICS
     }
     special = {"auto": "lpips-vgg", "squeezenet": "squeezenet1_1", "none": None}
-    assert names == {name: name for name in PERCEPTUALS} | special
+    assert names == {name: name for name in PERCEPTUAL_METRICS} | special
 
 
 @pytest.mark.usefixtures("random_weights")
 def test_every_choice_has_a_note_of_one_line(discriminator, tmp_path):
-    for name in PERCEPTUALS[:-1]:
-        note = choose(name, discriminator, tmp_path / "weights").note
+    for name in PERCEPTUAL_METRICS[:-1]:
+        note = build_perceptual(name, discriminator, tmp_path / "weights").note
         assert note
         assert "\n" not in note
 
 
 @pytest.mark.usefixtures("random_weights")
 def test_the_two_papers_have_their_own_layers():
-    assert "conv3_2, conv4_2" in choose("vgg16").card
-    assert "conv2_2, conv3_3" in choose("vgg16++").card
+    assert "conv3_2, conv4_2" in build_perceptual("vgg16").card
+    assert "conv2_2, conv3_3" in build_perceptual("vgg16++").card
 
 
 def test_auto_falls_back_on_the_discriminator_and_says_why(monkeypatch, discriminator):
     monkeypatch.setattr(choices, "lpips_distance", missing)
-    perceptual = choose("auto", discriminator)
+    perceptual = build_perceptual("auto", discriminator)
     assert perceptual.name == "discriminator"
     assert (
         "own discriminator, because LPIPS-VGG cannot be had: vgg16-397923af.pth" in perceptual.note
@@ -82,18 +82,18 @@ def test_auto_falls_back_on_the_discriminator_and_says_why(monkeypatch, discrimi
 def test_auto_with_nothing_at_hand_names_the_ways_out(monkeypatch):
     monkeypatch.setattr(choices, "lpips_distance", missing)
     with pytest.raises(FileNotFoundError, match=r"vgg16-397923af.pth.*discriminator.*none"):
-        choose("auto")
+        build_perceptual("auto")
 
 
 def test_auto_does_not_hide_a_wrong_path(monkeypatch, discriminator, tmp_path):
     with pytest.raises(FileNotFoundError, match="which does not exist"):
-        choose("auto", discriminator, tmp_path / "missing.pth")
+        build_perceptual("auto", discriminator, tmp_path / "missing.pth")
 
 
 def test_errors_say_the_remedy():
     with pytest.raises(ValueError, match="perceptual='lpips', expected one of auto, lpips-alex"):
-        choose("lpips")
+        build_perceptual("lpips")
     with pytest.raises(ValueError, match="squeezenet got no weights.*pass its path as weights"):
-        choose("squeezenet")
+        build_perceptual("squeezenet")
     with pytest.raises(ValueError, match="got no discriminator.*choose another"):
-        choose("discriminator")
+        build_perceptual("discriminator")

@@ -7,7 +7,7 @@ import torch
 
 from facsimile.data import draw_landmarks
 from facsimile.data.points68 import GROUPS
-from facsimile.metrics import hausdorff, hausdorff_of_drawings, mean_error, worked
+from facsimile.metrics import hausdorff, hausdorff_of_drawings, nanmean_with_failures, nme
 from facsimile.metrics.landmarks import _between, _sampled
 
 SQUARE = torch.tensor([[10.0, 10.0], [30.0, 10.0], [30.0, 30.0], [10.0, 30.0]])
@@ -87,9 +87,9 @@ def test_failures_are_counted():
     found = torch.tensor([True, False, True])
     values = hausdorff(faces, faces + torch.tensor([2.0, 0.0]), 64, LINES, found)
     assert values.isnan().tolist() == [False, True, False]
-    mean, failed = worked(values)
+    mean, failed = nanmean_with_failures(values)
     assert (mean, failed) == (pytest.approx(2 / 64), 1)
-    assert math.isnan(worked(values[1:2])[0])
+    assert math.isnan(nanmean_with_failures(values[1:2])[0])
 
 
 def test_mean_error():
@@ -97,7 +97,7 @@ def test_mean_error():
     target[0, 45, 0] = 50.0
     landmarks = target.clone()
     landmarks[0, :34] += torch.tensor([3.0, 4.0])  # half of the points are 5 pixels off
-    assert mean_error(target, landmarks).tolist() == pytest.approx([0.05])
+    assert nme(target, landmarks).tolist() == pytest.approx([0.05])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_mean_error():
         (lambda a: hausdorff(a, a * torch.nan, 64, LINES), "mark the face as not found"),
         (lambda a: hausdorff(a, a, 64, LINES, torch.ones(2)), "1 faces; expected one truth"),
         (lambda a: hausdorff_of_drawings(a, a, {}), r"\(N, 3, S, S\)"),
-        (lambda a: mean_error(a, a[0]), "one shape"),
+        (lambda a: nme(a, a[0]), "one shape"),
     ],
 )
 def test_refusals(call, said):

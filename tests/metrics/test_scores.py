@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facsimile import metrics
-from facsimile.metrics import CARD, Perceptual, cards, gather, jsonable, mean, score
+from facsimile.metrics import CARD, Perceptual, gather, jsonable, mean, metric_descriptions, score
 
 
 class Identity(torch.nn.Module):
@@ -64,7 +64,10 @@ def test_every_card_tells_the_direction(perceptual):
     for sentence in CARD.values():
         assert "is better" in sentence
         assert "\n" not in sentence
-    assert cards(["mse", "plain"], perceptual) == {"mse": CARD["mse"], "plain": "the image itself"}
+    assert metric_descriptions(["mse", "plain"], perceptual) == {
+        "mse": CARD["mse"],
+        "plain": "the image itself",
+    }
 
 
 def test_batches_become_lists_and_means():

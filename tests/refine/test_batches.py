@@ -9,7 +9,7 @@ from runs_of_little import NAMES, go, one_phase, total
 from facsimile import metrics, stylegan
 from facsimile.refine import Phase, Recipe, Term, Variable, refine
 from facsimile.refine.engine import LOOK_EVERY
-from facsimile.refine.recipes import RECIPES, build
+from facsimile.refine.recipes import RECIPES, get
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -17,7 +17,7 @@ def test_a_batch_is_its_single_runs(little, name):
     """Early stopping included: images leave at different steps."""
     # Some recipes go down faster than others.
     gain = 0.05 if "joint" in name else 0.03
-    recipe = build(name).with_steps(50).with_patience(3, gain=gain)
+    recipe = get(name).with_steps(50).with_patience(3, gain=gain)
     together = go(little, recipe)
     images = together.latents.draw(little.generator)
     assert len(set(together.steps)) > 1
@@ -38,8 +38,8 @@ def test_a_batch_is_its_single_runs(little, name):
 @pytest.mark.parametrize("name", [*RECIPES, "w+ +noise"])
 def test_a_batch_is_its_single_runs_in_float32(generator, perceptual, make_guess, targets, name):
     """Rounding, which the steps amplify, stays below 2 % of every score."""
-    recipe = build(name).with_steps(30)
-    start = stylegan.start(generator, recipe.space, len(targets))
+    recipe = get(name).with_steps(30)
+    start = stylegan.init_latents(generator, recipe.space, len(targets))
     networks = {"perceptual": perceptual, "encoder": make_guess(generator)}
 
     def score(rows):
@@ -54,7 +54,7 @@ def test_a_batch_is_its_single_runs_in_float32(generator, perceptual, make_guess
 
 
 def test_images_stop_early_and_say_so(little):
-    recipe = build("w+").with_steps(50).with_patience(3, gain=0.02)
+    recipe = get("w+").with_steps(50).with_patience(3, gain=0.02)
     result = go(little, recipe)
     assert set(result.status) == {"done", "stopped early"}
     for row, (status, steps) in enumerate(zip(result.status, result.steps, strict=True)):
@@ -69,7 +69,7 @@ def test_images_stop_early_and_say_so(little):
 @pytest.mark.parametrize("name", ["w+ +noise", "z+", "f/z +joint-noise"])
 def test_looking_seldom_changes_nothing(little, monkeypatch, name):
     """As on a GPU, where images that have stopped stay in the batch for some steps."""
-    recipe = build(name).with_steps(30).with_patience(3, gain=0.05)
+    recipe = get(name).with_steps(30).with_patience(3, gain=0.05)
     targets = little.targets.clone()
     targets[1, 0, 0, 0] = torch.nan
     found = []
@@ -115,7 +115,7 @@ def test_anchors_hold_each_image_to_its_own_start(little):
 
 
 def test_order_does_not_count(little):
-    recipe = build("f/z+").with_steps(10)
+    recipe = get("f/z+").with_steps(10)
     order = [3, 0, 7]
     some, all_ = go(little, recipe, rows=order), go(little, recipe)
     images = all_.latents.draw(little.generator)[order]

@@ -10,10 +10,10 @@ from runs_of_little import MASKED, NAMES, PLAIN, bits, go, one_phase, total
 
 from facsimile import stylegan
 from facsimile.refine import Schedule, Term, Variable, refine
-from facsimile.refine.recipes import build
+from facsimile.refine.recipes import get
 from facsimile.stylegan import Latents
 
-SPHERES = [name for name in NAMES if build(name).space.endswith(("z", "z+"))]
+SPHERES = [name for name in NAMES if get(name).space.endswith(("z", "z+"))]
 
 
 @pytest.mark.parametrize("name", SPHERES)
@@ -25,14 +25,14 @@ def test_codes_stay_on_the_sphere(little, tmp_path, name):
         if "code" in moving:
             strays.append((moving["code"].norm(dim=-1) / 8**0.5 - 1).abs().max().item())
 
-    recipe = build(name).with_steps(20)
+    recipe = get(name).with_steps(20)
     result = go(little, recipe, rows=[0, 1], callback=look)
     assert len(strays) == 21
     assert max(strays) < 1e-5
     path = tmp_path / "latents.safetensors"
     result.latents.to(dtype=torch.float32).save(path)
     again = Latents.load(path, little.generator)
-    assert again.stray(little.generator).max() < 1e-5
+    assert again.deviation(little.generator).max() < 1e-5
     torch.testing.assert_close(again.code.norm(dim=-1), torch.full(again.code.shape[:-1], 8**0.5))
     start = little.start(recipe.space)[:2]
     assert (result.latents.code - start.code).abs().max() > 0.02
@@ -40,7 +40,7 @@ def test_codes_stay_on_the_sphere(little, tmp_path, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_own_picture_as_target(little, name):
-    recipe = build(name).with_steps(5).with_weight("p_n", 0).with_weight("domain", 0)
+    recipe = get(name).with_steps(5).with_weight("p_n", 0).with_weight("domain", 0)
     start = little.start(recipe.space)[:2]
     if "noise" in name:
         start = replace(start, noise=little.generator.noise_maps(2))
@@ -57,7 +57,7 @@ def test_its_own_picture_as_target(little, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_falls(little, name):
-    recipe = build(name).with_steps(10)
+    recipe = get(name).with_steps(10)
     result = go(little, recipe, rows=[0, 4])
     for phase in recipe.phases:
         loss = total(result, phase.name)
@@ -69,7 +69,7 @@ def test_loss_falls(little, name):
 
 @pytest.mark.parametrize("name", ["w+", "z", "s", "p_n+", "f/w+"])
 def test_the_result_is_the_best_of_the_history(little, name):
-    recipe = build(name).with_steps(25)
+    recipe = get(name).with_steps(25)
     (phase,) = recipe.phases
     # So fast that the loss goes up as well.
     fast = tuple(replace(v, lr=40 * v.lr) for v in phase.variables)
@@ -89,7 +89,7 @@ def test_the_result_is_the_best_of_the_history(little, name):
 
 
 def test_a_phase_goes_on_from_the_best_of_the_one_before(little):
-    recipe = build("w+ +noise").with_steps(25)
+    recipe = get("w+ +noise").with_steps(25)
     fast = replace(recipe.phases[0], variables=(Variable("code", 0.4),))
     result = go(little, replace(recipe, phases=(fast, recipe.phases[1])))
     at = total(result, "code").argmin(0)
@@ -110,14 +110,14 @@ def test_the_last_step_counts(little):
 
 
 def test_no_steps(little):
-    result = go(little, build("w+").with_steps(0))
-    assert bits(result, go(little, build("w+").with_steps(0)))
+    result = go(little, get("w+").with_steps(0))
+    assert bits(result, go(little, get("w+").with_steps(0)))
     assert torch.equal(result.latents.code, little.start("w+").code)
     assert (result.status, result.steps) == (["done"] * 8, [0] * 8)
 
 
 def test_what_goes_in_is_not_changed(little, perceptual):
-    recipe = build("f/z+ +joint-noise").with_steps(3)
+    recipe = get("f/z+ +joint-noise").with_steps(3)
     start = replace(little.start("f/z+"), noise=little.generator.noise_maps(8))
     before = {name: x.clone() for name, x in start.tensors().items()}
     weights = {name: x.clone() for name, x in little.generator.state_dict().items()}
@@ -135,13 +135,13 @@ def test_what_goes_in_is_not_changed(little, perceptual):
 def test_without_gradients_around_it(little):
     """A caller's no_grad does not reach the loop."""
     with torch.no_grad():
-        result = go(little, build("w").with_steps(3))
-    assert bits(result, go(little, build("w").with_steps(3)))
+        result = go(little, get("w").with_steps(3))
+    assert bits(result, go(little, get("w").with_steps(3)))
 
 
 def test_float32_on_the_default_generator(generator, perceptual, targets):
-    recipe = build("f/z+ +noise").with_steps(5)
-    start = stylegan.start(generator, recipe.space, 4)
+    recipe = get("f/z+ +noise").with_steps(5)
+    start = stylegan.init_latents(generator, recipe.space, 4)
     result = refine(generator, start, targets, recipe, perceptual=perceptual)
     assert result.latents.code.dtype == torch.float32
     before = (start.draw(generator) - targets).square().mean()
@@ -151,7 +151,7 @@ def test_float32_on_the_default_generator(generator, perceptual, targets):
 
 def test_labels(make_generator, targets):
     generator = make_generator(c_dim=2)
-    start = stylegan.start(generator, "z+", 4, label=torch.eye(2)[[0, 1, 0, 1]])
+    start = stylegan.init_latents(generator, "z+", 4, label=torch.eye(2)[[0, 1, 0, 1]])
     result = refine(generator, start, targets, one_phase("z+", steps=5))
     assert torch.equal(result.latents.label, start.label)
     loss = total(result, "code")
@@ -159,7 +159,7 @@ def test_labels(make_generator, targets):
 
 
 def test_what_a_callback_is_told(little):
-    recipe = build("w+ +noise").with_steps(5).with_patience(2, gain=0.2)
+    recipe = get("w+ +noise").with_steps(5).with_patience(2, gain=0.2)
     told = []
     result = go(little, recipe, callback=told.append)
     assert recipe.steps == 8
@@ -188,7 +188,7 @@ def test_a_callback_can_end_the_run(little):
             raise Enough
 
     with pytest.raises(Enough):
-        go(little, build("w+").with_steps(10), callback=stop)
+        go(little, get("w+").with_steps(10), callback=stop)
     assert seen == [1, 2, 3]
 
 
@@ -220,8 +220,8 @@ def test_masks_that_do_not_fit(little):
 
 def test_no_perceptual(little):
     with pytest.raises(ValueError, match="has a perceptual term; pass perceptual=..., or weight 0"):
-        go(little, build("w+"), perceptual=None)
-    recipe = build("w+").with_steps(2)
+        go(little, get("w+"), perceptual=None)
+    recipe = get("w+").with_steps(2)
     without = go(little, recipe.with_weight("perceptual", 0), perceptual=None)
     assert set(without.history) == {"code/pixel"}
     zero = go(
@@ -231,7 +231,7 @@ def test_no_perceptual(little):
 
 
 def test_the_domain_term_wants_an_encoder(little):
-    recipe = build("in-domain").with_steps(2)
+    recipe = get("in-domain").with_steps(2)
     with pytest.raises(ValueError, match='"in-domain" has a domain term; pass encoder=.*weight 0'):
         go(little, recipe, encoder=None)
     assert go(little, recipe.with_weight("domain", 0), encoder=None).steps == [2] * 8
@@ -243,11 +243,13 @@ def test_the_domain_term_wants_an_encoder(little):
 
 def test_another_generators_latents(little, generator):
     with pytest.raises(ValueError, match="belong to the generator"):
-        refine(little.generator, stylegan.start(generator, "w+", 8), little.targets, one_phase())
+        refine(
+            little.generator, stylegan.init_latents(generator, "w+", 8), little.targets, one_phase()
+        )
 
 
 def test_runs_leave_no_tensors_behind(little):
-    recipe = build("f/z+ +noise").with_steps(2).with_patience(1, gain=0.5)
+    recipe = get("f/z+ +noise").with_steps(2).with_patience(1, gain=0.5)
     start = little.start(recipe.space)
 
     def count():

@@ -6,7 +6,7 @@ from torch import nn
 
 from facsimile import metrics, stylegan
 from facsimile.refine import refine
-from facsimile.refine.recipes import RECIPES, build
+from facsimile.refine.recipes import RECIPES, get
 
 NAMES = [name + suffix for name in RECIPES for suffix in ("", " +noise")]
 KINDS = {
@@ -42,9 +42,9 @@ class World:
 
     def check(self, name):
         """Two steps: everything that the recipe moves has moved, and no loss has risen."""
-        recipe = build(name).with_steps(2)
+        recipe = get(name).with_steps(2)
         n = len(self.targets)
-        start = stylegan.start(
+        start = stylegan.init_latents(
             self.generator, recipe.space, n, label=self.label, layer=recipe.layer
         )
         networks = {"perceptual": self.perceptual}

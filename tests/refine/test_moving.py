@@ -119,7 +119,7 @@ def test_feature_alone(little):
     """Inputs before the feature have no gradient, and then do not move."""
     start = little.start("f/w+")
     after = moved(little, recipe("f/w+", Variable("code", 0.1), steps=4), start)["code"]
-    first = start.first_input(little.generator)
+    first = start.first_ws_index(little.generator)
     assert first == 1
     assert torch.equal(after[:, :first], start.code[:, :first])
     assert (after[:, first:] - start.code[:, first:]).abs().amax((0, 2)).min() > 0.01

@@ -8,7 +8,7 @@ import torch
 from runs_of_little import bits, go, states_of
 
 from facsimile.refine import refine
-from facsimile.refine.recipes import build
+from facsimile.refine.recipes import get
 
 
 class Spoiled:
@@ -56,7 +56,7 @@ class Gradient(torch.autograd.Function):
 @pytest.mark.parametrize("name", ["w+", "z+", "f/z +joint-noise", "f/s +noise"])
 @pytest.mark.parametrize("how", [Value, Gradient])
 def test_one_image_that_breaks_stops_alone(little, name, how):
-    recipe = build(name).with_steps(12)
+    recipe = get(name).with_steps(12)
     whole = go(little, recipe)
     result = go(little, recipe, perceptual=Spoiled(little.perceptual, 2, 5, how))
     assert result.status == ["done"] * 2 + ["not finite"] + ["done"] * 5
@@ -80,7 +80,7 @@ def test_one_image_that_breaks_stops_alone(little, name, how):
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_target_that_is_not_finite(little, value):
-    recipe = build("w+ +noise").with_steps(5)
+    recipe = get("w+ +noise").with_steps(5)
     targets = little.targets.clone()
     targets[3, 0, 2, 2] = value
     start = little.start("w+")
@@ -99,7 +99,7 @@ def test_a_target_that_is_not_finite(little, value):
 
 
 def test_all_images_break(little):
-    recipe = build("w+ +noise").with_steps(5)
+    recipe = get("w+ +noise").with_steps(5)
     start = little.start("w+")
     targets = torch.full_like(little.targets, torch.nan)
     result = refine(little.generator, start, targets, recipe, perceptual=little.perceptual)
@@ -108,7 +108,7 @@ def test_all_images_break(little):
 
 
 def test_a_broken_image_stays_broken_after_resumption(little):
-    recipe = build("w+ +noise").with_steps(8)
+    recipe = get("w+ +noise").with_steps(8)
     spoiled = Spoiled(little.perceptual, 2, 3, Value)
     whole, files = states_of(little, recipe, perceptual=spoiled)
     assert whole.status[2] == "not finite"

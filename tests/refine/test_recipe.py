@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from facsimile.refine import Phase, Schedule, Term, Variable
-from facsimile.refine.recipes import RECIPES, SUFFIXES, build
+from facsimile.refine.recipes import RECIPES, SUFFIXES, get
 
 # Schedule -----------------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ def test_one_step():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_code_recipes(name):
-    recipe = build(name)
+    recipe = get(name)
     assert recipe is RECIPES[name]
     assert recipe.name == name
     (phase,) = recipe.phases
@@ -74,8 +74,8 @@ def test_code_recipes(name):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", RECIPES)
 def test_noise_recipes(name, suffix):
-    recipe = build(f"{name} {suffix}")
-    assert build(f"{name}{suffix}") == recipe
+    recipe = get(f"{name} {suffix}")
+    assert get(f"{name}{suffix}") == recipe
     assert recipe.name == f"{name} {suffix}"
     assert recipe.space == RECIPES[name].space
     first = RECIPES[name].phases[0]
@@ -95,11 +95,11 @@ def test_noise_recipes(name, suffix):
 
 @pytest.mark.parametrize("name", ["in_domain", "idinvert"])
 def test_other_names(name):
-    recipe = build(name)
+    recipe = get(name)
     assert recipe is RECIPES["in-domain"]
     assert recipe.phases[0].steps == 100
     assert recipe.phases[0].variables == (Variable("code", 0.01),)
-    assert build(f"{name} +noise").name == "in-domain +noise"
+    assert get(f"{name} +noise").name == "in-domain +noise"
 
 
 IN_W = ("w+", "p_n+", "s", "in-domain")
@@ -109,7 +109,7 @@ IN_W = ("w+", "p_n+", "s", "in-domain")
 def test_from_an_encoder(name):
     """Features are held to the guess, in every phase in which they move; nothing else changes."""
     for suffix in ("", *SUFFIXES):
-        recipe = build(name + suffix)
+        recipe = get(name + suffix)
         seeded = recipe.from_encoder()
         assert seeded.start == "encoder"
         assert seeded.from_encoder() == seeded
@@ -123,18 +123,18 @@ def test_from_an_encoder(name):
 
 
 def test_w_with_noise_is_not_w_plus():
-    assert build("w+noise").space == "w"
-    assert build("w++noise").space == "w+"
+    assert get("w+noise").space == "w"
+    assert get("w++noise").space == "w+"
 
 
 @pytest.mark.parametrize("name", ["", "q", "w+ +noises", "+noise", "w + noise + noise", "F/Z+"])
 def test_unknown_recipes(name):
     with pytest.raises(ValueError, match="there is no recipe .*choose one of z, z\\+, .* \\+noise"):
-        build(name)
+        get(name)
 
 
 def test_with_steps():
-    recipe = build("w+ +noise")
+    recipe = get("w+ +noise")
     assert [p.steps for p in recipe.phases] == [1200, 720]
     assert [p.steps for p in recipe.with_steps(50).phases] == [50, 30]
     assert recipe.with_steps(50).steps == 80
@@ -145,7 +145,7 @@ def test_with_steps():
 
 
 def test_with_weight():
-    recipe = build("f/w+ +noise")
+    recipe = get("f/w+ +noise")
     heavy = recipe.with_weight("pixel", 7.0)
     assert [t.weight for p in heavy.phases for t in p.terms if t.name == "pixel"] == [7.0, 7.0]
     assert [t for t in heavy.phases[0].terms if t.name != "pixel"] == list(
@@ -160,7 +160,7 @@ def test_with_weight():
 def test_a_phase_wants_something_to_minimise():
     sentence = 'phase "noise" has no term .*weight'
     with pytest.raises(ValueError, match=sentence):
-        build("w+ +noise").with_weight("pixel", 0)
+        get("w+ +noise").with_weight("pixel", 0)
     with pytest.raises(ValueError, match=sentence):
         Phase(name="noise", variables=(Variable("noise", 1.0),), terms=(), steps=1)
     zero = (Term("pixel", 0.0),)
@@ -169,13 +169,13 @@ def test_a_phase_wants_something_to_minimise():
 
 
 def test_with_patience():
-    recipe = build("w+ +noise").with_patience(9, gain=0.5)
+    recipe = get("w+ +noise").with_patience(9, gain=0.5)
     assert [(p.patience, p.gain) for p in recipe.phases] == [(9, 0.5)] * 2
     assert recipe.with_patience(None).phases[0].patience is None
 
 
 def test_recipes_do_not_change():
-    recipe = build("w+")
+    recipe = get("w+")
     with pytest.raises(FrozenInstanceError):
         recipe.name = "other"
     assert recipe == replace(recipe)

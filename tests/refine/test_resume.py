@@ -6,13 +6,13 @@ import pytest
 import torch
 from runs_of_little import bits, go, states_of
 
-from facsimile.refine.recipes import build
+from facsimile.refine.recipes import get
 
 
 @pytest.mark.parametrize("name", ["w+ +noise", "f/z+ +joint-noise", "s", "z +noise"])
 def test_resumed_runs_are_uninterrupted_ones(little, name):
     """Across the end of a phase too, and with images that have stopped already."""
-    recipe = build(name).with_steps(24).with_patience(3, gain=0.1)
+    recipe = get(name).with_steps(24).with_patience(3, gain=0.1)
     whole, files = states_of(little, recipe)
     assert len(set(whole.steps)) > 1
     phases = set()
@@ -26,7 +26,7 @@ def test_resumed_runs_are_uninterrupted_ones(little, name):
 
 
 def test_resumption_goes_through_callbacks_again(little):
-    recipe = build("w+ +noise").with_steps(6)
+    recipe = get("w+ +noise").with_steps(6)
     whole, first = states_of(little, recipe)
     state = torch.load(io.BytesIO(first[4]), weights_only=True)
     again, second = states_of(little, recipe, state=state)
@@ -36,7 +36,7 @@ def test_resumption_goes_through_callbacks_again(little):
 
 def test_a_state_is_a_snapshot(little):
     """Held in memory while the run goes on, and good for more than one resumption."""
-    recipe = build("w+ +noise").with_steps(12).with_patience(3, gain=0.05)
+    recipe = get("w+ +noise").with_steps(12).with_patience(3, gain=0.05)
     held = []
     whole = go(little, recipe, callback=lambda step: held.append(step.state()))
     assert "stopped early" in whole.status
@@ -46,7 +46,7 @@ def test_a_state_is_a_snapshot(little):
 
 
 def test_the_state_of_another_recipe(little):
-    _, files = states_of(little, build("w+").with_steps(2))
+    _, files = states_of(little, get("w+").with_steps(2))
     state = torch.load(io.BytesIO(files[0]), weights_only=True)
     with pytest.raises(ValueError, match="the state is of another recipe: .*; expected Recipe"):
-        go(little, build("w+").with_steps(3), state=state)
+        go(little, get("w+").with_steps(3), state=state)

@@ -51,8 +51,8 @@ def test_any_number_of_channels(make_generator, img_channels):
 def test_which_input_acts_where(generator):
     """Table 3.1 of the original's layout: conv0 of side 2^b reads input 2b - 5, conv1 2b - 4."""
     assert generator.feature_layers == LAYERS
-    assert [generator.first_input(layer) for layer in LAYERS] == [1, 2, 3, 4, 5, 6, 7]
-    assert [generator.first_style(layer) for layer in LAYERS] == [1, 3, 4, 6, 7, 9, 10]
+    assert [generator.first_ws_index(layer) for layer in LAYERS] == [1, 2, 3, 4, 5, 6, 7]
+    assert [generator.first_style_index(layer) for layer in LAYERS] == [1, 3, 4, 6, 7, 9, 10]
     read = {layer.name: layer.style for layer in generator.synthesis.layers}
     for side in (8, 16, 32):
         b = int(log2(side))
@@ -127,7 +127,7 @@ def test_without_the_image_so_far(generator, ws, layer):
     feature = generator.synthesize(ws, stop=layer)
     zero = generator.synthesize(ws, start=feature, rgb_skip="zero")
     assert (zero - generator.synthesize(ws)).abs().mean() > 0.02
-    first = generator.first_input(layer)
+    first = generator.first_ws_index(layer)
     others = ws.clone()
     others[:, :first] = 7.0
     assert torch.equal(generator.synthesize(others, start=feature, rgb_skip="zero"), zero)

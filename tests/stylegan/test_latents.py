@@ -22,7 +22,9 @@ def filled(labelled):
     """filled(space, ..) -> latents of three images in which every number is its own."""
 
     def fill(space, **options):
-        start = stylegan.start(labelled, space, 3, how="random", label=torch.rand(3, 2), **options)
+        start = stylegan.init_latents(
+            labelled, space, 3, how="random", label=torch.rand(3, 2), **options
+        )
         tensors = {name: x + 0.1 * torch.randn_like(x) for name, x in start.tensors().items()}
         maps = {f"noise.{i}": torch.randn_like(m) for i, m in enumerate(labelled.noise_maps(3))}
         return start.with_tensors(tensors | maps).retract()
@@ -57,8 +59,8 @@ def test_files_keep_everything(labelled, filled, tmp_path, space):
 
 @pytest.mark.parametrize("rgb_skip", ["keep", "zero"])
 def test_feature_of_the_mean(generator, tmp_path, rgb_skip):
-    held = stylegan.start(generator, "f/w+", 2, layer="b16.conv0", rgb_skip=rgb_skip)
-    whole = stylegan.start(generator, "w+", 2).draw(generator)
+    held = stylegan.init_latents(generator, "f/w+", 2, layer="b16.conv0", rgb_skip=rgb_skip)
+    whole = stylegan.init_latents(generator, "w+", 2).draw(generator)
     assert held.layer == "b16.conv0"
     assert held.feature.shape == (2, 16, 16, 16)
     assert torch.equal(held.draw(generator), whole) == (rgb_skip == "keep")
@@ -88,14 +90,14 @@ def test_label_of_z(labelled, filled):
 
 
 def test_truncation(generator):
-    held = stylegan.start(generator, "z", 2, seed=4)
+    held = stylegan.init_latents(generator, "z", 2, seed=4)
     ws = generator.map(held.code, truncation=0.5, cutoff=3)
     short = replace(held, truncation=0.5, cutoff=3)
     assert torch.equal(short.draw(generator), generator.synthesize(ws))
 
 
 def test_noise_in_place_of_the_maps(generator):
-    held = stylegan.start(generator, "w+", 2)
+    held = stylegan.init_latents(generator, "w+", 2)
     maps = tuple(torch.randn_like(m) for m in generator.noise_maps(2))
     noisy = replace(held, noise=maps)
     assert torch.equal(noisy.draw(generator, "const"), held.draw(generator))
@@ -167,7 +169,7 @@ def test_what_a_space_has():
 
 def test_another_generator_is_refused(generator, make_generator, tmp_path):
     path = tmp_path / "latents.safetensors"
-    stylegan.start(generator, "w", 1).save(path)
+    stylegan.init_latents(generator, "w", 1).save(path)
     other = make_generator(seed=5)
     sentence = f"belong to the generator {generator.fingerprint}.*{other.fingerprint}; load the"
     with pytest.raises(ValueError, match=sentence):
@@ -192,7 +194,7 @@ def test_what_is_no_latents_file(generator, tmp_path):
 
 def test_a_cut_off_file(generator, tmp_path):
     path = tmp_path / "x.safetensors"
-    stylegan.start(generator, "w", 1).save(path)
+    stylegan.init_latents(generator, "w", 1).save(path)
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match="damaged"):
         Latents.load(path)
@@ -202,7 +204,7 @@ def test_a_cut_off_file(generator, tmp_path):
 @pytest.mark.parametrize("there", [False, True])
 def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit, there):
     path = tmp_path / "x.safetensors"
-    held = stylegan.start(generator, "w", 1)
+    held = stylegan.init_latents(generator, "w", 1)
     if there:
         held.save(path)
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
@@ -221,7 +223,7 @@ def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit
 
 def test_shared_memory_is_no_obstacle(generator, tmp_path):
     """Maps that are one tensor, and rows that are one row expanded."""
-    held = stylegan.start(generator, "w", 2)
+    held = stylegan.init_latents(generator, "w", 2)
     held = replace(held, code=held.code[:1].expand(2, -1), label=held.code)
     held.save(tmp_path / "x.safetensors")
     assert same(Latents.load(tmp_path / "x.safetensors"), held)
@@ -229,22 +231,22 @@ def test_shared_memory_is_no_obstacle(generator, tmp_path):
 
 @pytest.mark.parametrize("space", ["z", "z+", "f/z+"])
 def test_on_the_sphere_after_a_file(generator, tmp_path, space):
-    held = stylegan.start(generator, space, 2, seed=3)
+    held = stylegan.init_latents(generator, space, 2, seed=3)
     held.save(tmp_path / "x.safetensors")
     again = Latents.load(tmp_path / "x.safetensors", generator)
-    assert again.stray(generator).max() < 1e-5
+    assert again.deviation(generator).max() < 1e-5
     away = replace(held, code=1.2 * held.code)
-    torch.testing.assert_close(away.stray(generator), torch.full((2,), 0.2))
+    torch.testing.assert_close(away.deviation(generator), torch.full((2,), 0.2))
     torch.testing.assert_close(away.retract().code, held.code)
 
 
 def test_stray_leaves_out_what_the_feature_replaces(generator):
-    held = stylegan.start(generator, "f/w+", 1, layer="b8.conv1")
-    first = held.first_input(generator)
+    held = stylegan.init_latents(generator, "f/w+", 1, layer="b8.conv1")
+    first = held.first_ws_index(generator)
     assert first == 3
-    assert stylegan.start(generator, "w+", 1).first_input(generator) == 0
+    assert stylegan.init_latents(generator, "w+", 1).first_ws_index(generator) == 0
     code = held.code.clone()
     code[:, :first] = 9.0
-    assert torch.equal(replace(held, code=code).stray(generator), held.stray(generator))
+    assert torch.equal(replace(held, code=code).deviation(generator), held.deviation(generator))
     code[:, first] = 9.0
-    assert replace(held, code=code).stray(generator) > held.stray(generator) + 0.5
+    assert replace(held, code=code).deviation(generator) > held.deviation(generator) + 0.5

@@ -168,7 +168,7 @@ def test_what_is_no_generator(generator, discriminator, tmp_path):
     stylegan.save(generator, path)
     with pytest.raises(ValueError, match="holds generator; expected a discriminator"):
         stylegan.load_discriminator(path)
-    stylegan.start(generator, "w+", 1).save(path)
+    stylegan.init_latents(generator, "w+", 1).save(path)
     with pytest.raises(ValueError, match="holds latents"):
         stylegan.load(path)
     save_file({"x": torch.ones(2)}, path)

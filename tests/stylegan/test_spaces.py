@@ -8,7 +8,7 @@ import torch
 
 from facsimile import stylegan
 from facsimile.stylegan import spaces
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 NAMES = [prefix + name for prefix in ("", "f/") for name in spaces.SPACES]
 SHAPES = {
@@ -46,7 +46,7 @@ def test_unknown_spaces(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_start(generator, name):
     inner, has_feature = spaces.parse(name)
-    latents = stylegan.start(generator, name, 3, how="random", seed=5)
+    latents = stylegan.init_latents(generator, name, 3, how="random", seed=5)
     assert latents.space == name
     assert latents.code.shape == (3, *SHAPES[inner.name])
     assert latents.code.dtype == torch.float32
@@ -56,20 +56,20 @@ def test_start(generator, name):
     images = latents.draw(generator)
     assert images.shape == (3, 3, 32, 32)
     assert torch.equal(images, latents.draw(generator))
-    one = stylegan.start(generator, name, 1, how="random", seed=5)
+    one = stylegan.init_latents(generator, name, 1, how="random", seed=5)
     assert torch.equal(one.code[0], latents.code[0])
-    other = stylegan.start(generator, name, 1, how="random", seed=6)
+    other = stylegan.init_latents(generator, name, 1, how="random", seed=6)
     assert (other.code - one.code).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_default_start(generator, name):
-    latents = stylegan.start(generator, name, 1)
+    latents = stylegan.init_latents(generator, name, 1)
     if "z" in name:
-        again = stylegan.start(generator, name, 1, how="random", seed=0)
+        again = stylegan.init_latents(generator, name, 1, how="random", seed=0)
         assert torch.equal(latents.code, again.code)
         with pytest.raises(ValueError, match='a code in Z or Z\\+ starts from "random"'):
-            stylegan.start(generator, name, 1, how="mean")
+            stylegan.init_latents(generator, name, 1, how="mean")
     else:
         # The average image, whatever the space.
         average = generator.synthesize(spaces.mean_w(generator)[:, None].expand(-1, 8, -1))
@@ -78,7 +78,7 @@ def test_default_start(generator, name):
 
 def test_start_from_something_else(generator):
     with pytest.raises(ValueError, match='starts from "mean" or "random", got "zero"'):
-        stylegan.start(generator, "w", 1, how="zero")
+        stylegan.init_latents(generator, "w", 1, how="zero")
 
 
 @pytest.mark.parametrize("name", [*spaces.SPACES, "f/w+", "f/z"])
@@ -86,11 +86,11 @@ def test_start_with_labels(make_generator, name):
     """Each image starts from the mean of its label; drawing uses the label."""
     generator = make_generator(c_dim=2)
     label = torch.eye(2)[[0, 1, 0]]
-    latents = stylegan.start(generator, name, 3, label=label)
+    latents = stylegan.init_latents(generator, name, 3, label=label)
     images = latents.draw(generator)
     assert torch.equal(images[0], images[2])
     assert (images[0] - images[1]).abs().max() > 1e-3
-    alone = stylegan.start(generator, name, 1, label=label[1:2])
+    alone = stylegan.init_latents(generator, name, 1, label=label[1:2])
     torch.testing.assert_close(alone.code[0], latents.code[1])
 
 
@@ -143,15 +143,15 @@ def test_no_retraction_elsewhere(name):
 def test_stray_from_the_sphere(generator64):
     z = spaces.SPACES["z"].retract(torch.randn(2, 32, dtype=torch.float64))
     factors = torch.tensor([[1.1], [0.7]], dtype=torch.float64)
-    stray = spaces.SPACES["z"].stray(generator64, z * factors)
-    torch.testing.assert_close(stray, torch.tensor([0.1, 0.3], dtype=torch.float64))
+    deviation = spaces.SPACES["z"].deviation(generator64, z * factors)
+    torch.testing.assert_close(deviation, torch.tensor([0.1, 0.3], dtype=torch.float64))
     z_plus = z[:, None].repeat(1, 8, 1)
     z_plus[0, 2] *= 1.5
     z_plus[1, 6] *= 0.5
     plus = spaces.SPACES["z+"]
     expected = torch.tensor([0.5, 0.5], dtype=torch.float64)
-    torch.testing.assert_close(plus.stray(generator64, z_plus), expected)
-    after = plus.stray(generator64, z_plus, first=3)
+    torch.testing.assert_close(plus.deviation(generator64, z_plus), expected)
+    after = plus.deviation(generator64, z_plus, first=3)
     torch.testing.assert_close(after, torch.tensor([0.0, 0.5], dtype=torch.float64))
 
 
@@ -182,17 +182,17 @@ def codes(generator, ws):
 @pytest.mark.parametrize("name", ["w", "w+", "p_n", "p_n+", "s"])
 def test_samples_stray_by_about_one(generator64, ws, name):
     space, code = spaces.SPACES[name], codes(generator64, ws)[name]
-    stray = space.stray(generator64, code)
-    assert stray.shape == (2000,)
-    assert stray.square().mean().item() == pytest.approx(1, abs=0.05)
-    assert 0.9 < stray.mean() < 1.05
-    torch.testing.assert_close(space.prior(generator64, code), stray.square())
+    deviation = space.deviation(generator64, code)
+    assert deviation.shape == (2000,)
+    assert deviation.square().mean().item() == pytest.approx(1, abs=0.05)
+    assert 0.9 < deviation.mean() < 1.05
+    torch.testing.assert_close(space.mahalanobis_sq(generator64, code), deviation.square())
     if name in ("p_n", "p_n+", "s"):
         # Three times as far from where stray is 0.
         centre = 0 if name != "s" else space.start(generator64, 1, "mean")
-        assert (space.stray(generator64, centre + 0 * code) < 1e-6).all()
+        assert (space.deviation(generator64, centre + 0 * code) < 1e-6).all()
         torch.testing.assert_close(
-            space.stray(generator64, centre + 3 * (code - centre)), 3 * stray
+            space.deviation(generator64, centre + 3 * (code - centre)), 3 * deviation
         )
 
 
@@ -205,9 +205,9 @@ def test_only_the_inputs_that_act_stray(generator64, ws, name):
         changed[:, :48] += 5.0
     else:
         changed[:, :2] += 5.0
-    kept = space.stray(generator64, code, first=2)
-    torch.testing.assert_close(space.stray(generator64, changed, first=2), kept)
-    assert (space.stray(generator64, changed, first=1) > 1.5 * kept).all()
+    kept = space.deviation(generator64, code, first=2)
+    torch.testing.assert_close(space.deviation(generator64, changed, first=2), kept)
+    assert (space.deviation(generator64, changed, first=1) > 1.5 * kept).all()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 1337])
@@ -222,13 +222,13 @@ def test_no_start_is_a_row_of_weights_of_the_same_seed(generator64, seed):
 
 def test_prior_is_the_formula(make_generator, generator64, ws):
     """mean(((LeakyReLU_5(w) - mu) C / std)^2), by covariance instead of by its eigenvectors."""
-    rng = source("cpu", 0, "statistics")
+    rng = keyed_generator("cpu", 0, "statistics")
     z = torch.cat([torch.randn(10_000, 32, generator=rng) for _ in range(10)])
     w = make_generator().mapping(z).double()
     p = torch.where(w > 0, w, 5 * w)
     sample = torch.where(ws[:6, 0] > 0, ws[:6, 0], 5 * ws[:6, 0]) - p.mean(0)
     mahalanobis = torch.einsum("nd,de,ne->n", sample, torch.cov(p.T).inverse(), sample) / 32
-    got = spaces.SPACES["w"].prior(generator64, ws[:6, 0])
+    got = spaces.SPACES["w"].mahalanobis_sq(generator64, ws[:6, 0])
     torch.testing.assert_close(got, mahalanobis, rtol=1e-3, atol=0)
 
 
@@ -236,7 +236,7 @@ def test_gradients_after_inference_mode(make_generator):
     """Statistics that were first computed in inference mode serve a gradient later."""
     generator = make_generator(8, 4, 8)
     with torch.inference_mode():
-        stylegan.start(generator, "p_n+", 1).draw(generator)
+        stylegan.init_latents(generator, "p_n+", 1).draw(generator)
     code = torch.randn(1, generator.num_ws, 8, requires_grad=True)
     generator.synthesize(spaces.SPACES["p_n+"].decode(generator, code)).sum().backward()
     assert code.grad.abs().sum() > 0

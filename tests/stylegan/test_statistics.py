@@ -8,7 +8,7 @@ import torch
 
 from facsimile import stylegan
 from facsimile.stylegan import statistics
-from facsimile.stylegan.randomness import source
+from facsimile.stylegan.randomness import keyed_generator
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_moments_are_those_of_torch(make_generator):
     generator = make_generator(8, 4, 8)
     # More than one chunk of samples.
     got = statistics.compute(generator, samples=12_000, seed=3)
-    rng = source("cpu", 3, "statistics")
+    rng = keyed_generator("cpu", 3, "statistics")
     z = torch.cat([torch.randn(n, 8, generator=rng) for n in (10_000, 2_000)])
     w = generator.mapping(z).double()
     p = torch.where(w > 0, w, 5 * w)
@@ -84,39 +84,39 @@ def test_gaussianize_undoes_the_activation():
 
 def test_without_a_file_nothing_is_written(make_generator, home, computed):
     generator = make_generator(8, 4, 8)
-    first = statistics.of(generator)
-    assert statistics.of(generator) is first
+    first = statistics.latent_statistics(generator)
+    assert statistics.latent_statistics(generator) is first
     assert len(computed) == 1
     assert list(home.iterdir()) == []
 
 
 def test_kept_beside_the_file(saved, home, computed):
-    first = statistics.of(stylegan.load(saved))
+    first = statistics.latent_statistics(stylegan.load(saved))
     names = {p.name for p in saved.parent.iterdir()}
     assert names == {"tiny.safetensors", "tiny.statistics.safetensors"}
     assert list(home.iterdir()) == []
-    assert same(statistics.of(stylegan.load(saved)), first)
+    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
     assert len(computed) == 1
 
 
 def test_dtype_follows_the_generator(saved, computed):
     generator = stylegan.load(saved)
-    single = statistics.of(generator)
-    double = statistics.of(generator.double())
+    single = statistics.latent_statistics(generator)
+    double = statistics.latent_statistics(generator.double())
     assert double.w_mean.dtype == torch.float64
     torch.testing.assert_close(double.p_std.float(), single.p_std)
     assert len(computed) == 1
 
 
 def test_the_cache_of_another_generator_is_ignored(saved, make_generator, computed):
-    old = statistics.of(stylegan.load(saved))
+    old = statistics.latent_statistics(stylegan.load(saved))
     other = make_generator(8, 4, 8, seed=1)
     stylegan.save(other, saved)
-    new = statistics.of(stylegan.load(saved))
+    new = statistics.latent_statistics(stylegan.load(saved))
     assert not same(new, old)
     assert same(new, statistics.compute(other))
     assert computed[1] == other.fingerprint != computed[0]
-    assert same(statistics.of(stylegan.load(saved)), new)
+    assert same(statistics.latent_statistics(stylegan.load(saved)), new)
     assert len(computed) == 3  # one of them by this test
 
 
@@ -124,9 +124,9 @@ def test_the_cache_of_another_generator_is_ignored(saved, make_generator, comput
 def test_a_damaged_cache_is_replaced(saved, computed, content):
     cache = saved.with_name("tiny.statistics.safetensors")
     cache.write_bytes(content)
-    first = statistics.of(stylegan.load(saved))
+    first = statistics.latent_statistics(stylegan.load(saved))
     assert len(computed) == 1
-    assert same(statistics.of(stylegan.load(saved)), first)
+    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
     assert len(computed) == 1
 
 
@@ -145,18 +145,18 @@ def refuse(monkeypatch, *folders):
 def test_home_where_the_folder_cannot_be_written(saved, home, computed, monkeypatch):
     refuse(monkeypatch, saved.parent)
     generator = stylegan.load(saved)
-    first = statistics.of(generator)
+    first = statistics.latent_statistics(generator)
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
     kept = home / ".cache" / "facsimile" / f"{generator.fingerprint}.statistics.safetensors"
     assert [p for p in home.rglob("*") if p.is_file()] == [kept]
-    assert same(statistics.of(stylegan.load(saved)), first)
+    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
     assert len(computed) == 1
 
 
 def test_nowhere_to_write(saved, home, computed, monkeypatch):
     refuse(monkeypatch, saved.parent, home)
-    first = statistics.of(stylegan.load(saved))
-    assert same(statistics.of(stylegan.load(saved)), first)
+    first = statistics.latent_statistics(stylegan.load(saved))
+    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
     assert len(computed) == 2
     assert [p for p in home.rglob("*") if p.is_file()] == []
 
@@ -164,4 +164,4 @@ def test_nowhere_to_write(saved, home, computed, monkeypatch):
 def test_home_that_is_no_folder(saved, home, computed, monkeypatch):
     refuse(monkeypatch, saved.parent)
     (home / ".cache").write_text("a file where a folder is expected")
-    assert statistics.of(stylegan.load(saved)).w_mean.shape == (8,)
+    assert statistics.latent_statistics(stylegan.load(saved)).w_mean.shape == (8,)

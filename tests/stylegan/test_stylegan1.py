@@ -142,8 +142,8 @@ def test_sizes_of_every_side(make_generator, side):
 def test_which_input_acts_where(generator):
     """BDInvert's F is x04 at 16 px, and style input 4 acts on it."""
     assert generator.feature_layers == LAYERS
-    assert [generator.first_input(layer) for layer in LAYERS] == list(range(8))
-    assert [generator.first_style(layer) for layer in LAYERS] == list(range(1, 9))
+    assert [generator.first_ws_index(layer) for layer in LAYERS] == list(range(8))
+    assert [generator.first_style_index(layer) for layer in LAYERS] == list(range(1, 9))
     sides = [layer.side for layer in generator.synthesis.layers]
     assert sides == [4, 4, 8, 8, 16, 16, 32, 32, 32]
 
@@ -181,7 +181,7 @@ def test_stop_then_start_is_the_whole(generator, ws, layer, noise):
     assert torch.equal(generator.synthesize(ws, noise, start=feature), whole)
     assert torch.equal(generator.synthesize(ws, noise, start=feature, rgb_skip="zero"), whole)
     # The style of a layer acts after it: on its feature, and not in it.
-    first = generator.first_input(layer)
+    first = generator.first_ws_index(layer)
     others = ws.clone()
     others[:, first:] += 1.0
     assert torch.equal(generator.synthesize(others, noise, stop=layer).x, feature.x)

@@ -374,8 +374,8 @@ def test_layers(generator):
     assert generator.feature_layers == LAYERS
     assert generator.default_feature_layer() == "L0"
     assert generator.num_ws == 6
-    assert [generator.first_input(layer) for layer in LAYERS] == [2, 3, 4, 5]
-    assert [generator.first_style(layer) for layer in LAYERS] == [2, 3, 4, 5]
+    assert [generator.first_ws_index(layer) for layer in LAYERS] == [2, 3, 4, 5]
+    assert [generator.first_style_index(layer) for layer in LAYERS] == [2, 3, 4, 5]
     assert generator.style_sizes == (4, 8, 8, 8, 8, 8)
     assert [layer.side for layer in generator.synthesis.layers] == [16, 16, 32, 32, 32, 32]
 
@@ -400,7 +400,7 @@ def test_stop_then_start_is_the_whole(generator, ws, layer):
     assert torch.equal(generator.synthesize(ws, start=feature), whole)
     assert torch.equal(generator.synthesize(ws, start=feature, rgb_skip="zero"), whole)
     # The style of a layer acts after it: on its feature, and not in it.
-    first = generator.first_input(layer)
+    first = generator.first_ws_index(layer)
     others = ws.clone()
     others[:, first:] += 1.0
     assert torch.equal(generator.synthesize(others, stop=layer).x, feature.x)

@@ -69,12 +69,12 @@ def test_statistics(generator, ws):
 @pytest.mark.parametrize("name", ["w+", "p_n+", "s"])
 def test_the_mean_of_every_input(generator, ws, name):
     """Started there, a code draws the average image."""
-    latents = stylegan.start(generator, name, 2)
-    mean = statistics.of(generator).w_mean
+    latents = stylegan.init_latents(generator, name, 2)
+    mean = statistics.latent_statistics(generator).w_mean
     assert (mean[0] - mean[1]).abs().max() > 0.1
     average = generator.synthesize(mean.expand(2, -1, -1))
     torch.testing.assert_close(latents.draw(generator), average, atol=1e-3, rtol=0)
-    feature = stylegan.start(generator, f"f/{name}", 2, layer="layer3")
+    feature = stylegan.init_latents(generator, f"f/{name}", 2, layer="layer3")
     torch.testing.assert_close(feature.draw(generator), average, atol=1e-3, rtol=0)
 
 
@@ -86,7 +86,7 @@ def test_one_code_for_all_inputs(generator, name):
     assert code.shape == (2, DIM)
     drawn = space.decode(generator, code)
     assert drawn.shape == (2, INPUTS, DIM)
-    mean = statistics.of(generator).w_mean.mean(0)
+    mean = statistics.latent_statistics(generator).w_mean.mean(0)
     torch.testing.assert_close(drawn, mean.expand_as(drawn), atol=1e-4, rtol=0)
 
 
@@ -95,17 +95,17 @@ def test_samples_stray_by_about_one(generator, ws, name):
     some = ws[:5000]
     code = {"w+": some, "p_n+": spaces.whiten(generator, some)}.get(name)
     code = torch.cat(generator.styles(some), 1) if code is None else code
-    prior = spaces.SPACES[name].prior(generator, code)
+    mahalanobis_sq = spaces.SPACES[name].mahalanobis_sq(generator, code)
     # Inputs share one covariance: exactly 1 over all of them in P_N, about 1 in S.
-    assert prior.mean().item() == pytest.approx(1, abs=0.05 if name != "s" else 0.2)
-    assert spaces.SPACES[name].prior(generator, code, first=2).shape == (5000,)
+    assert mahalanobis_sq.mean().item() == pytest.approx(1, abs=0.05 if name != "s" else 0.2)
+    assert spaces.SPACES[name].mahalanobis_sq(generator, code, first=2).shape == (5000,)
 
 
 def test_labels(make_generator):
     generator = make_generator(8, 4, DIM, architecture="stylegan1", w_per_layer=True, c_dim=2)
     label = torch.eye(2)[[0, 1]]
     for name, shape in (("w", (2, DIM)), ("w+", (2, 4, DIM)), ("z+", (2, 4, DIM))):
-        latents = stylegan.start(generator, name, 2, label=label)
+        latents = stylegan.init_latents(generator, name, 2, label=label)
         assert latents.code.shape == shape
         one, other = latents.draw(generator)
         assert (one - other).abs().max() > 1e-3

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from facsimile.stylegan import freeze
 from facsimile.stylegan.layers import resample_filter, upsample
-from facsimile.training import Host, growth
+from facsimile.training import Distributed, growth
 from facsimile.training.generator import GeneratorRecipe
 from facsimile.training.generator_settings import GeneratorRun
 
@@ -105,7 +105,7 @@ def test_the_average_of_a_trained_pair_need_not_forget(tmp_path, pair):
     def ramp(**told):
         run = GeneratorRun(out=tmp_path, images=1, data=("x",), **told)
         found = SimpleNamespace(generator=pair[0], discriminator=pair[1])
-        host = Host(device=torch.device("cpu"), find=lambda name: found)
+        host = Distributed(device=torch.device("cpu"), find=lambda name: found)
         return GeneratorRecipe(run, host).ramp
 
     assert ramp(resolution=16, start="trained") == 0

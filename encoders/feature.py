@@ -16,14 +16,14 @@ from facsimile.stylegan import Discriminator, Feature, Generator, spaces
 from facsimile.stylegan.layers import SLOPE
 
 from .feedback import Feedback, Look
-from .layers import GroupNorm, describe, shown
+from .layers import GhostBatchNorm, describe, shown
 
 HALVINGS = 3
 """The photo has 2^3 = 8 times the feature's side, where the image itself has so much."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseConfig:
+class FeatureConfig:
     fingerprint: str
     """Of the generator that the encoder belongs to."""
     layer: str
@@ -57,10 +57,10 @@ class BaseConfig:
     ) -> "BaseConfig":
         """For a layer of the generator (None: its default); ValueError where it has none such."""
         layer = layer or generator.default_feature_layer()
-        generator.first_input(layer)  # raises
+        generator.first_ws_index(layer)  # raises
         side = next(x.side for x in generator.synthesis.layers if x.name == layer)
         shape = _mean_feature(generator, layer).x.shape
-        return BaseConfig(
+        return FeatureConfig(
             fingerprint=generator.fingerprint,
             layer=layer,
             img_channels=generator.img_channels,
@@ -81,10 +81,10 @@ def _mean_feature(generator: Generator, layer: str) -> Feature:
     return generator.synthesize(spaces.SPACES["w+"].start(generator, 1, "mean"), stop=layer)
 
 
-class BaseEncoder(nn.Module):
+class FeatureEncoder(nn.Module):
     """Images (N, img_channels, R, R) in [-1, 1] -> feature (N, C, H, W)."""
 
-    def __init__(self, config: BaseConfig, group: int = 1):
+    def __init__(self, config: FeatureConfig, group: int = 1):
         """group: images per batch normalisation in training."""
         super().__init__()
         self.config = config
@@ -155,4 +155,4 @@ class BaseEncoder(nn.Module):
 
 def _block(inputs: int, outputs: int, group: int) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    return [conv, GroupNorm(outputs, group), nn.LeakyReLU(SLOPE)]
+    return [conv, GhostBatchNorm(outputs, group), nn.LeakyReLU(SLOPE)]

@@ -21,10 +21,10 @@ from facsimile.data.landmark_labels import labelled
 from facsimile.data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
 from facsimile.data.points68 import OUTER_EYES
 from facsimile.stylegan import freeze
-from facsimile.training import Host, Place, Player, Run, ema
-from facsimile.training.draws import Draws
+from facsimile.training import BatchSlice, Distributed, Run, Trainable, ema
+from facsimile.training.draws import KeyedSampler
 
-from . import landmarks_damage as damage
+from . import landmark_augment as damage
 
 OVER = 2
 """R / S: photos are kept larger, so that those which are drawn nearer stay sharp."""
@@ -94,17 +94,17 @@ def _network(run: LandmarksRun) -> LandmarkNetwork:
 
 
 class LandmarksRecipe:
-    def __init__(self, run: LandmarksRun, host: Host):
+    def __init__(self, run: LandmarksRun, host: Distributed):
         self.run, self.host, self.device = run, host, host.device
         self.name = "landmarks"
         self.group = 1
-        self.draws = Draws(run.seed, self.group, host.device, run.dtype)
+        self.draws = KeyedSampler(run.seed, self.group, host.device, run.dtype)
         network = _network(run).to(host.device, run.dtype, memory_format=torch.channels_last)
         self.network = network.train()
         self.side = network.config.side
         self.average = freeze(copy.deepcopy(self.network))
         optimizer = torch.optim.Adam(self.network.parameters(), lr=run.lr, fused=True)
-        self.players = (Player(self.name, self.network, optimizer),)
+        self.players = (Trainable(self.name, self.network, optimizer),)
         self.trained: data.ImageSet | None = None
         self.held_out: data.ImageSet | None = None
         # (M, 68, 2), the side the unit.
@@ -114,7 +114,7 @@ class LandmarksRecipe:
     def open_data(self) -> str:
         """Read photos and labels; returns what there is, in a sentence."""
         run = self.run
-        images = data.image_set(run.data, OVER * self.side)
+        images = data.load_images(run.data, OVER * self.side)
         kept, landmarks = labelled(images, run.labels)
         points = landmarks / kept.pixels.shape[-1]
         held_out = torch.arange(len(kept)) % HELD_OUT == 0
@@ -124,8 +124,8 @@ class LandmarksRecipe:
                 f"{HELD_OUT}th is held out for the scores"
             )
         mine, other = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
-        self.trained, self.points = kept.only(mine), points[mine]
-        self.held_out, self.held_out_points = kept.only(other), points[other]
+        self.trained, self.points = kept.subset(mine), points[mine]
+        self.held_out, self.held_out_points = kept.subset(other), points[other]
         said = f"{len(mine)} photos, {len(other)} held out"
         if len(kept) < len(images):
             said += f", {len(images) - len(kept)} without landmarks left out"
@@ -149,17 +149,17 @@ class LandmarksRecipe:
         images = damage.damaged(images, uniform, normal)
         return images, damage.moved_points(points, places, mirrored), is_face
 
-    def _drawn(self, place: Place) -> tuple[Tensor, Tensor, Tensor]:
+    def _drawn(self, place: BatchSlice) -> tuple[Tensor, Tensor, Tensor]:
         run, numbers = self.run, self.draws.numbers
         chosen = self.draws.indices(len(self.trained), place)
-        photos = self.trained.take(chosen, self.device, run.dtype)
+        photos = self.trained.batch(chosen, self.device, run.dtype)
         points = self.points[chosen].to(self.device, run.dtype)
         uniform = numbers("change", place, torch.rand, damage.UNIFORMS).to(self.device, run.dtype)
         order = numbers("order", place, torch.rand, damage.TILES**2).argsort(1).to(self.device)
-        normal = numbers("grain", place, torch.randn, 3, self.side, self.side, near=True)
+        normal = numbers("grain", place, torch.randn, 3, self.side, self.side, on_device=True)
         return self._shown(photos, points, uniform, normal.to(run.dtype), order)
 
-    def losses(self, player: str, place: Place) -> dict[str, Tensor]:
+    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
         """Wing loss on the points of faces, and cross-entropy of face against no face."""
         run = self.run
         (group,) = self.players[0].optimizer.param_groups
@@ -174,7 +174,7 @@ class LandmarksRecipe:
             "landmarks/presence": run.presence_weight * telling,
         }
 
-    def after(self, place: Place) -> None:
+    def after(self, place: BatchSlice) -> None:
         run = self.run
         seen = (place.step + 1) * run.batch
         factor = ema.decay(run.batch, seen, run.average, run.average_ramp)
@@ -199,12 +199,12 @@ class LandmarksRecipe:
         """
         run = self.run
         for part in torch.arange(min(count, len(self.held_out))).split(PART):
-            photos = self.held_out.take(part, self.device, run.dtype)
+            photos = self.held_out.batch(part, self.device, run.dtype)
             points = self.held_out_points[part].to(self.device, run.dtype)
             images = data.resize(photos, self.side)
             if how != "plain":
-                place = Place(0, int(part[0]), len(part), True)
-                judged = Draws(run.seed, 1, self.device, run.dtype)
+                place = BatchSlice(0, int(part[0]), len(part), True)
+                judged = KeyedSampler(run.seed, 1, self.device, run.dtype)
                 uniform = judged.numbers("judged", place, torch.rand, damage.UNIFORMS)
                 uniform[:, -1] = 0.0 if how == "others" else 1.0
                 tiles = judged.numbers("judged tiles", place, torch.rand, damage.TILES**2)
@@ -225,7 +225,7 @@ class LandmarksRecipe:
             for images, _, found, _ in self._judged(how, half):
                 side = 2 * images.shape[-1]
                 large = F.interpolate(images, (side, side), mode="bilinear")
-                rows += data.with_points(large.float(), side * found.float()).unbind()
+                rows += data.draw_points(large.float(), side * found.float()).unbind()
         return rows
 
     def scores(self) -> dict[str, float]:
@@ -238,7 +238,7 @@ class LandmarksRecipe:
                 scores["others taken for faces %"] = 100 * float((logits > 0).double().mean())
                 continue
             errors = torch.cat(
-                [metrics.mean_error(points, found, OUTER_EYES) for _, points, found, _ in parts]
+                [metrics.nme(points, found, OUTER_EYES) for _, points, found, _ in parts]
             )
             scores[f"error {how} %"] = 100 * float(errors.mean())
             scores[f"faces found {how} %"] = 100 * float((logits > 0).double().mean())

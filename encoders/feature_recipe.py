@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile.stylegan import Feature, spaces
-from facsimile.training import Place
+from facsimile.training import BatchSlice
 
-from .base import BaseConfig, BaseEncoder
+from .feature import FeatureConfig, FeatureEncoder
 from .recipe import EncoderRecipe, EncoderRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseRun(EncoderRun):
+class FeatureRun(EncoderRun):
     """Train the base encoder of a generator: from a photo to the feature map of one layer.
 
     Writes OUT/encoder.safetensors (the moving average), sample sheets (photo, redrawn, ..), curves
@@ -60,15 +60,17 @@ class BaseRun(EncoderRun):
         return self.lr * 0.1 ** (seen // self.lr_every)
 
 
-class BaseRecipe(EncoderRecipe):
+class FeatureRecipe(EncoderRecipe):
     player = "base"
     betas = (0.9, 0.999)
     ADDED = ("passes", "eyes")
 
     def _network(self) -> nn.Module:
         run, eyes = self.run, self.discriminator
-        config = BaseConfig.of(self.generator, run.layer, run.width, run.rgb_skip, run.passes, eyes)
-        encoder = BaseEncoder(config, run.group)
+        config = FeatureConfig.of(
+            self.generator, run.layer, run.width, run.rgb_skip, run.passes, eyes
+        )
+        encoder = FeatureEncoder(config, run.group)
         if config.eyes is not None:
             encoder.feedback.eyes.load_state_dict(eyes.state_dict())
         return encoder
@@ -81,7 +83,7 @@ class BaseRecipe(EncoderRecipe):
 
         return draw(encoder.corrected(images, first.x, draw))
 
-    def losses(self, player: str, place: Place) -> dict[str, Tensor]:
+    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
         """mean((G(E(x), w) - x)^2) + lambda |phi(G(E(x), w)) - phi(x)|^2 (equation 2)."""
         self._begin(place)
         with torch.no_grad():
@@ -95,7 +97,7 @@ class BaseRecipe(EncoderRecipe):
             losses |= self._after_passes(target, first, ws, place)
         return losses
 
-    def _mixed(self, ws: Tensor, place: Place) -> Tensor:
+    def _mixed(self, ws: Tensor, place: BatchSlice) -> Tensor:
         """Images of ws; of a share of them, another code's feature in parts of the picture."""
         layer = self.encoder.config.layer
         others, _ = self._codes(place, 1)
@@ -111,7 +113,7 @@ class BaseRecipe(EncoderRecipe):
             return self.generator.synthesize(ws, start=start).to(self.run.dtype).clamp(-1, 1)
 
     def _after_passes(
-        self, target: Tensor, first: Feature, ws: Tensor, place: Place
+        self, target: Tensor, first: Feature, ws: Tensor, place: BatchSlice
     ) -> dict[str, Tensor]:
         """The same losses after every pass, their mean; the gradient goes through one at a time.
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 import train
 from facsimile.data.landmark_network import load
-from facsimile.encoders import landmarks_damage as damage
-from facsimile.encoders.landmarks_recipe import LandmarksRecipe, LandmarksRun, falling, wing
-from facsimile.training import Host, Place
+from facsimile.training import BatchSlice, Distributed
+from facsimile.training import landmark_augment as damage
+from facsimile.training.landmark_detector import LandmarksRecipe, LandmarksRun, falling, wing
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +121,10 @@ def test_one_batch_is_learned(tmp_path, faces):
         others=0.25,
         presence_weight=1.0,
     )
-    recipe = LandmarksRecipe(run, Host(device=torch.device("cpu"), find=None))
+    recipe = LandmarksRecipe(run, Distributed(device=torch.device("cpu"), find=None))
     assert recipe.open_data() == "12 photos, 2 held out, 1 without landmarks left out"
     (player,) = recipe.players
-    place, values = Place(0, 0, 8, True), []
+    place, values = BatchSlice(0, 0, 8, True), []
     for step in range(120):
         player.optimizer.zero_grad()
         loss = sum(recipe.losses("landmarks", place).values())
@@ -139,7 +139,7 @@ def test_one_batch_is_learned(tmp_path, faces):
 
 def test_held_out_photos_are_not_trained_on(tmp_path, faces):
     run = LandmarksRun(out=tmp_path, data=(str(faces[0]),), labels=faces[1], side=16, width=4)
-    recipe = LandmarksRecipe(run, Host(device=torch.device("cpu"), find=None))
+    recipe = LandmarksRecipe(run, Distributed(device=torch.device("cpu"), find=None))
     recipe.open_data()
     assert recipe.held_out.names == ("00.png", "13.png")
     assert not set(recipe.held_out.names) & set(recipe.trained.names)

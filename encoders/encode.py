@@ -8,12 +8,12 @@ from torch import Tensor
 
 from facsimile.stylegan import Generator, Latents, spaces
 
-from .base import BaseEncoder
+from .feature import FeatureEncoder
 from .files import Encoder, check
 from .in_domain import InDomainEncoder
 
 
-def latents(
+def encode(
     encoder: Encoder,
     generator: Generator,
     images: Tensor,
@@ -35,7 +35,7 @@ def latents(
     Raises ValueError for another generator's encoder, and for spaces that it does not reach.
     """
     check(encoder, generator)
-    if not isinstance(encoder, BaseEncoder | InDomainEncoder):
+    if not isinstance(encoder, FeatureEncoder | InDomainEncoder):
         raise ValueError(
             "this encoder needs landmarks beside a face; take a base or an in-domain encoder, and "
             "go on from its latents with encoders.reenact_codes"
@@ -46,7 +46,7 @@ def latents(
         "truncation": truncation,
         "cutoff": cutoff,
     }
-    if not isinstance(encoder, BaseEncoder):
+    if not isinstance(encoder, FeatureEncoder):
         space = space or "w+"
         return Latents(space=space, code=_code(encoder, generator, images, space), **told)
     space = space or "f/z+"
