@@ -36,20 +36,20 @@ def main(options: Options) -> None:
     }
     names = list(next(iter(differences.values())))
     lines = [
-        (recipe, *(f"{100 * found[name]:.3f} %" for name in names))
-        for recipe, found in differences.items()
+        (recipe, *(f"{100 * scores[name]:.3f} %" for name in names))
+        for recipe, scores in differences.items()
     ]
     print(f"largest relative difference, a batch of {options.batch} against singles\n")
     print(report.table(("", *names), lines))
-    beyond = [name for name, found in differences.items() if not max(found.values()) <= LIMIT]
+    beyond = [name for name, scores in differences.items() if not max(scores.values()) <= LIMIT]
     print(f"beyond {LIMIT:.0%}: {', '.join(beyond)}" if beyond else f"all within {LIMIT:.0%}")
     if beyond:
         sys.exit(1)
 
 
-def compare(together: Row, alone: Row) -> dict[str, float]:
+def compare(batched: Row, single: Row) -> dict[str, float]:
     """Per score the largest relative difference over the images."""
-    a, b = together.record["per_image"], alone.record["per_image"]
+    a, b = batched.record["per_image"], single.record["per_image"]
     return {
         name: max(abs(x - y) / y for x, y in zip(a[name], b[name], strict=True))
         for name in COMPARED

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from benchmarks import report
 from facsimile import checkpoints, data
 from facsimile.metrics.frechet import features, frechet, moments
-from facsimile.metrics.resize import fit
+from facsimile.metrics.resize import resize_to_fit
 from facsimile.stylegan import Generator
 from facsimile.stylegan.randomness import keyed_generator
 
@@ -49,31 +49,32 @@ class Options:
 @torch.no_grad()
 def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
-    found = [checkpoints.find(name, options.device) for name in options.generators]
-    chosen = features(options.frechet, found[0].discriminator, options.weights)
-    print(chosen.note)
-    side = min(x.generator.resolution for x in found)
+    loaded = [checkpoints.find(name, options.device) for name in options.generators]
+    feature_network = features(options.frechet, loaded[0].discriminator, options.weights)
+    network = feature_network.network
+    print(feature_network.note)
+    side = min(x.generator.resolution for x in loaded)
     faces = data.load_images(options.faces, side)
     order = torch.randperm(len(faces), generator=keyed_generator("cpu", options.seed, "faces"))
     device, count = torch.device(options.device), options.images
 
-    def known(indices: Tensor, what: str):
+    def face_moments(indices: Tensor, what: str):
         parts = tqdm(indices.split(BATCH), desc=what, leave=False)
-        return moments(chosen.network(faces.batch(x, device, torch.float32)) for x in parts)
+        return moments(network(faces.batch(x, device, torch.float32)) for x in parts)
 
-    real = known(order[:count], "faces")
+    real = face_moments(order[:count], "faces")
     distances = {}
-    for name, pair in zip(options.generators, found, strict=True):
-        drawn = samples(pair.generator, options)
-        distances[name] = frechet(moments(chosen.network(fit(x, side)) for x in drawn), real)
+    for name, pair in zip(options.generators, loaded, strict=True):
+        batches = samples(pair.generator, options)
+        distances[name] = frechet(moments(network(resize_to_fit(x, side)) for x in batches), real)
     others = order[count : 2 * count]
     if len(others) > 1:
-        distances["other faces"] = frechet(known(others, "other faces"), real)
+        distances["other faces"] = frechet(face_moments(others, "other faces"), real)
     rows = [(name, f"{distance:.1f}") for name, distance in distances.items()]
-    print(report.table(("", chosen.name), rows))
+    print(report.table(("", feature_network.name), rows))
     report.write_json(
         options.out,
-        {"features": chosen.note, "images": count, "side": side, "distance": distances}
+        {"features": feature_network.note, "images": count, "side": side, "distance": distances}
         | {"truncation": options.truncation, "seed": options.seed}
         | {"machine": report.machine(options.device)},
     )

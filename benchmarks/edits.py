@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from benchmarks import faces, report
 from benchmarks.faces import Bench, Row
-from benchmarks.judges import judge
+from benchmarks.judges import identity_judge
 from facsimile.stylegan import Latents
 from facsimile.stylegan.randomness import keyed_generator
 
@@ -29,7 +29,7 @@ STRENGTHS = torch.linspace(-2, 2, 11).tolist()
 DIRECTIONS = 4
 DEVIATION = 0.04**0.5
 """Of a direction's numbers: the paper's variance is 0.04."""
-NEAR = 0.10
+MSE_TOLERANCE = 0.10
 """F/Z+ is as close to the photo as F/W+ when its MSE is at most so much larger, relatively."""
 
 
@@ -39,54 +39,57 @@ def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
 
     The MSE of the inversion itself says how close to the photo each is edited from.
     """
-    look = judge(path)
-    if look is None:
+    embed = identity_judge(path)
+    if embed is None:
         return ["Edits: left out, as there is no judge of identity (--identity)"]
-    known = look(bench.faces.images)
-    similar, pictures = {}, {"target": bench.faces.images}
+    embeddings = embed(bench.faces.images)
+    similarity, pictures = {}, {"target": bench.faces.images}
     for name in dict.fromkeys(name for pair in PAIRS for name in pair):
-        found = torch.empty(DIRECTIONS, len(STRENGTHS), len(known))
+        values = torch.empty(DIRECTIONS, len(STRENGTHS), len(embeddings))
         for number in range(DIRECTIONS):
             for index, strength in enumerate(STRENGTHS):
                 images = bench.draw(edited(rows[name].latents, number, strength))
-                found[number, index] = cosine_similarity(look(images), known)
+                values[number, index] = cosine_similarity(embed(images), embeddings)
                 if number == 0 and abs(strength) == max(STRENGTHS):
                     pictures[f"{name} {strength:+g}"] = images
         # A face that is not seen any more is nobody's.
-        similar[name] = found.nan_to_num(0).mean((0, 2))
+        similarity[name] = values.nan_to_num(0).mean((0, 2))
     faces.save_picture(bench.options.out / "edits.png", pictures)
     strengths = (f"{x:+.1f}" for x in STRENGTHS)
     head = ("identity after an edit of strength", *strengths, "mean", "MSE unedited")
     lines = [
         (
             name,
-            *(f"{x:.3f}" for x in found.tolist()),
-            f"{found.mean():.3f}",
+            *(f"{x:.3f}" for x in values.tolist()),
+            f"{values.mean():.3f}",
             f"{rows[name].mean['mse']:.4f}",
         )
-        for name, found in similar.items()
+        for name, values in similarity.items()
     ]
-    return [report.table(head, lines), "", *_findings(rows, similar)]
+    return [report.table(head, lines), "", *_findings(rows, similarity)]
 
 
 def edited(latents: Latents, number: int, strength: float) -> Latents:
     """The code of every style input moved along a random direction, and back onto its space."""
     rng = keyed_generator("cpu", number, "edit")
     direction = torch.randn(latents.code.shape[-1], generator=rng) * DEVIATION
-    moved = latents.code + strength * direction.to(latents.code)
-    return latents.with_tensors(latents.tensors() | {"code": moved}).retract()
+    code = latents.code + strength * direction.to(latents.code)
+    return latents.with_tensors(latents.tensors() | {"code": code}).retract()
 
 
-def _findings(rows: dict[str, Row], similar: dict[str, Tensor]) -> list[str]:
+def _findings(rows: dict[str, Row], similarity: dict[str, Tensor]) -> list[str]:
     claims = []
     for better, worse in PAIRS:
         for what, part in (("", slice(None)), (" at strength 2", [0, -1])):
-            a, b = (float(similar[name][part].mean()) for name in (better, worse))
+            a, b = (float(similarity[name][part].mean()) for name in (better, worse))
             claims.append(
                 (f"{better} keeps the person better than {worse}{what} ({a:.3f}, {b:.3f})", a > b)
             )
     a, b = (rows[name].mean["mse"] for name in CLOSE)
     claims.append(
-        (f"MSE of {' within 10 % of '.join(CLOSE)} ({a:.4f}, {b:.4f})", a <= b * (1 + NEAR))
+        (
+            f"MSE of {' within 10 % of '.join(CLOSE)} ({a:.4f}, {b:.4f})",
+            a <= b * (1 + MSE_TOLERANCE),
+        )
     )
-    return [f"{'holds' if held else 'FAILS'}: {what}" for what, held in claims]
+    return [f"{'holds' if is_met else 'FAILS'}: {claim}" for claim, is_met in claims]

@@ -50,9 +50,9 @@ class Options:
 
 def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
-    found = {name: measure(name, options) for name in options.recipes}
+    all_times = {name: measure(name, options) for name in options.recipes}
     lines = []
-    for name, times in found.items():
+    for name, times in all_times.items():
         whole = times["step"]
         parts = {x: times[x] for x in ("generator", "encoder", "losses")}
         parts["rest"] = whole - sum(parts.values())
@@ -60,15 +60,15 @@ def main(options: Options) -> None:
         lines.append((name, f"{options.batch / whole:.1f}", *shares))
     print(report.table(("", "images/s", "generator", "encoder", "losses", "rest"), lines))
     if options.out is not None:
-        report.write_json(options.out, found | {"machine": report.machine(options.device)})
+        report.write_json(options.out, all_times | {"machine": report.machine(options.device)})
 
 
 def measure(name: str, options: Options) -> dict[str, float]:
     """Seconds of a step and of its parts."""
     settings, make = RECIPES[name]
-    told = {} if options.width is None else {"width": options.width}
+    sizes = {} if options.width is None else {"width": options.width}
     if name == "in-domain":
-        told["r1"] = 0.0
+        sizes["r1"] = 0.0
     with TemporaryDirectory() as folder:
         run = settings(
             out=Path(folder),
@@ -77,7 +77,7 @@ def measure(name: str, options: Options) -> dict[str, float]:
             generator=options.generator,
             precision=options.precision,
             device=options.device,
-            **told,
+            **sizes,
         )
         host = Distributed(device=torch.device(options.device), find=checkpoints.find)
         recipe = make(run, host)
@@ -110,9 +110,9 @@ class Parts:
         with torch.no_grad():
             self.ws, self.target = self._sample()
             with self._autocast():
-                self.said = recipe.encoder(self.target)
+                self.prediction = recipe.encoder(self.target)
         settle(recipe.encoder, 0.0, lambda x: x)
-        self.image = self._redraw(self.said)
+        self.image = self._redraw(self.prediction)
 
     def _autocast(self) -> torch.autocast:
         return self.recipe.run.autocast(self.recipe.device)
@@ -121,12 +121,12 @@ class Parts:
         ws, _ = self.recipe._codes(self.place)
         return ws, self.recipe._photo(ws)
 
-    def _redraw(self, said: Tensor) -> Tensor:
+    def _redraw(self, prediction: Tensor) -> Tensor:
         """The image of a feature, or of codes."""
         start = {}
         if isinstance(self.recipe, FeatureRecipe):
-            start = {"start": Feature(self.recipe.encoder.config.layer, said, None)}
-        ws = self.ws if start else said
+            start = {"start": Feature(self.recipe.encoder.config.layer, prediction, None)}
+        ws = self.ws if start else prediction
         with self._autocast():
             return self.recipe.generator.synthesize(ws, **start).to(self.recipe.run.dtype)
 
@@ -134,15 +134,15 @@ class Parts:
         """Draw a sample, draw what the encoder said, and go back to what it said."""
         with torch.no_grad():
             self._sample()
-        said = self.said.detach().requires_grad_()
-        image = self._redraw(said)
-        torch.autograd.grad(image, said, torch.ones_like(image))
+        prediction = self.prediction.detach().requires_grad_()
+        image = self._redraw(prediction)
+        torch.autograd.grad(image, prediction, torch.ones_like(image))
 
     def encoder(self) -> None:
         with self._autocast():
-            said = self.recipe.encoder(self.target)
+            prediction = self.recipe.encoder(self.target)
         settle(self.recipe.encoder, 0.0, lambda x: x)
-        torch.autograd.grad(said, self.weights, torch.ones_like(said))
+        torch.autograd.grad(prediction, self.weights, torch.ones_like(prediction))
 
     def losses(self) -> None:
         """All terms of all players, without the lazy ones."""

@@ -32,7 +32,7 @@ SHOWN = 8
 """Faces in the picture."""
 SMALLEST_SHOWN = 128
 """Pixels; smaller faces are enlarged in the picture by an integer."""
-STRAY = (
+DEVIATION = (
     "distance of the code from the generator's samples: for z spaces the largest relative distance "
     "from the sphere, 0 = on it; for the others the root mean square of the whitened code, 1 = "
     "typical; only the style inputs that act"
@@ -130,16 +130,16 @@ class Bench:
     @staticmethod
     def load(options: Options) -> "Bench":
         report.prepare(options.device, options.threads)
-        found = checkpoints.find(options.generator, options.device, options.encoders)
+        checkpoint = checkpoints.find(options.generator, options.device, options.encoders)
         perceptual = metrics.build_perceptual(
-            options.perceptual, found.discriminator, options.perceptual_weights
+            options.perceptual, checkpoint.discriminator, options.perceptual_weights
         )
         judge = options.judge and metrics.squeezenet_features(options.judge)
-        faces = read(options.faces, found.generator.resolution, options.count)
+        faces = read(options.faces, checkpoint.generator.resolution, options.count)
         networks = [n if n is None else n.to(options.device) for n in (perceptual, judge)]
         images = faces.images.to(options.device)
         faces = Faces(faces.names, images)
-        return Bench(options, found.generator, *networks, faces, found.encoders)
+        return Bench(options, checkpoint.generator, *networks, faces, checkpoint.encoders)
 
     def run(
         self,
@@ -162,23 +162,25 @@ class Bench:
         start = start or recipe.start or spaces.parse(recipe.space)[0].default_start
         if self.perceptual is None:
             recipe = recipe.with_weight("perceptual", 0)
-        begin = decide(recipe, start, self.encoders)
-        recipe = begin.recipe
-        settings = self._settings(begin, batch)
+        start_ = decide(recipe, start, self.encoders)
+        recipe = start_.recipe
+        settings = self._settings(start_, batch)
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         stem = f"{recipe.name.replace('/', '_').replace(' ', '')}-{key}"
-        written, kept = (self.options.out / f"{stem}.{kind}" for kind in ("json", "safetensors"))
-        if written.is_file() and kept.is_file():
-            latents = Latents.load(kept, self.generator).to(self.options.device)
-            record = json.loads(written.read_text())
+        json_path, latents_path = (
+            self.options.out / f"{stem}.{kind}" for kind in ("json", "safetensors")
+        )
+        if json_path.is_file() and latents_path.is_file():
+            latents = Latents.load(latents_path, self.generator).to(self.options.device)
+            record = json.loads(json_path.read_text())
         else:
-            latents, record = self._refine(begin, batch)
+            latents, record = self._refine(start_, batch)
             self.options.out.mkdir(parents=True, exist_ok=True)
-            latents.save(kept)
+            latents.save(latents_path)
             record |= {"settings": settings, "machine": report.machine(self.options.device)}
         # Scores are made anew each time, as the judge may have come later.
         record |= self._score(latents)
-        report.write_json(written, metrics.jsonable(record))
+        report.write_json(json_path, metrics.jsonable(record))
         return Row(name, latents, record)
 
     @torch.no_grad()
@@ -209,7 +211,7 @@ class Bench:
 
         Of phases after the first, the seconds and curves are in `later`.
         """
-        found, begun, seconds = [], 0.0, 0.0
+        results, begun, seconds = [], 0.0, 0.0
         later = dict.fromkeys((phase.name for phase in start.recipe.phases[1:]), 0.0)
         recipe, chunks = start.recipe, self.faces.images.split(batch)
         encoder = None if start.encoder is None else start.encoder.network
@@ -238,10 +240,10 @@ class Bench:
                     callback=tell,
                 )
                 seconds += time.perf_counter() - began
-                found.append(refined)
-        status = [status for refined in found for status in refined.status]
-        latents, count = join([refined.latents for refined in found]), len(self.faces.names)
-        histories = [refined.history for refined in found]
+                results.append(refined)
+        status = [status for refined in results for status in refined.status]
+        latents, count = join([refined.latents for refined in results]), len(self.faces.names)
+        histories = [refined.history for refined in results]
         return latents, {
             "seconds_per_image": seconds / count,
             "seconds_to_start": begun / count,
@@ -264,7 +266,10 @@ class Bench:
         pairs = zip(images.split(size), self.faces.images.split(size), strict=True)
         scores = metrics.gather(metrics.score(a, b, networks) for a, b in pairs)
         about = metrics.metric_descriptions(scores, networks)
-        scores["stray"], about["stray"] = latents.deviation(self.generator).tolist(), STRAY
+        scores["deviation"], about["deviation"] = (
+            latents.deviation(self.generator).tolist(),
+            DEVIATION,
+        )
         mean = {name: metrics.mean(values) for name, values in scores.items()}
         return {"mean": mean, "per_image": scores, "cards": about}
 
@@ -292,8 +297,10 @@ def _split(latents: Latents, size: int) -> list[Latents]:
 
 
 def join(parts: list[Latents]) -> Latents:
-    held = [part.tensors() for part in parts]
-    return parts[0].with_tensors({name: torch.cat([x[name] for x in held]) for name in held[0]})
+    tensors = [part.tensors() for part in parts]
+    return parts[0].with_tensors(
+        {name: torch.cat([x[name] for x in tensors]) for name in tensors[0]}
+    )
 
 
 def save_picture(path: Path, rows: dict[str, Tensor]) -> None:

@@ -85,4 +85,4 @@ def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
     if UNCRITICISED in rows and "judge" in rows[FIRST].mean:
         a, b = rows[FIRST].mean["judge"], rows[UNCRITICISED].mean["judge"]
         claims.append((f"first look's judge below that without critic ({a:.4f}, {b:.4f})", a < b))
-    return [f"{'holds' if held else 'FAILS'}: {what}" for what, held in claims]
+    return [f"{'holds' if is_met else 'FAILS'}: {claim}" for claim, is_met in claims]

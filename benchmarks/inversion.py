@@ -78,8 +78,8 @@ def main(options: Options) -> None:
     if options.alone:
         parts += ["", *guesses.compare(bench, options.alone, options.uncriticised)]
     if options.edited:
-        found = {way.name: row for way, row in rows.items()}
-        parts += ["", *edits.compare(bench, found, options.identity)]
+        named_rows = {way.name: row for way, row in rows.items()}
+        parts += ["", *edits.compare(bench, named_rows, options.identity)]
     text = "\n".join(parts)
     (options.out / "inversion.md").write_text(text + "\n")
     print(text)
@@ -115,12 +115,14 @@ def _evenly(first: float, last: float, count: int) -> list[float]:
     return [first + (last - first) * i / max(count - 1, 1) for i in range(count)]
 
 
-def reached(row: Row, wanted: dict[str, float]) -> int | None:
-    """The first step at which the mean of every compared term is at most the wanted one."""
-    curves = {name: row.record["curves"][name] for name in wanted}
+def steps_to(row: Row, thresholds: dict[str, float]) -> int | None:
+    """The first step at which the mean of every compared term is at most the threshold."""
+    curves = {name: row.record["curves"][name] for name in thresholds}
     steps = zip(*curves.values(), strict=True)
-    good = (i for i, found in enumerate(steps) if all(map(float.__le__, found, wanted.values())))
-    return next(good, None)
+    indices = (
+        i for i, values in enumerate(steps) if all(map(float.__le__, values, thresholds.values()))
+    )
+    return next(indices, None)
 
 
 def _marks(values: list[float]) -> list[int]:
@@ -142,16 +144,16 @@ def table(rows: dict[Way, Row]) -> str:
             times, mse = noise_curve(row)
             named = [mse]
         for mark in _marks(named[0]):
-            found = [f"{values[mark]:.4f}" for values in named]
-            found += [""] * (len(COMPARED) - len(found))
-            lines.append((way.name, f"{before}{mark}", f"{times[mark]:.2f}", *found, "", "", ""))
+            cells = [f"{values[mark]:.4f}" for values in named]
+            cells += [""] * (len(COMPARED) - len(cells))
+            lines.append((way.name, f"{before}{mark}", f"{times[mark]:.2f}", *cells, "", "", ""))
         mean = row.mean
-        found = [f"{mean[n]:.4f}" if n in mean else "" for n in ("mse", "perceptual")]
+        cells = [f"{mean[n]:.4f}" if n in mean else "" for n in ("mse", "perceptual")]
         ends = [f"{mean['psnr']:.2f}", f"{mean['ssim']:.3f}"]
         ends.append(f"{mean['judge']:.3f}" if "judge" in mean else "")
         steps = f"{before}{len(named[0]) - 1}"
         whole = f"{row.record['seconds_per_image']:.2f}"
-        lines.append((f"**{way.name}**", steps, whole, *found, *ends))
+        lines.append((f"**{way.name}**", steps, whole, *cells, *ends))
     head = ("", "steps", "s/image", "MSE", "perceptual", "PSNR", "SSIM", "judge")
     return report.table(head, lines)
 
@@ -159,14 +161,14 @@ def table(rows: dict[Way, Row]) -> str:
 def findings(rows: dict[Way, Row]) -> list[str]:
     """When each way has the reference's quality; what seeding saves."""
     curves = rows[REFERENCE].record["curves"]
-    wanted = {name: curves[name][-1] for name in COMPARED if name in curves}
-    said = ", ".join(f"{name} {value:.4f}" for name, value in wanted.items())
-    lines = ["", f"The reference's quality ({said}) after {len(curves['pixel']) - 1} steps:"]
+    thresholds = {name: curves[name][-1] for name in COMPARED if name in curves}
+    quality = ", ".join(f"{name} {value:.4f}" for name, value in thresholds.items())
+    lines = ["", f"The reference's quality ({quality}) after {len(curves['pixel']) - 1} steps:"]
     whole, took = len(curves["pixel"]) - 1, rows[REFERENCE].record["seconds_per_image"]
     for way, row in rows.items():
         if way is REFERENCE or "+noise" in way.recipe:
             continue
-        step = reached(row, wanted)
+        step = steps_to(row, thresholds)
         if step is None:
             lines.append(f"- {way.name}: not within {len(row.record['curves']['pixel']) - 1} steps")
             continue
@@ -175,7 +177,7 @@ def findings(rows: dict[Way, Row]) -> list[str]:
         lines.append(f"- {way.name}: after {step} steps, {time:.2f} s an image ({saved})")
     seeded, plain = (row for way, row in rows.items() if way.recipe == "f/z+")
     step = min(100, len(seeded.record["curves"]["pixel"]) - 1)
-    for name in wanted:
+    for name in thresholds:
         a, b = seeded.record["curves"][name][step], plain.record["curves"][name][-1]
         last = len(plain.record["curves"][name]) - 1
         lines.append(

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from facsimile import data
 
-Judge = Callable[[Tensor], Tensor]
+IdentityJudge = Callable[[Tensor], Tensor]
 """Images (N, 3, R, R) in [-1, 1] -> unit vectors (N, D), NaN where there is no face."""
-Eye = Callable[[Tensor], Tensor]
+LandmarkJudge = Callable[[Tensor], Tensor]
 """Images (N, 3, R, R) in [-1, 1] -> landmarks (N, K, 2) in their pixels, NaN where there is no
 face."""
 
 
-def judge(path: Path | None) -> Judge | None:
+def identity_judge(path: Path | None) -> IdentityJudge | None:
     """Who says whether two pictures show the same person; None where nobody can.
 
     path: a Python file with a function identity(image) from uint8 (H, W, 3) to a unit vector, or
@@ -40,7 +40,9 @@ def judge(path: Path | None) -> Judge | None:
     return _each(_module(path).identity)
 
 
-def eye(path: Path | None, own: data.Landmarker | None) -> tuple[Eye, str]:
+def landmark_judge(
+    path: Path | None, landmarker: data.Landmarker | None
+) -> tuple[LandmarkJudge, str]:
     """(who says where landmarks are, a sentence about that).
 
     path: a Python file; if it has a function landmarks68(image) from uint8 (H, W, 3) to (68, 2) in
@@ -50,15 +52,15 @@ def eye(path: Path | None, own: data.Landmarker | None) -> tuple[Eye, str]:
     module = _module(path) if path is not None and path.suffix == ".py" else None
     if hasattr(module, "landmarks68"):
         return _each(module.landmarks68), f"landmarks of the results: {path.name}, independent"
-    if own is None:
+    if landmarker is None:
         raise ValueError(
             f"got {path} as the judge, expected a Python file with a function landmarks68(image), "
             "from uint8 (H, W, 3) to (68, 2) in pixels"
         )
 
     def look(images: Tensor) -> Tensor:
-        seen = own(images)
-        return seen.points.where(seen.found[:, None, None], torch.nan).cpu()
+        landmarks = landmarker(images)
+        return landmarks.points.where(landmarks.found[:, None, None], torch.nan).cpu()
 
     return look, (
         "landmarks of the results: the network that the encoders are told by, which flatters them "
@@ -87,9 +89,9 @@ def _each(look: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Tensor],
     def looked(images: Tensor) -> Tensor:
         nonlocal shape
         pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu()
-        found = [look(np.ascontiguousarray(x)) for x in pixels.numpy()]
-        shape = next((np.shape(x) for x in found if x is not None), shape)
-        stacked = np.stack([np.full(shape, np.nan) if x is None else x for x in found])
+        values = [look(np.ascontiguousarray(x)) for x in pixels.numpy()]
+        shape = next((np.shape(x) for x in values if x is not None), shape)
+        stacked = np.stack([np.full(shape, np.nan) if x is None else x for x in values])
         return torch.from_numpy(stacked).float()
 
     return looked

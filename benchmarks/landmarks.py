@@ -62,37 +62,37 @@ def main(options: Options) -> None:
     }
     if options.fan is not None:
         ways["fan"] = FanLandmarker(options.fan, options.device)
-    judge, _ = judges.eye(options.identity, None)
+    judge, _ = judges.landmark_judge(options.identity, None)
     images = faces.read(options.faces, options.side, options.count).images
-    wanted = judge(images)
-    known = ~wanted.isnan().flatten(1).any(1)
+    expected = judge(images)
+    known = ~expected.isnan().flatten(1).any(1)
     print(f"judge: {options.identity.name}; it sees a face in {int(known.sum())} of {len(images)}")
     if not known.any():
         raise ValueError(f"{options.identity} sees no face in {options.faces}; check both")
     images = images.to(options.device)
-    found = {}
+    results = {}
     for name, way in ways.items():
         parts = [way(part) for part in images.split(options.batch)]
         points = torch.cat([part.points for part in parts]).cpu()
-        error = 100 * metrics.nme(wanted[known], points[known])
-        found[name] = {
+        error = 100 * metrics.nme(expected[known], points[known])
+        results[name] = {
             "error": float(error.mean()),
             "median": float(error.median()),
             "95 % below": float(error.quantile(0.95)),
-            **{part: agreement(wanted[known], points[known], part) for part in OPENINGS},
+            **{part: agreement(expected[known], points[known], part) for part in OPENINGS},
             "taken for faces": float(torch.cat([part.found for part in parts]).float().mean()),
             "faces/s, one by one": speed(way, images, 1),
             f"{options.batch} together": speed(way, images, options.batch),
         }
     rows = [
         (name, *(f"{x:.0%}" if "taken" in key else f"{x:.3g}" for key, x in row.items()))
-        for name, row in found.items()
+        for name, row in results.items()
     ]
-    print(report.table(("", *next(iter(found.values()))), rows))
+    print(report.table(("", *next(iter(results.values()))), rows))
     report.write_json(
         options.out,
         {
-            "landmarks": found,
+            "landmarks": results,
             "judge": judges.name(options.identity),
             "images": len(images),
             "side": options.side,
@@ -101,9 +101,9 @@ def main(options: Options) -> None:
     )
 
 
-def agreement(wanted: Tensor, points: Tensor, part: str) -> float:
+def agreement(expected: Tensor, points: Tensor, part: str) -> float:
     """Correlation of how far the part is open in landmarks (N, K, 2) and in others."""
-    both = torch.stack([opening(wanted, part), opening(points, part)])
+    both = torch.stack([opening(expected, part), opening(points, part)])
     return float(torch.corrcoef(both)[0, 1].nan_to_num())
 
 

@@ -53,18 +53,18 @@ def main(options: Options) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         paths, size = write(options, Path(folder))
-        found = compare(paths, options.rounds)
+        loads = compare(paths, options.rounds)
     rows, failed = [], False
-    for name, (seconds, peaks) in found.items():
+    for name, (seconds, peaks) in loads.items():
         # The fastest of each: other work on the machine only adds.
-        ratio = min(seconds) / min(found["torch.load"][0])
+        ratio = min(seconds) / min(loads["torch.load"][0])
         peak = max(peaks) / size
         failed |= name != "torch.load" and (ratio > options.slower or peak > options.memory)
         rows.append((name, f"{min(seconds):.3f}", f"{ratio:.2f}", f"{peak:.2f}"))
     print(report.table(("loaded", "seconds", "ratio", "peak / tensors"), rows))
     print(f"tensors: {size / 1e6:.0f} MB; limits: {options.slower:g} and {options.memory:g}")
     if options.out:
-        value = {name: {"seconds": s, "peaks": p} for name, (s, p) in found.items()}
+        value = {name: {"seconds": s, "peaks": p} for name, (s, p) in loads.items()}
         report.write_json(options.out, report.machine("cpu") | {"tensors": size, "loads": value})
     if failed:
         sys.exit(1)
@@ -72,15 +72,15 @@ def main(options: Options) -> None:
 
 def compare(paths: dict[str, Path], rounds: int) -> dict[str, tuple[list[float], list[int]]]:
     """name -> (seconds, peak bytes) of every round."""
-    found = {name: ([], []) for name in paths}
+    loads = {name: ([], []) for name in paths}
     for _ in tqdm(range(rounds), desc="rounds"):
         for name, path in paths.items():
             command = [sys.executable, "-m", "benchmarks.loading", "--measure", name, str(path)]
             ran = subprocess.run(command, capture_output=True, text=True, check=True)
             seconds, peak = json.loads(ran.stdout)
-            found[name][0].append(seconds)
-            found[name][1].append(peak)
-    return found
+            loads[name][0].append(seconds)
+            loads[name][1].append(peak)
+    return loads
 
 
 def measure(name: str, path: Path) -> tuple[float, int]:
@@ -118,29 +118,29 @@ def rosinality(state: dict[str, Tensor]) -> dict:
         "affine.bias": ("conv.modulation.bias", ()),
         "noise_strength": ("noise.weight", (None,)),
     }
-    found = {"input.input": state["synthesis.b4.const"][None]}
+    renamed = {"input.input": state["synthesis.b4.const"][None]}
     for name, x in state.items():
         room, block, *rest = name.split(".", 3) if name.startswith("synthesis") else (name, "")
         if not rest:
             index = name.split(".")[1].removeprefix("fc")
             if index.isdigit():
-                found[f"style.{int(index) + 1}.{name.rpartition('.')[2]}"] = x
+                renamed[f"style.{int(index) + 1}.{name.rpartition('.')[2]}"] = x
         elif len(rest) == 2:
             layer, tail = rest
             above = int(math.log2(int(block[1:]))) - 3  # blocks above the one of 8 pixels
             if tail == "noise_const":
                 number = 2 * above + (1 if layer == "conv0" else 2)
-                found[f"noises.noise_{number}"] = x[None, None]
+                renamed[f"noises.noise_{number}"] = x[None, None]
             elif tail in tails:
                 first = block == "b4"
                 if layer == "torgb":
-                    own = "to_rgb1" if first else f"to_rgbs.{above}"
+                    new_name = "to_rgb1" if first else f"to_rgbs.{above}"
                 else:
-                    own = "conv1" if first else f"convs.{2 * above + (layer == 'conv1')}"
+                    new_name = "conv1" if first else f"convs.{2 * above + (layer == 'conv1')}"
                 rgb = (layer, tail) == ("torgb", "bias")
                 theirs, axes = ("bias", (None, slice(None), None, None)) if rgb else tails[tail]
-                found[f"{own}.{theirs}"] = x[axes] if axes else x
-    return {"g_ema": found, "latent_avg": state["mapping.w_avg"]}
+                renamed[f"{new_name}.{theirs}"] = x[axes] if axes else x
+    return {"g_ema": renamed, "latent_avg": state["mapping.w_avg"]}
 
 
 class Persistent:
@@ -175,13 +175,15 @@ def write_nvidia(state: dict[str, Tensor], path: Path) -> None:
 
 def nvidia(state: dict[str, Tensor], name: str = "Generator") -> Persistent:
     """The tree of modules with these tensors."""
-    own = {k: x for k, x in state.items() if "." not in k}
+    parameters = {k: x for k, x in state.items() if "." not in k}
     parts = dict.fromkeys(k.partition(".")[0] for k in state if "." in k)
     for part in parts:
         inner = {k.partition(".")[2]: x for k, x in state.items() if k.startswith(f"{part}.")}
         parts[part] = nvidia(inner, "Module")
     attributes = {"conv_clamp": None, "_init_kwargs": {}}
-    return Persistent(name, attributes | {"_parameters": own, "_buffers": {}, "_modules": parts})
+    return Persistent(
+        name, attributes | {"_parameters": parameters, "_buffers": {}, "_modules": parts}
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
     generator, perceptual = load(options)
     side = generator.resolution
-    found = {}
+    resident_mb = {}
     for index in tqdm(range(max(options.marks)), desc="inversions"):
         source = torch.Generator().manual_seed(index)
         noise = torch.rand(options.batch, generator.img_channels, side, side, generator=source)
@@ -55,11 +55,11 @@ def main(options: Options) -> None:
             generator, perceptual, targets, options.recipes[index % len(options.recipes)], options
         )
         if index + 1 in options.marks:
-            found[index + 1] = resident()
-    rows = [(str(mark), f"{megabytes:.1f}") for mark, megabytes in found.items()]
+            resident_mb[index + 1] = resident()
+    rows = [(str(mark), f"{megabytes:.1f}") for mark, megabytes in resident_mb.items()]
     print(report.table(("inversions", "resident MB"), rows))
-    growth = found[max(found)] - found[min(found)]
-    print(f"growth after the first {min(found)}: {growth:.1f} MB, limit {options.limit:g} MB")
+    growth = resident_mb[max(resident_mb)] - resident_mb[min(resident_mb)]
+    print(f"growth after the first {min(resident_mb)}: {growth:.1f} MB, limit {options.limit:g} MB")
     if growth > options.limit:
         sys.exit(1)
 
@@ -69,8 +69,8 @@ def load(options: Options) -> tuple[Generator, Perceptual]:
         generator = random_generator(*WIDTHS).to(options.device)
         discriminator = random_discriminator(*WIDTHS).to(options.device)
     else:
-        found = checkpoints.find(options.generator, options.device)
-        generator, discriminator = found.generator, found.discriminator
+        checkpoint = checkpoints.find(options.generator, options.device)
+        generator, discriminator = checkpoint.generator, checkpoint.discriminator
     return generator, metrics.build_perceptual("discriminator", discriminator)
 
 

@@ -3,35 +3,38 @@
 import torch
 
 from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
-from facsimile.training.growth import widths
+from facsimile.training import growth
+
+LATENT = 2**9
+"""z_dim and w_dim of the paper's networks."""
 
 
 def random_generator(
-    side: int,
+    resolution: int,
     channel_base: int,
     channel_max: int,
     *,
-    latent: int = 512,
+    latent: int = LATENT,
     mapping_layers: int = 8,
     conv_clamp: float | None = None,
     seed: int = 0,
 ) -> Generator:
-    """A frozen generator of images with that side; `latent` is its z_dim and w_dim."""
-    config = {
-        "architecture": "stylegan2",
-        "z_dim": latent,
-        "c_dim": 0,
-        "w_dim": latent,
-        "img_resolution": side,
-        "img_channels": 3,
-        "mapping_layers": mapping_layers,
-        "channels": widths(side, channel_base, channel_max),
-        "conv_clamp": conv_clamp,
-    }
+    """A frozen generator of images with that resolution; `latent` is its z_dim and w_dim."""
+    channels = growth.widths(resolution, channel_base, channel_max)
+    critic = DiscriminatorConfig(img_resolution=resolution, img_channels=3, channels=channels)
+    built, _ = growth.new(
+        resolution,
+        channels,
+        latent=latent,
+        mapping_layers=mapping_layers,
+        critic=critic,
+        seed=seed,
+    )
+    generator = Generator(built.config | {"conv_clamp": conv_clamp})
+    generator.load_state_dict(built.state_dict())
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)
-        generator = Generator(config)
-        # As in a trained network, nothing is 0.
+        # As in a trained network, no bias and no noise strength is 0.
         for name, x in generator.named_parameters():
             if name.endswith(("bias", "noise_strength")):
                 x += torch.randn_like(x) * 0.1
@@ -39,13 +42,13 @@ def random_generator(
 
 
 def random_discriminator(
-    side: int, channel_base: int, channel_max: int, *, seed: int = 0
+    resolution: int, channel_base: int, channel_max: int, *, seed: int = 0
 ) -> Discriminator:
-    """A frozen discriminator of the same widths, that shrinks by a mean as the bundled one does."""
+    """A frozen discriminator of the same widths; it downsamples by a mean, as the bundled one."""
     config = DiscriminatorConfig(
-        img_resolution=side,
+        img_resolution=resolution,
         img_channels=3,
-        channels=widths(side, channel_base, channel_max),
+        channels=growth.widths(resolution, channel_base, channel_max),
         downsampling="mean",
     )
     with torch.random.fork_rng(devices=[]):

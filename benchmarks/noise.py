@@ -34,10 +34,12 @@ class Options(faces.Options):
 def main(options: Options) -> None:
     bench = Bench.load(options)
     rows = [bench.run(name) for name in options.recipes]
-    found = [describe(bench, row, rows[0]) for row in rows]
-    text = table(found)
+    descriptions = [describe(bench, row, rows[0]) for row in rows]
+    text = table(descriptions)
     (options.out / "noise.md").write_text(text + "\n")
-    report.write_json(options.out / "noise.json", metrics.jsonable({x["name"]: x for x in found}))
+    report.write_json(
+        options.out / "noise.json", metrics.jsonable({x["name"]: x for x in descriptions})
+    )
     print(text)
     pictures = {"target": bench.faces.images}
     for row in rows:
@@ -65,17 +67,17 @@ def describe(bench: Bench, row: Row, first: Row) -> dict:
     }
 
 
-def table(found: list[dict]) -> str:
+def table(descriptions: list[dict]) -> str:
     lists = ("psnr", "gain", "psnr_fresh", "fall")
     head = ("", "PSNR", "least", "most", "gain", "fresh", "fall", "largest noise", "s/image")
     lines = []
-    for x in found:
+    for x in descriptions:
         mean, gain, fresh, fall = (f"{metrics.mean(x[name]):.2f}" for name in lists)
-        spread = (f"{min(x['psnr']):.2f}", f"{max(x['psnr']):.2f}")
+        extremes = (f"{min(x['psnr']):.2f}", f"{max(x['psnr']):.2f}")
         noise, seconds = f"{x['largest_noise']:.1f}", f"{x['seconds_per_image']:.1f}"
-        lines.append((x["name"], mean, *spread, gain, fresh, fall, noise, seconds))
-    each = [[x["name"], *(f"{value:.2f}" for value in x["psnr"])] for x in found]
-    numbers = [str(i + 1) for i in range(len(found[0]["psnr"]))]
+        lines.append((x["name"], mean, *extremes, gain, fresh, fall, noise, seconds))
+    each = [[x["name"], *(f"{value:.2f}" for value in x["psnr"])] for x in descriptions]
+    numbers = [str(i + 1) for i in range(len(descriptions[0]["psnr"]))]
     return f"{report.table(head, lines)}\n\nPSNR per image\n\n{report.table(['', *numbers], each)}"
 
 

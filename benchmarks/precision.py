@@ -42,8 +42,8 @@ def main(options: Options) -> None:
         recipe: {run: _trained(recipe, *run, options) for run in RUNS} for recipe in options.recipes
     }
     lines = []
-    for recipe, found in runs.items():
-        for (precision, seed), curves in found.items():
+    for recipe, logs in runs.items():
+        for (precision, seed), curves in logs.items():
             scores = {name: values for name, values in curves.items() if name.startswith("samples")}
             ends = [f"{values[-1][1]:.5f}" for values in scores.values()]
             lines.append((recipe, precision, str(seed), *ends))
@@ -57,7 +57,7 @@ def main(options: Options) -> None:
 def _trained(recipe: str, precision: str, seed: int, options: Options) -> dict[str, list]:
     """The curves of a run, by name: pairs of images seen and value."""
     out = options.out / f"{recipe}-{precision}-{seed}"
-    told = {
+    settings = {
         "generator": options.generator,
         "width": options.width,
         "images": options.images,
@@ -67,9 +67,9 @@ def _trained(recipe: str, precision: str, seed: int, options: Options) -> dict[s
         "seed": seed,
         "out": out,
     }
-    told |= {"max-width": options.max_width} if recipe == "in-domain" else {}
-    told |= {} if options.threads is None else {"threads": options.threads}
-    flags = [text for name, value in told.items() for text in (f"--{name}", str(value))]
+    settings |= {"max-width": options.max_width} if recipe == "in-domain" else {}
+    settings |= {} if options.threads is None else {"threads": options.threads}
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     status = train.main([recipe, *flags])
     if status != train.OK:
         raise SystemExit(status)
@@ -93,8 +93,8 @@ def save_curves(path: Path, runs: dict[str, dict]) -> None:
 
     figure = Figure(figsize=(5.5 * len(runs), 4), dpi=110, layout="constrained")
     panels = figure.subplots(1, len(runs), squeeze=False)[0]
-    for axes, (recipe, found) in zip(panels, runs.items(), strict=True):
-        for (precision, seed), logged in found.items():
+    for axes, (recipe, logs) in zip(panels, runs.items(), strict=True):
+        for (precision, seed), logged in logs.items():
             term = next(x for name, x in logged.items() if name.endswith("/pixel"))
             points = np.array(term[: len(term) // SMOOTHED * SMOOTHED])
             x, y = points.reshape(-1, SMOOTHED, 2).mean(1).T

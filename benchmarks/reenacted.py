@@ -26,7 +26,7 @@ from facsimile.stylegan.generator import fingerprint
 from facsimile.stylegan.randomness import keyed_generator
 
 Mover = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Images (N, 3, R, R), their codes (N, L, D) and landmarks (N, K, 2), those wanted (N, K, 2) ->
+"""Images (N, 3, R, R), their codes (N, L, D) and landmarks (N, K, 2), the target's (N, K, 2) ->
 images (N, 3, R, R)."""
 
 
@@ -40,14 +40,18 @@ def mover(
     difference that is taken."""
 
     @torch.no_grad()
-    def move(images: Tensor, codes: Tensor, own: Tensor, wanted: Tensor) -> Tensor:
+    def move(
+        images: Tensor, codes: Tensor, source_landmarks: Tensor, target_landmarks: Tensor
+    ) -> Tensor:
         if isinstance(encoder, NaiveEncoder):
-            moved = encoders.reenact_codes(encoder, generator, images, wanted)
+            moved = encoders.reenact_codes(encoder, generator, images, target_landmarks)
         else:
             moved = Latents(space="w+", code=codes, fingerprint=generator.fingerprint)
             if encoder is not None:
-                kept = own if keep_own else None
-                moved = encoders.reenact_codes(encoder, generator, moved, wanted, kept)
+                preserved = source_landmarks if keep_own else None
+                moved = encoders.reenact_codes(
+                    encoder, generator, moved, target_landmarks, preserved
+                )
                 moved = replace(moved, code=torch.lerp(codes, moved.code, strength))
         return moved.draw(generator).clamp(-1, 1)
 
@@ -79,7 +83,7 @@ class Pairs:
     """All M faces, of R pixels."""
     usable: Tensor
     """Numbers of those in which everybody sees a face; the others are in no pair."""
-    told: Tensor
+    condition_landmarks: Tensor
     """(M, K, 2) as the encoders are told."""
     judged: Tensor
     """(M, K, 2) as the judge sees them."""
@@ -90,8 +94,8 @@ class Pairs:
     source: Tensor
     """(P,) numbers of faces."""
     target: Tensor
-    eye: judges.Eye
-    judge: judges.Judge | None
+    landmark_judge: judges.LandmarkJudge
+    identity_judge: judges.IdentityJudge | None
     features: Features
     batch: int
     device: torch.device
@@ -105,9 +109,9 @@ class Pairs:
     def real(self) -> Moments:
         """Of all M faces."""
         numbers = torch.arange(len(self.images)).split(self.batch)
-        return moments(self.features.network(self.take(x)) for x in numbers)
+        return moments(self.features.network(self.images_of(x)) for x in numbers)
 
-    def take(self, numbers: Tensor) -> Tensor:
+    def images_of(self, numbers: Tensor) -> Tensor:
         """Images (N, 3, R, R) in [-1, 1]."""
         return self.images.batch(numbers, self.device, torch.float32)
 
@@ -117,74 +121,80 @@ class Pairs:
             parts = (x[first:stop].split(self.batch) for x in (self.source, self.target))
             yield from ((a, b, first == 0) for a, b in zip(*parts, strict=True) if len(a))
 
-    def moved(self, move: Mover, sources: Tensor, wanted: Tensor) -> Tensor:
+    def moved(self, move: Mover, sources: Tensor, target_landmarks: Tensor) -> Tensor:
         """Images (N, 3, R, R) of the sources with landmarks (N, K, 2)."""
-        codes, own = (x[sources].to(self.device) for x in (self.codes, self.told))
-        return move(self.take(sources), codes, own, wanted.to(self.device))
+        codes, source_landmarks = (
+            x[sources].to(self.device) for x in (self.codes, self.condition_landmarks)
+        )
+        return move(
+            self.images_of(sources), codes, source_landmarks, target_landmarks.to(self.device)
+        )
 
     @torch.no_grad()
     def measure(self, name: str, move: Mover) -> dict:
         """Values per pair, NaN where the judge sees no face, and the two Fréchet distances."""
-        found: dict[str, list[Tensor]] = {"hausdorff": [], "csim": [], "mse": []}
+        values: dict[str, list[Tensor]] = {"hausdorff": [], "csim": [], "mse": []}
         redrawn, manipulated = [], []
         bar = tqdm(total=len(self.source), desc=name, unit="pair")
         for sources, targets, once in self.batches():
-            images = self.moved(move, sources, self.told[targets])
-            found["hausdorff"].append(self.apart(self.judged[targets], self.eye(images)))
-            found["csim"].append(self.alike(sources, images))
+            images = self.moved(move, sources, self.condition_landmarks[targets])
+            values["hausdorff"].append(
+                self.hausdorff(self.judged[targets], self.landmark_judge(images))
+            )
+            values["csim"].append(self.csim(sources, images))
             if once:
                 manipulated.append(self.features.network(images))
-                own = self.moved(move, sources, self.told[sources])
-                redrawn.append(self.features.network(own))
-                found["mse"].append(metrics.mse(own, self.take(sources)))
+                reconstruction = self.moved(move, sources, self.condition_landmarks[sources])
+                redrawn.append(self.features.network(reconstruction))
+                values["mse"].append(metrics.mse(reconstruction, self.images_of(sources)))
             bar.update(len(sources))
         bar.close()
         distances = {"reconstruction": redrawn, "manipulation": manipulated}
         return {
-            "per_pair": {k: torch.cat([x.cpu() for x in v]) for k, v in found.items()},
+            "per_pair": {k: torch.cat([x.cpu() for x in v]) for k, v in values.items()},
             "frechet": {k: frechet(moments(x), self.real) for k, x in distances.items()},
         }
 
-    def apart(self, wanted: Tensor, seen: Tensor) -> Tensor:
+    def hausdorff(self, expected: Tensor, detected: Tensor) -> Tensor:
         """Hausdorff distance of landmarks (N, K, 2), (N,); NaN where one of them is."""
-        found = (wanted.isfinite() & seen.isfinite()).flatten(1).all(1)
+        both_valid = (expected.isfinite() & detected.isfinite()).flatten(1).all(1)
         side = self.images.pixels.shape[-1]
-        return metrics.hausdorff(wanted.double(), seen.double(), side, LINES, found)
+        return metrics.hausdorff(expected.double(), detected.double(), side, LINES, both_valid)
 
-    def alike(self, sources: Tensor, images: Tensor) -> Tensor:
+    def csim(self, sources: Tensor, images: Tensor) -> Tensor:
         """Cosine of the sources' persons and those of images (N, 3, R, R); NaN where unknown."""
-        if self.judge is None:
+        if self.identity_judge is None:
             return torch.full((len(images),), torch.nan)
-        return cosine_similarity(self.persons[sources], self.judge(images.cpu()))
+        return cosine_similarity(self.persons[sources], self.identity_judge(images.cpu()))
 
     def strangers(self) -> dict:
         """The targets' own faces beside the sources: other persons, and landmarks not moved."""
         persons = torch.full((len(self.source),), torch.nan)
         if self.persons is not None:
             persons = cosine_similarity(self.persons[self.source], self.persons[self.target])
-        apart = self.apart(self.judged[self.target], self.judged[self.source])
-        return {"per_pair": {"hausdorff": apart, "csim": persons}, "frechet": {}}
+        distances = self.hausdorff(self.judged[self.target], self.judged[self.source])
+        return {"per_pair": {"hausdorff": distances, "csim": persons}, "frechet": {}}
 
 
-def look(
+def detect_faces(
     images: data.ImageSet,
     landmarker: data.Landmarker,
-    eye: judges.Eye,
-    judge: judges.Judge | None,
+    landmark_judge: judges.LandmarkJudge,
+    identity_judge: judges.IdentityJudge | None,
     batch: int,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """told, judged and persons of all faces, see `Pairs`; NaN where no face is seen."""
+    """condition, judged and persons of all faces, see `Pairs`; NaN where no face is seen."""
     parts: dict[str, list[Tensor]] = {}
     for numbers in tqdm(torch.arange(len(images)).split(batch), desc="faces"):
         faces = images.batch(numbers, device, torch.float32)
         with torch.no_grad():
-            seen = landmarker(faces)
-            told = seen.points.where(seen.found[:, None, None], torch.nan)
-            found = {"told": told, "judged": eye(faces)}
-            if judge is not None:
-                found["persons"] = judge(faces.cpu())
-        for name, x in found.items():
+            landmarks = landmarker(faces)
+            condition = landmarks.points.where(landmarks.found[:, None, None], torch.nan)
+            results = {"condition": condition, "judged": landmark_judge(faces)}
+            if identity_judge is not None:
+                results["persons"] = identity_judge(faces.cpu())
+        for name, x in results.items():
             parts.setdefault(name, []).append(x.float().cpu())
     size = max((x.shape[1] for x in parts.get("persons", [])), default=0)
     # Where the first faces show nobody, how long a vector is was not known yet.
@@ -193,7 +203,7 @@ def look(
 
 
 @torch.no_grad()
-def embed(
+def encode_faces(
     images: data.ImageSet,
     embedder: encoders.InDomainEncoder,
     generator: Generator,
@@ -208,19 +218,19 @@ def embed(
     return {"codes": torch.cat(parts)}
 
 
-class Kept:
+class ResultCache:
     """Results in a folder, each under a hash of all that it depends on."""
 
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
 
-    def row(self, name: str, told: dict, compute: Callable[[], dict]) -> dict:
+    def row(self, name: str, extra: dict, compute: Callable[[], dict]) -> dict:
         """A row's record from `compute`, or as it was written. Tensors become lists."""
-        settings = self.settings | told
+        settings = self.settings | extra
         path = self.folder / f"{name.replace(' ', '_')}-{_key(settings)}.json"
         if not path.is_file():
-            found = compute() | {"settings": settings}
-            report.write_json(path, metrics.jsonable(found))
+            record = compute() | {"settings": settings}
+            report.write_json(path, metrics.jsonable(record))
         return json.loads(path.read_text())
 
     def tensors(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

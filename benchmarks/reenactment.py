@@ -13,14 +13,22 @@ from torch import Tensor
 
 from benchmarks import judges, reenactment_sheets, report
 from benchmarks.faces import Faces
-from benchmarks.reenacted import Kept, Pairs, embed, look, mover, pair_up, weights
+from benchmarks.reenacted import (
+    Pairs,
+    ResultCache,
+    detect_faces,
+    encode_faces,
+    mover,
+    pair_up,
+    weights,
+)
 from benchmarks.reenactment_rows import PAPER, ROWS, STILL, STRANGERS, Paper, trained
 from facsimile import checkpoints, data, metrics
 from facsimile.checkpoints import Checkpoint
 from facsimile.encoders.reenact import KEPT
 from facsimile.metrics.frechet import features
 
-HALF, TWICE, NEAR = 0.5, 2.0, 1.1
+HAUSDORFF_RATIO, CSIM_RATIO, MSE_RATIO = 0.5, 2.0, 1.1
 """Findings: of the way to the target at most so much is left; so much more like the source than
 another person; a face with its own landmarks at most so much further from its photo."""
 
@@ -75,79 +83,82 @@ class Options:
 def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
     named = () if options.in_domain is None else (options.in_domain,)
-    found = checkpoints.find(options.generator, options.device, named)
-    networks = trained(options.runs, found)
-    pairs, kept, said = prepare(options, found)
+    checkpoint = checkpoints.find(options.generator, options.device, named)
+    networks = trained(options.runs, checkpoint)
+    pairs, cache, notes = prepare(options, checkpoint)
     movers = {
-        name: mover(found.generator, network, options.keep_own, options.strength)
+        name: mover(checkpoint.generator, network, options.keep_own, options.strength)
         for name, network in ({STILL: None} | networks).items()
     }
     records = {}
     for name, move in movers.items():
         network = networks.get(name)
-        told = {"encoder": "none" if network is None else weights(network)}
-        records[name] = kept.row(name, told, lambda n=name, m=move: pairs.measure(n, m))
-    records[STRANGERS] = kept.row(STRANGERS, {}, pairs.strangers)
+        extra = {"encoder": "none" if network is None else weights(network)}
+        records[name] = cache.row(name, extra, lambda n=name, m=move: pairs.measure(n, m))
+    records[STRANGERS] = cache.row(STRANGERS, {}, pairs.strangers)
     records = {name: records[name] for name in (*PAPER, *records) if name in records}
     missing = [name for name in ROWS if name not in records]
-    said += [f"left out, as --runs has none: {', '.join(missing)}"] if missing else []
+    notes += [f"left out, as --runs has none: {', '.join(missing)}"] if missing else []
     text = "\n".join(
-        [*said, "", table(records, pairs.features.name), "", *findings(records, tuple(networks))]
+        [*notes, "", table(records, pairs.features.name), "", *findings(records, tuple(networks))]
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "reenactment.md").write_text(text + "\n")
     report.write_json(
         options.out / "reenactment.json",
-        {"rows": {k: summary(x) for k, x in records.items()}, "said": said}
+        {"rows": {k: summary(x) for k, x in records.items()}, "notes": notes}
         | {"paper": {k: x._asdict() for k, x in PAPER.items()}}
-        | {"settings": kept.settings, "machine": report.machine(options.device)},
+        | {"settings": cache.settings, "machine": report.machine(options.device)},
     )
     print(text)
     reenactment_sheets.pairs(options.out / "sheet.png", pairs, movers)
     if networks:
         # The paper's own method where it is there, else what comes last.
         name = ROWS[-1] if ROWS[-1] in networks else tuple(networks)[-1]
-        move = mover(found.generator, networks[name], keep_own=True)
+        move = mover(checkpoint.generator, networks[name], keep_own=True)
         reenactment_sheets.motions(options.out / "motions.png", pairs, move)
 
 
-def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]]:
+def prepare(options: Options, checkpoint: Checkpoint) -> tuple[Pairs, ResultCache, list[str]]:
     """The pairs, where results are kept, and what is to be said of both."""
-    device, generator = torch.device(options.device), found.generator
+    device, generator = torch.device(options.device), checkpoint.generator
     images = data.load_images([options.faces], generator.resolution)
     landmarker = data.landmarker("small", small=options.landmark_weights, device=device)
-    eye, said = judges.eye(options.identity, landmarker)
-    judge = judges.judge(options.identity)
-    chosen = features(options.frechet, found.discriminator, options.frechet_weights)
-    known = Faces(list(images.names), images.pixels)
+    landmark_judge, source_note = judges.landmark_judge(options.identity, landmarker)
+    identity_judge = judges.identity_judge(options.identity)
+    feature_network = features(options.frechet, checkpoint.discriminator, options.frechet_weights)
+    hashed = Faces(list(images.names), images.pixels)
     seen_by = {
-        "faces": known.fingerprint,
+        "faces": hashed.fingerprint,
         "landmarks": f"{weights(landmarker.network)}, and mirrored",
-        "judge": judges.name(options.identity) if judge is not None else "none",
+        "judge": judges.name(options.identity) if identity_judge is not None else "none",
         "device": device.type,
     }
-    seen = Kept(options.out, seen_by).tensors(
-        "faces", lambda: look(images, landmarker, eye, judge, options.batch, device)
+    detections = ResultCache(options.out, seen_by).tensors(
+        "faces",
+        lambda: detect_faces(
+            images, landmarker, landmark_judge, identity_judge, options.batch, device
+        ),
     )
-    embedder = found.encoders.get("in-domain")
-    codes = Kept(options.out, seen_by | {"in_domain": embedder.fingerprint}).tensors(
-        "codes", lambda: embed(images, embedder.network, generator, options.batch, device)
+    embedder = checkpoint.encoders.get("in-domain")
+    codes = ResultCache(options.out, seen_by | {"in_domain": embedder.fingerprint}).tensors(
+        "codes", lambda: encode_faces(images, embedder.network, generator, options.batch, device)
     )
-    good = torch.stack([x.isfinite().flatten(1).all(1) for x in seen.values()]).all(0)
+    good = torch.stack([x.isfinite().flatten(1).all(1) for x in detections.values()]).all(0)
     usable = good.nonzero()[:, 0]
     sources, targets = pair_up(len(usable), options.pairs, options.seed)
     pairs = Pairs(
         images=images,
         usable=usable,
-        told=seen["told"],
-        judged=seen["judged"],
+        condition_landmarks=detections["condition"],
+        judged=detections["judged"],
         codes=codes["codes"],
-        persons=seen.get("persons"),
+        persons=detections.get("persons"),
         source=usable[sources],
         target=usable[targets],
-        eye=eye,
-        judge=judge,
-        features=chosen,
+        landmark_judge=landmark_judge,
+        identity_judge=identity_judge,
+        features=feature_network,
         batch=options.batch,
         device=device,
     )
@@ -159,22 +170,22 @@ def prepare(options: Options, found: Checkpoint) -> tuple[Pairs, Kept, list[str]
             "pairs": options.pairs,
             "seed": options.seed,
             "keep_own": options.keep_own and KEPT,
-            "frechet": chosen.name,
+            "frechet": feature_network.name,
         }
         | ({} if options.strength == 1 else {"strength": options.strength})
     )
-    who = "nobody" if judge is None else options.identity.name if options.identity else "FaceNet"
+    judge_name = options.identity.name if options.identity else "FaceNet"
     left = len(images) - len(usable)
     notes = [
         f"{len(images)} faces, {left} left out, as one of the networks sees no face in them; "
         f"{options.pairs} pairs",
-        f"{chosen.note}; of {pairs.once} images each, to the {len(images)} faces",
-        said,
+        f"{feature_network.note}; of {pairs.once} images each, to the {len(images)} faces",
+        source_note,
         "on the faces themselves it differs from what the encoders are told by a Hausdorff of "
-        f"{float(pairs.apart(pairs.judged, pairs.told)[usable].mean()):.3f}",
-        f"identity (CSIM): {who}",
+        f"{float(pairs.hausdorff(pairs.judged, pairs.condition_landmarks)[usable].mean()):.3f}",
+        f"identity (CSIM): {'none' if identity_judge is None else judge_name}",
     ]
-    return pairs, Kept(options.out, settings), notes
+    return pairs, ResultCache(options.out, settings), notes
 
 
 # What is said -------------------------------------------------------------------------------------
@@ -187,12 +198,12 @@ def values(record: dict, name: str) -> Tensor:
 
 def summary(record: dict) -> dict:
     """Means, and results without a face; None for what was not measured."""
-    found: dict = dict(record["frechet"])
+    means: dict = dict(record["frechet"])
     for name in record["per_pair"]:
         mean, failed = metrics.nanmean_with_failures(values(record, name))
-        found[name] = None if mean != mean else mean
-        found[f"{name} without a face"] = failed
-    return found
+        means[name] = None if mean != mean else mean
+        means[f"{name} without a face"] = failed
+    return means
 
 
 def table(records: dict[str, dict], distance: str) -> str:
@@ -200,14 +211,14 @@ def table(records: dict[str, dict], distance: str) -> str:
     head += ("paper: FID rec", "FID man", "Hausdorff", "CSIM")
     lines = []
     for name, record in records.items():
-        found = summary(record)
+        means = summary(record)
         ours = [
-            _number(found.get("reconstruction")),
+            _number(means.get("reconstruction")),
             # A source that is not moved is no manipulation.
-            _number(None if name == STILL else found.get("manipulation")),
-            *(_number(found.get(x), 3) for x in ("hausdorff", "csim")),
-            _number(found.get("mse"), 4),
-            str(found["hausdorff without a face"]),
+            _number(None if name == STILL else means.get("manipulation")),
+            *(_number(means.get(x), 3) for x in ("hausdorff", "csim")),
+            _number(means.get("mse"), 4),
+            str(means["hausdorff without a face"]),
         ]
         paper = PAPER.get(name, Paper(None, None, None, None))
         theirs = [_number(x) for x in paper[:2]] + [_number(x, 3) for x in paper[2:]]
@@ -227,18 +238,23 @@ def findings(records: dict[str, dict], names: tuple[str, ...]) -> list[str]:
     lines = []
     for name in names:
         claims = [
-            ("hausdorff", STILL, "Hausdorff at most half of that of the source as it is", HALF),
-            ("csim", STRANGERS, "CSIM at least twice that of random pairs", TWICE),
-            ("mse", STILL, "own landmarks: MSE within 10 % of the source's as it is", NEAR),
+            (
+                "hausdorff",
+                STILL,
+                "Hausdorff at most half of that of the source as it is",
+                HAUSDORFF_RATIO,
+            ),
+            ("csim", STRANGERS, "CSIM at least twice that of random pairs", CSIM_RATIO),
+            ("mse", STILL, "own landmarks: MSE within 10 % of the source's as it is", MSE_RATIO),
         ]
-        for what, other, said, limit in claims:
+        for what, other, claim, limit in claims:
             ours, theirs = both(values(records[name], what), values(records[other], what))
             if not len(ours):
-                lines.append(f"unknown: {name}, {said} (nobody judged)")
+                lines.append(f"unknown: {name}, {claim} (nobody judged)")
                 continue
             a, b = float(ours.mean()), float(theirs.mean())
-            held = a >= limit * b if what == "csim" else a <= limit * b
-            lines.append(f"{'holds' if held else 'FAILS'}: {name}, {said} ({a:.4f}, {b:.4f})")
+            is_met = a >= limit * b if what == "csim" else a <= limit * b
+            lines.append(f"{'holds' if is_met else 'FAILS'}: {name}, {claim} ({a:.4f}, {b:.4f})")
     return lines
 
 

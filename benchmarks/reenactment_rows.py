@@ -38,7 +38,7 @@ PAPER = {
 ROWS = tuple(PAPER)[2:]
 
 
-def trained(runs: tuple[str, ...], found: Checkpoint) -> dict[str, nn.Module]:
+def trained(runs: tuple[str, ...], checkpoint: Checkpoint) -> dict[str, nn.Module]:
     """Row -> its frozen encoder, in the order of the paper's table. Raises ValueError."""
     networks: dict[str, nn.Module] = {}
     for text in runs:
@@ -52,8 +52,8 @@ def trained(runs: tuple[str, ...], found: Checkpoint) -> dict[str, nn.Module]:
         name = name or row_of(path, encoder)
         if name in networks or name in (STILL, STRANGERS):
             raise ValueError(f"{path} would be a second row {name}; write NAME={path}")
-        check(encoder, found.generator)
-        networks[name] = freeze(encoder).to(found.generator.device, found.generator.dtype)
+        check(encoder, checkpoint.generator)
+        networks[name] = freeze(encoder).to(checkpoint.generator.device, checkpoint.generator.dtype)
     return {name: networks[name] for name in (*ROWS, *networks) if name in networks}
 
 

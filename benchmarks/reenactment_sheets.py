@@ -20,33 +20,33 @@ REAL = 3
 """Faces whose landmarks are targets beside those."""
 
 
-def pairs(path: Path, known: Pairs, movers: dict[str, Mover]) -> None:
+def pairs(path: Path, dataset: Pairs, movers: dict[str, Mover]) -> None:
     """A row per pair: source, target, what each mover makes of them."""
-    sources, targets = known.source[:SHOWN], known.target[:SHOWN]
-    columns = {"source": known.take(sources), "target": known.take(targets)}
+    sources, targets = dataset.source[:SHOWN], dataset.target[:SHOWN]
+    columns = {"source": dataset.images_of(sources), "target": dataset.images_of(targets)}
     for name, move in movers.items():
-        columns[name] = known.moved(move, sources, known.told[targets])
+        columns[name] = dataset.moved(move, sources, dataset.condition_landmarks[targets])
     save_grid(path, columns)
 
 
-def motions(path: Path, known: Pairs, move: Mover) -> None:
+def motions(path: Path, dataset: Pairs, move: Mover) -> None:
     """A row per source, a column per target; above, the targets: drawn for the first source, or
     the photos whose landmarks they are."""
-    numbers = known.source[: known.once]
+    numbers = dataset.source[: dataset.once]
     sources, others = numbers[:SHOWN], numbers[SHOWN : SHOWN + REAL]
-    side = known.images.pixels.shape[-1]
-    faces, own = known.take(sources), known.told[sources]
+    side = dataset.images.pixels.shape[-1]
+    faces, landmarks = dataset.images_of(sources), dataset.condition_landmarks[sources]
     blank = torch.ones_like(faces[:1])
     columns = {"source": torch.cat([blank, faces])}
     for text in MOTIONS:
         amounts = read_motion(text).stops[0]
-        wanted = torch.stack([pose(points, amounts) for points in own])
-        drawn = data.draw_landmarks(wanted[:1], side, side).to(faces)
-        columns[text] = torch.cat([drawn, known.moved(move, sources, wanted)])
+        targets = torch.stack([pose(points, amounts) for points in landmarks])
+        picture = data.draw_landmarks(targets[:1], side, side).to(faces)
+        columns[text] = torch.cat([picture, dataset.moved(move, sources, targets)])
     for index, other in enumerate(others):
-        wanted = known.told[other].expand(len(sources), -1, -1)
-        target = known.take(other[None])
-        columns[f"target {index + 1}"] = torch.cat([target, known.moved(move, sources, wanted)])
+        targets = dataset.condition_landmarks[other].expand(len(sources), -1, -1)
+        target = dataset.images_of(other[None])
+        columns[f"target {index + 1}"] = torch.cat([target, dataset.moved(move, sources, targets)])
     save_grid(path, columns)
 
 

@@ -27,7 +27,7 @@ PAPER = {
 }
 ORDER = ("z", "z+", "w+", "f/z", "f/z+")
 """From the largest MSE to the least, in the paper."""
-NEAR = 0.10
+MSE_TOLERANCE = 0.10
 """F/Z+ is as good as F/W+ (P_N) when its MSE is at most so much larger, relatively."""
 
 
@@ -62,7 +62,7 @@ def _start(name: str, seeded: bool) -> str | None:
 
 def table(rows: list[Row]) -> str:
     names = [n for n in ("mse", "psnr", "ssim", "perceptual", "judge") if n in rows[0].mean]
-    head = ("", *names, "stray", "s/image", "paper's mse", "paper's ssim")
+    head = ("", *names, "deviation", "s/image", "paper's mse", "paper's ssim")
     lines = []
     for row in rows:
         scores = [f"{row.mean[n]:.2f}" if n == "psnr" else f"{row.mean[n]:.5f}" for n in names]
@@ -81,11 +81,11 @@ def findings(rows: list[Row]) -> list[str]:
         if {worse, better} <= mse.keys()
     ]
     if {"f/z+", "f/p_n+"} <= mse.keys():
-        held = mse["f/z+"] <= mse["f/p_n+"] * (1 + NEAR)
-        claims.append((f"f/z+ within {NEAR:.0%} of f/p_n+", "f/z+", "f/p_n+", held))
+        is_met = mse["f/z+"] <= mse["f/p_n+"] * (1 + MSE_TOLERANCE)
+        claims.append((f"f/z+ within {MSE_TOLERANCE:.0%} of f/p_n+", "f/z+", "f/p_n+", is_met))
     return [
-        f"{'holds' if held else 'FAILS'}: MSE {claim} ({mse[a]:.5f}, {mse[b]:.5f})"
-        for claim, a, b, held in claims
+        f"{'holds' if is_met else 'FAILS'}: MSE {claim} ({mse[a]:.5f}, {mse[b]:.5f})"
+        for claim, a, b, is_met in claims
     ]
 
 

@@ -10,7 +10,7 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks import report, usual
+from benchmarks import grouped_conv, report
 from benchmarks.networks import random_discriminator, random_generator
 from benchmarks.timing import Pairs, alternate
 from facsimile import metrics, stylegan
@@ -56,18 +56,18 @@ class Options:
 
 def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
-    found = {"machine": report.machine(options.device), "options": _plain(options)}
-    print(", ".join(f"{k} {v}" for k, v in found["machine"].items()), flush=True)
+    results = {"machine": report.machine(options.device), "options": _plain(options)}
+    print(", ".join(f"{k} {v}" for k, v in results["machine"].items()), flush=True)
     if "synthesis" in options.parts:
-        found["synthesis"] = synthesis(options)
-        print(_table(found["synthesis"], "usual, ms", "ours, ms"), end="\n\n", flush=True)
+        results["synthesis"] = synthesis(options)
+        print(_table(results["synthesis"], "usual, ms", "ours, ms"), end="\n\n", flush=True)
     if "engine" in options.parts:
-        found["engine"] = engine(options)
-        print(_table(found["engine"], "refine, ms", "bare loop, ms"), flush=True)
-        for row in found["engine"]:
+        results["engine"] = engine(options)
+        print(_table(results["engine"], "refine, ms", "bare loop, ms"), flush=True)
+        for row in results["engine"]:
             print(f"overhead of refine, {row['what']}: {100 * (row['ratio'] - 1):.1f} %")
     if options.out is not None:
-        report.write_json(options.out, found)
+        report.write_json(options.out, results)
 
 
 # Synthesis ----------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def synthesis(options: Options) -> list[dict]:
     for side in options.sides:
         base, most, batches = SIZES[side]
         generator = random_generator(side, base, most).to(options.device)
-        ways = (partial(usual.synthesize, generator), generator.synthesize)
+        ways = (partial(grouped_conv.synthesize, generator), generator.synthesize)
         for n in tqdm(options.batches or batches, desc=f"{side} px", leave=False):
             z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(n))
             ws = generator.map(z.to(options.device)).clone()

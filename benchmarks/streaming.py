@@ -75,13 +75,13 @@ def job_options(recipe: Recipe, options: Options) -> jobs.Options:
 def load(options: Options, work: Path) -> Studio:
     """Without a perceptual network, as the command line has it at 0 steps."""
     named = () if options.encoder is None else (options.encoder,)
-    found = checkpoints.find(options.generator, options.device, named)
-    known = found.encoders
-    if not known.has("base"):
+    checkpoint = checkpoints.find(options.generator, options.device, named)
+    encoder_set = checkpoint.encoders
+    if not encoder_set.has("base"):
         path = work / "base.safetensors"
-        encoders.save(random_encoder(found.generator), path)
-        known = EncoderSet(found.generator, named=[path])
-    return Studio(found.generator, encoders=known, name=found.name)
+        encoders.save(random_encoder(checkpoint.generator), path)
+        encoder_set = EncoderSet(checkpoint.generator, named=[path])
+    return Studio(checkpoint.generator, encoders=encoder_set, name=checkpoint.name)
 
 
 def random_encoder(generator: Generator) -> FeatureEncoder:

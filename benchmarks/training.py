@@ -10,7 +10,7 @@ import tyro
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import report, usual
+from benchmarks import grouped_conv, report
 from benchmarks.networks import random_discriminator, random_generator
 from benchmarks.timing import alternate
 
@@ -40,35 +40,39 @@ class Options:
 class Trained:
     """A pair of networks with their optimisers, and one step of both."""
 
-    def __init__(self, side: int, options: Options, *, own: bool, half: bool):
-        """own: as `stylegan` writes them, else as `usual` does. half: bfloat16."""
+    def __init__(self, side: int, options: Options, *, ours: bool, half: bool):
+        """own: as `stylegan` writes them, else as `grouped_conv` does. half: bfloat16."""
         sizes = (side, options.channel_base, options.channel_max)
-        layout = torch.channels_last if own and options.device != "cpu" else torch.preserve_format
+        layout = torch.channels_last if ours and options.device != "cpu" else torch.preserve_format
         self.generator = random_generator(*sizes).to(options.device, memory_format=layout)
         self.critic = random_discriminator(*sizes).to(options.device, memory_format=layout)
-        self.own, self.device = own, torch.device(options.device).type
+        self.ours, self.device = ours, torch.device(options.device).type
         self.autocast = partial(torch.autocast, self.device, torch.bfloat16, enabled=half)
         self.optimizers = []
         for network in (self.critic, self.generator):
             weights = list(network.requires_grad_(True).parameters())
-            self.optimizers.append(torch.optim.Adam(weights, 1e-3, (0.0, 0.99), fused=own))
+            self.optimizers.append(torch.optim.Adam(weights, 1e-3, (0.0, 0.99), fused=ours))
 
     def draw(self, z: Tensor) -> Tensor:
         ws = self.generator.map(z)
-        return self.generator.synthesize(ws) if self.own else usual.synthesize(self.generator, ws)
+        return (
+            self.generator.synthesize(ws)
+            if self.ours
+            else grouped_conv.synthesize(self.generator, ws)
+        )
 
-    def judge(self, image: Tensor) -> Tensor:
-        return self.critic(image) if self.own else usual.judge(self.critic, image)
+    def discriminate(self, image: Tensor) -> Tensor:
+        return self.critic(image) if self.ours else grouped_conv.discriminate(self.critic, image)
 
     def step(self, z: Tensor, real: Tensor) -> None:
         """z: (N, z_dim); real: (N, 3, R, R)."""
         critic, generator = self.optimizers
         with self.autocast():
             fake = self.draw(z)
-            on_fake, on_real = self.judge(fake.detach()), self.judge(real)
+            on_fake, on_real = self.discriminate(fake.detach()), self.discriminate(real)
         self._move(critic, (F.softplus(on_fake) + F.softplus(-on_real)).mean())
         with self.autocast():
-            logits_from = self.judge(fake)
+            logits_from = self.discriminate(fake)
         self._move(generator, F.softplus(-logits_from).mean())
 
     @staticmethod
@@ -82,15 +86,15 @@ def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
     if options.device != "cpu":
         torch.backends.cudnn.benchmark = True
-    found = {"machine": report.machine(options.device), "rows": []}
-    print(", ".join(f"{k} {v}" for k, v in found["machine"].items()), flush=True)
+    results = {"machine": report.machine(options.device), "rows": []}
+    print(", ".join(f"{k} {v}" for k, v in results["machine"].items()), flush=True)
     for side in options.sides:
         source = torch.Generator().manual_seed(side)
         real = torch.randn(options.batch, 3, side, side, generator=source).to(options.device)
-        theirs = Trained(side, options, own=False, half=False)
+        theirs = Trained(side, options, ours=False, half=False)
         z = torch.randn(options.batch, theirs.generator.z_dim, generator=source).to(real)
         for half in (True, False):
-            ours = Trained(side, options, own=True, half=half)
+            ours = Trained(side, options, ours=True, half=half)
             times = alternate(
                 partial(theirs.step, z, real),
                 partial(ours.step, z, real),
@@ -100,10 +104,10 @@ def main(options: Options) -> None:
             )
             row = times.summary() | {"times": asdict(times), "operations": _count(ours, z, real)}
             row["what"] = f"{side} px, batch {options.batch}, ours in {'bf16' if half else 'fp32'}"
-            found["rows"].append(row)
-    print(_table(found["rows"], options))
+            results["rows"].append(row)
+    print(_table(results["rows"], options))
     if options.out is not None:
-        report.write_json(options.out, found)
+        report.write_json(options.out, results)
 
 
 def _count(trained: Trained, z: Tensor, real: Tensor) -> int:

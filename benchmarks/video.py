@@ -63,12 +63,12 @@ class Watched(Film):
 
     def __init__(self, film: Film, marks: tuple[int, ...]):
         super().__init__(film.frames, film.tracker, film.side)
-        self.marks, self.found = marks, {}
+        self.marks, self.resident_mb = marks, {}
 
     def __iter__(self) -> Iterator[Pose]:
         for number, pose in enumerate(super().__iter__(), 1):
             if number in self.marks:
-                self.found[number] = resident()
+                self.resident_mb[number] = resident()
             yield pose
 
 
@@ -80,19 +80,22 @@ def main(options: Options) -> None:
     with VideoWriter(driver, FPS) as writer:
         for frame in faces:
             writer.write(frame)
-    told = {"landmarks": options.landmarks, "align": options.align}
-    moved = studio.reenact(portrait(studio.generator, options), driver, **told)
-    watched = Watched(moved.driver, options.marks)
-    summary = replace(moved, driver=watched).save(options.out, quiet=False)
+    flags = {"landmarks": options.landmarks, "align": options.align}
+    reenactment = studio.reenact(portrait(studio.generator, options), driver, **flags)
+    watched = Watched(reenactment.driver, options.marks)
+    summary = replace(reenactment, driver=watched).save(options.out, quiet=False)
     written = sum(1 for _ in open_frames(options.out / "reenacted.mp4"))
-    rows = [(str(mark), f"{megabytes:.1f}") for mark, megabytes in watched.found.items()]
+    rows = [(str(mark), f"{megabytes:.1f}") for mark, megabytes in watched.resident_mb.items()]
     print(report.table(("frames", "resident MB"), rows))
-    growth = watched.found[max(watched.found)] - watched.found[min(watched.found)]
+    growth = (
+        watched.resident_mb[max(watched.resident_mb)]
+        - watched.resident_mb[min(watched.resident_mb)]
+    )
     print(
         f"{options.frames} frames in, {written} out; {options.faceless} without a face, "
         f"{summary['held']} held; {summary['frames_per_second']} frames/s, "
         f"{summary['searches_for_the_face']} searches for the face; growth after the first "
-        f"{min(watched.found)}: {growth:.1f} MB, limit {options.limit:g} MB"
+        f"{min(watched.resident_mb)}: {growth:.1f} MB, limit {options.limit:g} MB"
     )
     wrong = written != options.frames or summary["held"] != options.faceless
     if wrong or growth > options.limit:

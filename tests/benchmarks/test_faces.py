@@ -19,7 +19,7 @@ from benchmarks.networks import random_discriminator, random_generator
 from facsimile import checkpoints, data, encoders, stylegan
 from facsimile.refine import recipes
 
-TINY = {"side": 32, "channel_base": 256, "channel_max": 16}
+TINY = {"resolution": 32, "channel_base": 256, "channel_max": 16}
 RECIPES = ("w+", "f/z+", "w+ +noise")
 
 
@@ -173,9 +173,9 @@ def test_seconds_and_steps_to_a_quality() -> None:
     noisy = faces.Row("w+ +noise", None, record | {"later": {"noise": noise}})
     assert inversion.seconds(noisy) == [2.0, 5.0, 8.0]
     assert inversion.noise_curve(noisy) == ([8.0, 10.0, 12.0], [0.2, 0.1, 0.05])
-    assert inversion.reached(row, {"pixel": 0.5, "perceptual": 0.3}) == 1
-    assert inversion.reached(row, {"pixel": 0.3, "perceptual": 0.3}) == 2
-    assert inversion.reached(row, {"pixel": 0.1, "perceptual": 0.3}) is None
+    assert inversion.steps_to(row, {"pixel": 0.5, "perceptual": 0.3}) == 1
+    assert inversion.steps_to(row, {"pixel": 0.3, "perceptual": 0.3}) == 2
+    assert inversion.steps_to(row, {"pixel": 0.1, "perceptual": 0.3}) is None
 
 
 def test_the_reference_alone_takes_thousands_of_steps() -> None:

@@ -55,7 +55,7 @@ def networks(tmp_path: Path, make_encoder) -> Path:
     """A folder of networks for 32 px; in every picture the landmark network sees a face."""
     folder = tmp_path / "networks"
     folder.mkdir()
-    sizes = {"side": SIDE, "channel_base": 256, "channel_max": 16}
+    sizes = {"resolution": SIDE, "channel_base": 256, "channel_max": 16}
     generator = random_generator(**sizes, latent=24, mapping_layers=2)
     stylegan.save(generator, folder / "generator.safetensors")
     stylegan.save(random_discriminator(**sizes), folder / "discriminator.safetensors")
@@ -143,12 +143,12 @@ def test_a_source_that_stays_is_itself(pairs: Pairs) -> None:
 
 def test_a_source_that_becomes_the_target_is_a_stranger(pairs: Pairs) -> None:
     """Told by its landmarks: those wanted are the target's, and with the own ones it stays."""
-    pairs.told = torch.arange(5.0)[:, None, None].expand(-1, 68, 2).contiguous()
+    pairs.condition_landmarks = torch.arange(5.0)[:, None, None].expand(-1, 68, 2).contiguous()
 
     def become(images, codes, own, wanted):
-        assert torch.equal(pairs.take(own[:, 0, 0].long()), images)
+        assert torch.equal(pairs.images_of(own[:, 0, 0].long()), images)
         assert torch.equal(pairs.codes[own[:, 0, 0].long()], codes)
-        return pairs.take(wanted[:, 0, 0].long())
+        return pairs.images_of(wanted[:, 0, 0].long())
 
     found, others = pairs.measure("becomes", become)["per_pair"], pairs.strangers()["per_pair"]
     torch.testing.assert_close(found["hausdorff"], torch.zeros(8).double(), atol=1e-6, rtol=0)
@@ -163,7 +163,7 @@ def test_a_source_that_becomes_the_target_is_a_stranger(pairs: Pairs) -> None:
 
 def test_results_without_a_face_are_counted(pairs: Pairs) -> None:
     def vanish(images, codes, own, wanted):
-        same = (images == pairs.take(torch.tensor([2]))).flatten(1).all(1)
+        same = (images == pairs.images_of(torch.tensor([2]))).flatten(1).all(1)
         return torch.where(same[:, None, None, None], 1.0, images)
 
     found = reenactment.summary(pairs.measure("vanishes", vanish))
@@ -195,7 +195,7 @@ def test_the_table_is_made_once(
         raise AssertionError("measured again")
 
     monkeypatch.setattr(Pairs, "measure", refuse)
-    monkeypatch.setattr(reenactment, "look", refuse)
+    monkeypatch.setattr(reenactment, "detect_faces", refuse)
     reenactment.main(options)
     assert capsys.readouterr().out == first
     with pytest.raises(AssertionError, match="measured again"):
@@ -251,12 +251,12 @@ def test_rows_have_names(networks: Path) -> None:
 def test_without_a_judge_the_encoders_own_landmarks_count(
     options: reenactment.Options, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setattr(judges, "judge", lambda path: None)
+    monkeypatch.setattr(judges, "identity_judge", lambda path: None)
     reenactment.main(dataclasses.replace(options, identity=None))
     said = capsys.readouterr().out
     assert "which flatters them" in said
     assert "are told by a Hausdorff of 0.000" in said
-    assert "identity (CSIM): nobody" in said
+    assert "identity (CSIM): none" in said
     assert "unknown: naive, CSIM at least twice" in said
 
 

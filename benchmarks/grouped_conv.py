@@ -95,7 +95,7 @@ def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, padding: tuple[int, int])
     return F.conv2d(x, weight, groups=channels)
 
 
-def judge(discriminator: Discriminator, image: Tensor) -> Tensor:
+def discriminate(discriminator: Discriminator, image: Tensor) -> Tensor:
     """image: (N, img_channels, R, R) -> logits (N, 1), with the discriminator's own weights.
 
     NCHW, one operation per step; for a discriminator that shrinks by a mean and has no labels.
