@@ -1,4 +1,4 @@
-"""What a recipe gives the loop of `train.py`: modules and losses; the loop does all the rest."""
+"""What a training recipe gives the loop in `training.loop`: networks, losses, and what to report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,88 +12,114 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class Trainable:
-    """Modules that one optimiser moves."""
+    """The modules that one optimizer updates."""
 
     name: str
     module: nn.Module
     optimizer: Optimizer
+    uses_forward_graph: bool = True
+    """Whether its gradient flows through what `forward` returns; a critic's does not."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that are trained."""
+        return [x for x in self.module.parameters() if x.requires_grad]
 
 
 @dataclass(frozen=True)
 class BatchSlice:
-    """Which samples of the run a process draws now; every draw is a function of it.
+    """The samples that one process sees in one micro-step; all random draws are functions of it.
 
-    Samples are counted over the whole run and all processes, so that the number of processes and
+    Samples are numbered over the whole run and all processes, so the number of processes and of
     micro-steps changes nothing but rounding.
     """
 
     step: int
-    first: int
+    start: int
     """Number of the first sample."""
-    n: int
-    whole: bool
-    """Whether these are all samples that this process has in this step."""
+    size: int
+    """Samples in the slice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distributed:
-    """Where a recipe runs."""
+    """The processes that train together, and how a recipe gets trained networks."""
 
     device: torch.device
     rank: int = 0
     """Number of this process."""
     processes: int = 1
-    mean: Callable[[Tensor], Tensor] = lambda x: x
+    all_mean: Callable[[Tensor], Tensor] = lambda x: x
     """Mean of a tensor over all processes."""
-    find: Callable[[str], Any]
+    load_networks: Callable[..., Any]
     """Trained networks by name or path: .generator, .discriminator (or None), .encoders."""
-    landmarks: Path | None = None
-    """The bundled landmark network."""
+    landmark_network: Path | None = None
+    """File of the bundled landmark network."""
 
     @property
-    def main(self) -> bool:
-        """Whether this process reports, measures and writes."""
+    def is_main(self) -> bool:
+        """Whether this process logs, evaluates and writes."""
         return self.rank == 0
 
 
-class Recipe(Protocol):
-    """Networks and their objective. Losses are means over samples, weighted already."""
+class TrainingRecipe(Protocol):
+    """Networks and their objective. The loop calls the methods in the order in which they stand."""
 
-    players: tuple[Trainable, ...]
+    trainables: tuple[Trainable, ...]
     """In the order in which a step updates them."""
-    group: int
-    """Samples that must stay together, in one process and micro-step."""
+    group_size: int
+    """Samples that share statistics and therefore stay in one process and micro-step."""
 
-    def open_data(self) -> str:
-        """Read what it trains on; returns what that is, in a sentence."""
+    def setup_data(self) -> str:
+        """Open the training data; returns a one-line summary."""
         ...
 
-    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
-        """Named terms of a player's loss on the samples at `place`."""
+    def forward(self, batch: BatchSlice) -> Any:
+        """What the trainables share, such as generated images; None if nothing is shared.
+
+        Called once per step with gradients, and its result passed to all trainables. With several
+        micro-steps, called once per trainable and micro-step, so that one graph is in memory at a
+        time; without gradients for trainables that do not use its graph.
+        """
         ...
 
-    def after(self, place: BatchSlice) -> None:
-        """What follows the update of all players: moving averages, adaptive settings."""
+    def losses(self, name: str, batch: BatchSlice, shared: Any) -> dict[str, Tensor]:
+        """Weighted terms of the loss of the trainable `name`, each a mean over the samples.
+
+        Changes nothing. The loop adds the terms up. An entry that does not require a gradient is a
+        statistic: it is not a term, and goes to `record`.
+        """
+        ...
+
+    def record(self, statistics: dict[str, Tensor]) -> None:
+        """Remember the statistics of one micro-step; called only if `losses` returned any."""
+        ...
+
+    def learning_rates(self, images_seen: int) -> dict[str, float]:
+        """Learning rate of each trainable by name, set before the step after so many images."""
+        ...
+
+    def on_step_end(self, batch: BatchSlice) -> None:
+        """Follows the update of all trainables: moving averages, adaptive settings."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """What must survive a stop, beside the players: tensors, numbers, dicts of them."""
+        """What a checkpoint holds beside the trainables: tensors, numbers, and dicts of them."""
         ...
 
     def load_state(self, state: dict[str, Any]) -> None: ...
 
-    def figures(self) -> dict[str, float]:
-        """Numbers for the log that are no losses."""
+    def extra_metrics(self) -> dict[str, float]:
+        """Numbers for the log that are not losses."""
         ...
 
-    def samples(self) -> list[Tensor]:
-        """Rows of images (C, H, W) in [-1, 1]: the same fixed inputs every time."""
+    def sample_grid(self) -> list[Tensor]:
+        """Images (C, H, W) in [-1, 1], row by row; of the same fixed inputs every time."""
         ...
 
-    def scores(self) -> dict[str, float]:
-        """How good the networks are now; may take minutes."""
+    def evaluate(self) -> dict[str, float]:
+        """Scores of the networks as they are now; may take minutes."""
         ...
 
     def save(self, out: Path) -> None:
-        """Write the networks for use into the folder."""
+        """Write the networks into the folder, in the formats that other commands read."""
         ...
