@@ -24,6 +24,6 @@ __all__ = [
     "distance",
     "gather",
 ]
-__all__ += ["Identity", "hausdorff", "hausdorff_of_drawings", "mean_error", "worked"]
+__all__ += ["Identity", "hausdorff", "hausdorff_of_drawings", "nanmean_with_failures", "nme"]
 __all__ += ["discriminator_features", "jsonable", "lpips_distance", "mean", "ms_ssim", "mse"]
 __all__ += ["psnr", "score", "squeezenet_features", "ssim", "vgg16_layers"]

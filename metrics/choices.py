@@ -30,7 +30,7 @@ PERCEPTUAL_METRICS = (
 def build_perceptual(
     name: str, discriminator: Discriminator | None = None, weights: Path | None = None
 ) -> Perceptual | None:
-    """The perceptual distance called `name`, one of PERCEPTUALS; None for "none".
+    """The perceptual distance called `name`, one of PERCEPTUAL_METRICS; None for "none".
 
     "auto" is LPIPS-VGG where its weights are at hand or can be downloaded, else the discriminator's
     features; the result's `note` says which, and why. "vgg16" and "vgg16++" are the layer lists of
@@ -51,7 +51,9 @@ def build_perceptual(
         "none": lambda: None,
     }
     if name not in builders:
-        raise ValueError(f"got perceptual={name!r}, expected one of {', '.join(PERCEPTUALS)}")
+        raise ValueError(
+            f"got perceptual={name!r}, expected one of {', '.join(PERCEPTUAL_METRICS)}"
+        )
     chosen = builders[name]()
     if chosen is not None and name != "auto":
         chosen.note = f"perceptual distance: {chosen.name}, as asked for"

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .resize import fit
+from .resize import resize_to_fit
 from .trunk_weights import load_trunk, trunk_file
 
 FRECHETS = ("auto", "inception", "squeezenet", "discriminator", "none")
@@ -114,7 +114,7 @@ def _squeezenet(weights: Path | None) -> Features:
     def run(image: Tensor) -> Tensor:
         mean = image.new_tensor((0.485, 0.456, 0.406))[:, None, None]
         deviation = image.new_tensor((0.229, 0.224, 0.225))[:, None, None]
-        small = fit(image, 64)
+        small = resize_to_fit(image, 64)
         large = F.interpolate(small, size=(128, 128), mode="bilinear", align_corners=False)
         return stack.to(image.device)((large / 2 + 0.5 - mean) / deviation).mean((2, 3))
 
@@ -126,7 +126,11 @@ def _discriminator(discriminator: nn.Module, reason: str) -> Features:
     side = discriminator.img_resolution
 
     def run(image: Tensor) -> Tensor:
-        return discriminator.to(image.device).features(fit(image, side, side))[-1].mean((2, 3))
+        return (
+            discriminator.to(image.device)
+            .features(resize_to_fit(image, side, side))[-1]
+            .mean((2, 3))
+        )
 
     note = f"distance: Fréchet on a frozen discriminator's features, {reason}; not FID"
     return Features("frechet-discriminator", run, note)

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, mse_loss
 
 from .checks import check_images, check_pair, check_range
 from .pixel import Normalise, masked_mean
-from .resize import fit
+from .resize import resize_to_fit
 
 
 def distance(
@@ -104,7 +104,7 @@ class Perceptual(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             parameter = next(self.network.parameters(), image)
             image = self._with_channels(image.to(parameter.dtype))
-            return self.network(fit(image, self.side, self.smallest, self.multiple))
+            return self.network(resize_to_fit(image, self.side, self.smallest, self.multiple))
 
     def forward(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         """Distance per image, (N,), for scoring. a, b: (N, C, H, W) in [-1, 1]; mask as `distance`.

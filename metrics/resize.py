@@ -1,39 +1,46 @@
-"""One way to resize, for target and output alike.
+"""The one resize of this project: photos before alignment, and both sides of a comparison.
 
-Legend: N images, C channels, HxW pixels. Different kernels on the two sides of a comparison would
-be measured as a difference of the pictures.
+Legend: N images, C channels, HxW pixels. Two kernels on the two sides of a comparison would be
+measured as a difference between the images.
 """
 
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tensor:
     """Resize to `size` = (height, width): area for integer factors, else antialiased bicubic.
 
-    image: (N, C, H, W), any range. Returns (N, C, *size); bicubic may overshoot the range a little.
-    """
-    if tuple(image.shape[2:]) == size:
-        return image
-    (rows, rows_left), (columns, columns_left) = (
-        divmod(old, new) for old, new in zip(image.shape[2:], size, strict=True)
-    )
-    if rows_left == columns_left == 0:
-        return avg_pool2d(image, (rows, columns))
-    return interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
-
-
-def fit(image: Tensor, side: int | None, smallest: int = 1, multiple: int = 1) -> Tensor:
-    """Shrink until the longer side is at most `side`, keeping the aspect; None = any side.
-
-    image: (N, C, H, W). Enlarged only until the shorter side is `smallest`, the least that a
-    network takes. Both sides become multiples of `multiple`, rounded down.
+    image: (N, C, H, W), any range. Returns (N, C, *size), differentiable.
+    clamp: clip the overshoot of the bicubic kernel to [-1, 1], as photos need it. Losses leave it
+        in, because the gradient of a clipped pixel is 0.
     """
     height, width = image.shape[2:]
-    scale = 1.0 if side is None else min(1.0, side / max(height, width))
-    scale = max(scale, smallest / min(height, width))
+    if (height, width) == tuple(size):
+        return image
+    if min(size) < 1:
+        raise ValueError(
+            f"got the size {tuple(size)} to resize to, expected (height, width) of at least 1 px"
+        )
+    if height % size[0] == width % size[1] == 0:
+        return avg_pool2d(image, (height // size[0], width // size[1]))
+    resized = interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(-1, 1) if clamp else resized
+
+
+def resize_to_fit(
+    image: Tensor, max_size: int | None, min_size: int = 1, multiple: int = 1
+) -> Tensor:
+    """Shrink until the longer side is at most `max_size` pixels, keeping the aspect; None: no limit.
+
+    image: (N, C, H, W). It is enlarged only until the shorter side has `min_size` pixels, the least
+    that a network accepts. Both sides are rounded down to multiples of `multiple`.
+    """
+    height, width = image.shape[2:]
+    scale = 1.0 if max_size is None else min(1.0, max_size / max(height, width))
+    scale = max(scale, min_size / min(height, width))
     height, width = (
-        max(round(pixels * scale) // multiple * multiple, smallest, multiple)
+        max(round(pixels * scale) // multiple * multiple, min_size, multiple)
         for pixels in (height, width)
     )
     return resize(image, (height, width))

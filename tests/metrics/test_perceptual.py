@@ -6,7 +6,7 @@ from torch import nn
 
 from facsimile.metrics import Perceptual, distance
 from facsimile.metrics.perceptual import unit
-from facsimile.metrics.resize import fit, resize
+from facsimile.metrics.resize import resize, resize_to_fit
 
 
 class Fake(nn.Module):
@@ -143,8 +143,8 @@ def test_large_images_are_shrunk_and_small_ones_left():
     ):
         perceptual.features(images(1, 3, *shape))
         assert perceptual.network.seen.shape[2:] == seen
-    assert fit(images(1, 3, 30, 30), 16, multiple=4).shape[2:] == (16, 16)
-    assert fit(images(1, 3, 30, 30), None, multiple=4).shape[2:] == (28, 28)
+    assert resize_to_fit(images(1, 3, 30, 30), 16, multiple=4).shape[2:] == (16, 16)
+    assert resize_to_fit(images(1, 3, 30, 30), None, multiple=4).shape[2:] == (28, 28)
 
 
 def test_resize_is_area_for_integer_factors_and_never_aliases():
