@@ -24,7 +24,7 @@ test: lint types docs
 	$(PYTEST)
 
 test-fast: lint types
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not wheel"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -37,7 +37,7 @@ docs: .venv/installed build/tree
 	$(BIN)/mkdocs build --quiet --strict
 
 wheel-test: .venv/installed
-	$(BIN)/pytest tests/test_wheel.py --wheel-install
+	$(BIN)/pytest tests/test_wheel.py -m wheel
 
 # The package as a wheel holds it, by links: what reads sources does not follow package-dir.
 build/tree:
