@@ -52,6 +52,7 @@ def find(
             f"({', '.join(names())}), a file, or a folder with {GENERATOR}"
         )
     generator = stylegan.load(path, device)
+    generator.statistics_cache = statistics_cache(path)
     beside = path.with_name(DISCRIMINATOR)
     if beside.is_file():
         discriminator = stylegan.load_discriminator(beside, device)
@@ -64,6 +65,15 @@ def find(
         )
     found = EncoderSet(generator, path.parent, encoders)
     return Checkpoint(str(name), generator, discriminator, found)
+
+
+def statistics_cache(path: Path) -> tuple[Path, ...]:
+    """Where the statistics of a generator's file are cached: beside it, or in the home folder."""
+    beside = path.with_name(f"{path.stem}.statistics.safetensors")
+    try:
+        return beside, Path.home() / ".cache" / "facsimile"
+    except RuntimeError:  # a user without a home folder
+        return (beside,)
 
 
 def _inside(path: Path, device: torch.device | str) -> Discriminator | None:

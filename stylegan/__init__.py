@@ -1,9 +1,10 @@
-"""The frozen generator, and the spaces it speaks."""
+"""StyleGAN generators and discriminators, their file formats, and their latent spaces."""
 
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator
 from .latents import Latents, init_latents
 from .loading import freeze, load, load_discriminator, save
+from .stylegan3 import make_placement
 from .synthesis import Feature
 
 __all__ = [
@@ -13,8 +14,9 @@ __all__ = [
     "Generator",
     "Latents",
     "freeze",
+    "init_latents",
     "load",
     "load_discriminator",
+    "make_placement",
     "save",
-    "init_latents",
 ]

@@ -1,6 +1,7 @@
-"""`Generator`: the frozen network that draws, whatever file it came from.
+"""`Generator`: the frozen network that synthesizes images, from a file of any format.
 
-Legend: N images, L style inputs (num_ws), C channels, HxW pixels, R side of the image.
+Legend: N images, L style inputs (num_ws), C channels, HxW pixels, R side of the image, r side of a
+noise map.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .mapping import Mapping
+from .statistics_file import Statistics
 from .stylegan1 import StyleGAN1
 from .stylegan2 import StyleGAN2
 from .stylegan3 import StyleGAN3
@@ -21,13 +23,13 @@ SYNTHESES: dict[str, type[Synthesis]] = {
     "stylegan2": StyleGAN2,
     "stylegan3": StyleGAN3,
 }
-"""Synthesis network by the architecture that a file's configuration names."""
+"""The synthesis network of each architecture that a configuration can name."""
 
 
 class Generator(nn.Module):
     """Mapping and synthesis of one StyleGAN, frozen.
 
-    `config` is what its file said; every size below is read from it and from the tensors.
+    `config` comes from its file; all sizes below come from it and from the tensors.
     """
 
     def __init__(self, config: dict):
@@ -39,7 +41,7 @@ class Generator(nn.Module):
                 f'the file holds a generator of the architecture "{architecture}"; '
                 f"expected one of {', '.join(SYNTHESES)}"
             )
-        # IDInvert's mapping, of a StyleGAN1: a w for each of the two layers of every block.
+        # The mapping of IDInvert, a StyleGAN1, gives each of the two layers of a block its own w.
         per_layer = 2 * len(config["channels"]) if config.get("w_per_layer") else 0
         self.mapping = Mapping(
             config["z_dim"],
@@ -50,9 +52,13 @@ class Generator(nn.Module):
         )
         self.synthesis = SYNTHESES[architecture].from_config(config)
         self.path: Path | None = None
+        """The file of the network."""
+        self.statistics: Statistics | None = None
+        """Statistics of its latents, once they are known: see `statistics.latent_statistics`."""
+        self.statistics_cache: tuple[Path, ...] = ()
+        """Files, or folders for files, that cache the statistics. The checkpoint registry sets it;
+        if it is empty, nothing is read or written."""
         self._fingerprint: str | None = None
-
-    # What it is -----------------------------------------------------------------------------------
 
     @property
     def resolution(self) -> int:
@@ -88,16 +94,16 @@ class Generator(nn.Module):
 
     @property
     def noise_strengths(self) -> tuple[float, ...]:
-        """|strength| by which every noise map is multiplied, in their order.
+        """|strength| that multiplies each noise map, in their order.
 
-        StyleGAN1 has one for every channel: their root mean square.
+        StyleGAN1 has a strength per channel: this is their root mean square.
         """
         strengths = (x.noise_strength for x in self.synthesis.noise_inputs)
         return tuple(float(x.square().mean().sqrt()) for x in strengths)
 
     @property
     def style_sizes(self) -> tuple[int, ...]:
-        """Length of the style of every layer, toRGB too, in running order; 0 where it has none."""
+        """Length of the style of every layer, toRGB included, in running order; 0 without one."""
         affines = [layer.affine for layer in self.synthesis.layers]
         return tuple(0 if affine is None else len(affine.weight) for affine in affines)
 
@@ -111,13 +117,13 @@ class Generator(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of a hash over the weights: the same for every file format."""
+        """16 hexadecimal digits of a hash of the weights. It does not depend on the file format."""
         if self._fingerprint is None:
             self._fingerprint = fingerprint(self.state_dict())
         return self._fingerprint
 
     def noise_maps(self, n: int) -> tuple[Tensor, ...]:
-        """The constant noise, a copy (n, 1, r, r) of every map for each image."""
+        """The constant noise, one copy of every map per image: (n, 1, r, r) each."""
         modules = self.synthesis.noise_inputs
         return tuple(x.noise_const.expand(n, 1, -1, -1).clone() for x in modules)
 
@@ -134,9 +140,9 @@ class Generator(nn.Module):
 
         A feature of a quarter of the side would hold more numbers than the image.
         """
-        side = max(4, min(16, self.resolution // 8))
+        resolution = max(4, min(16, self.resolution // 8))
         layers = (layer for layer in self.synthesis.layers if layer.feature)
-        return next(layer.name for layer in layers if layer.side >= side)
+        return next(layer.name for layer in layers if layer.resolution >= resolution)
 
     def _position(self, layer: str) -> int:
         if layer not in self.feature_layers:
@@ -146,19 +152,16 @@ class Generator(nn.Module):
             )
         return [entry.name for entry in self.synthesis.layers].index(layer)
 
-    # What it does ---------------------------------------------------------------------------------
-
     def map(
         self,
         z: Tensor,
         c: Tensor | None = None,
-        truncation: float = 1.0,
-        cutoff: int | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
     ) -> Tensor:
         """z: (N, z_dim) or one per input (N, L, z_dim); c: (N, c_dim) -> ws (N, L, w_dim).
 
-        truncation: psi; the first `cutoff` inputs (None: all) move to w_avg + psi (w - w_avg).
-        With one z per input, input i is what z_i alone would give it.
+        With one z per input, input i of ws is that of z_i alone. Truncation: see `truncate`.
         """
         if z.shape[-1] != self.z_dim or z.ndim not in (2, 3):
             raise ValueError(
@@ -170,23 +173,31 @@ class Generator(nn.Module):
             c = None if c is None else c.repeat_interleave(inputs, 0)
             ws = self.mapping(z.flatten(0, 1), c).unflatten(0, (n, inputs))
             if ws.ndim == 4:
-                # (N, z_i, input, w_dim): of every z_i its own input.
+                # (N, z_i, input, w_dim): input i of each z_i.
                 ws = ws.diagonal(dim1=1, dim2=2).transpose(1, 2)
         else:
             ws = self.broadcast_ws(self.mapping(z, c))
-        return self.truncate(ws, truncation, cutoff)
+        return self.truncate(ws, truncation_psi, truncation_cutoff)
 
     def broadcast_ws(self, w: Tensor) -> Tensor:
         """One w for all style inputs (N, w_dim), or one for each (N, L, w_dim) -> (N, L, w_dim)."""
         return w if w.ndim == 3 else w[:, None].expand(-1, self.num_ws, -1)
 
-    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """ws: (N, L, w_dim) -> its first `cutoff` inputs at w_avg + psi (w - w_avg)."""
-        if psi == 1 or cutoff == 0:
+    def truncate(
+        self, ws: Tensor, truncation_psi: float, truncation_cutoff: int | None = None
+    ) -> Tensor:
+        """ws: (N, L, w_dim) -> ws with its first inputs replaced by w_avg + psi (w - w_avg).
+
+        truncation_cutoff: how many inputs are truncated; None: all.
+        "A Style-Based Generator Architecture for Generative Adversarial Networks", appendix B.
+        """
+        if truncation_psi == 1 or truncation_cutoff == 0:
             return ws
-        average = self.broadcast_ws(self.mapping.w_avg[None])[:, :cutoff]
-        near = torch.lerp(average, ws[:, :cutoff], psi)
-        return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], 1)
+        average = self.broadcast_ws(self.mapping.w_avg[None])[:, :truncation_cutoff]
+        truncated = torch.lerp(average, ws[:, :truncation_cutoff], truncation_psi)
+        if truncation_cutoff is None:
+            return truncated
+        return torch.cat([truncated, ws[:, truncation_cutoff:]], 1)
 
     def styles(self, ws: Tensor) -> tuple[Tensor, ...]:
         """ws: (N, L, w_dim) -> the affine outputs (N, C_l) of every modulated layer (S space)."""
@@ -200,15 +211,23 @@ class Generator(nn.Module):
         start: Feature | None = None,
         stop: str | None = None,
         rgb_skip: str = "keep",
+        placement: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor | Feature:
         """Image (N, img_channels, R, R), about [-1, 1]; or with `stop` the Feature of that layer.
 
-        code: ws (N, L, w_dim), or styles as `styles` gives them. noise: "const", "random", "none",
-        or a list of maps (1 or N, 1, r, r). start: a Feature to go on from; what comes before it is
-        not computed. rgb_skip: "keep" goes on from the Feature's image so far, so that stopping and
-        starting again is the whole image exactly; "zero" drops it, as BDInvert does.
-        generator: source of the random noise.
+        Args:
+            code: ws (N, L, w_dim), or styles as `styles` returns them.
+            noise: "const", "random", "none", or a list of maps (1 or N, 1, r, r).
+            start: a Feature to continue from; the layers up to it are not computed.
+            stop: name of the layer whose Feature is returned.
+            rgb_skip: "keep" continues from the Feature's image so far, so that stopping and
+                starting again gives exactly the whole image; "zero" drops it, as BDInvert does.
+            placement: transform of a StyleGAN3's input, (3, 3) or (N, 3, 3), as `make_placement`
+                returns it; None: the one in the network's file.
+            generator: source of the random noise.
+
+        Raises ValueError for other shapes, unknown layers, and a placement that is not supported.
         """
         if isinstance(code, Tensor):
             if code.shape[1:] != (self.num_ws, self.w_dim):
@@ -227,14 +246,19 @@ class Generator(nn.Module):
                 raise ValueError(f'"{stop}" is not after "{start.layer}"; stop at a later layer')
             if rgb_skip == "zero":
                 start = start._replace(rgb=None)
-        return self.synthesis(code, noise, start=start, stop=stop, generator=generator)
+        if placement is not None and not self.synthesis.takes_placement:
+            architecture = self.config["architecture"]
+            raise ValueError(
+                f'got a placement for a generator of the architecture "{architecture}"; only '
+                "StyleGAN3 takes one: leave it out"
+            )
+        return self.synthesis(
+            code, noise, start=start, stop=stop, placement=placement, generator=generator
+        )
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
-    """Hash of names, shapes and float32 values.
-
-    Resampling filters, and where a StyleGAN3 is told to place its picture, are not counted.
-    """
+    """Hash of names, shapes and float32 values, without resampling filters and the input transform."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         if name.endswith(("resample_filter", "input.transform")):

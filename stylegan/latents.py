@@ -1,10 +1,11 @@
 """`Latents`: everything needed to redraw N images with a given generator, in one file.
 
-Legend: N images, L style inputs, C channels, HxW pixels, r side of a noise map.
+Legend: N images, L style inputs, C channels, HxW pixels, R side of the image, r side of a noise
+map.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from .generator import Generator
 from .synthesis import Feature
 
 FORMAT = "facsimile latents"
-TENSORS = ("code", "feature", "rgb", "label")
+VERSION = 2
+"""Of the files that are written. Version 1, without a number, has other names for truncation."""
+NAMES_OF_VERSION_1 = {"truncation": "truncation_psi", "cutoff": "truncation_cutoff"}
+TENSORS = ("code", "feature", "rgb", "label", "placement")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,30 +28,33 @@ class Latents:
     """Latents of N images. Index it with an int, a slice, a list or a mask to get some of them."""
 
     space: str
-    """Name of the space: z, z+, w, w+, p_n, p_n+, s, or f/ and one of these."""
+    """Name of the space: one of `spaces.SPACES`, or f/ and one of these."""
     code: Tensor
-    """(N, ...) the code in that space, for every style input, also for those before a feature."""
+    """(N, ...) the code in that space, for all style inputs, also for those before a feature."""
     fingerprint: str
-    """Of the generator that these latents belong to."""
+    """Fingerprint of the generator to which these latents belong."""
     layer: str | None = None
-    """With f/: the convolution whose output `feature` is."""
+    """With f/: the layer whose output `feature` is."""
     feature: Tensor | None = None
     """(N, C, H, W)"""
     rgb: Tensor | None = None
-    """(N, img_channels, H', W') image that the toRGB layers before `layer` drew; None: zero."""
+    """(N, img_channels, H', W') image of the toRGB layers before `layer`; None: zero."""
     noise: tuple[Tensor, ...] | None = None
-    """One map (N, 1, r, r) per convolution; None: the generator's constant noise."""
+    """One map (N, 1, r, r) per noise input; None: the generator's constant noise."""
     label: Tensor | None = None
     """(N, c_dim) of a conditional generator."""
-    truncation: float = 1.0
-    """psi, by which the first `cutoff` inputs (None: all) are drawn towards the average w."""
-    cutoff: int | None = None
+    placement: Tensor | None = None
+    """(N, 3, 3) transform of a StyleGAN3's input, see `make_placement`; None: the generator's."""
+    truncation_psi: float = 1.0
+    """Truncation of the w that follow from the code: see `Generator.truncate`. 1: none."""
+    truncation_cutoff: int | None = None
+    """How many style inputs are truncated, from the first on; None: all."""
 
     def __post_init__(self) -> None:
         _, has_feature = spaces.parse(self.space)
         if has_feature != (self.feature is not None) or has_feature != (self.layer is not None):
-            wants = "a feature and its layer" if has_feature else "no feature"
-            raise ValueError(f'latents in "{self.space}" have {wants}')
+            expected = "a feature and its layer" if has_feature else "no feature"
+            raise ValueError(f'latents in "{self.space}" have {expected}')
 
     def __len__(self) -> int:
         return len(self.code)
@@ -57,27 +64,28 @@ class Latents:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"latents {index} of {len(self)}")
             index = slice(index, index + 1 or None)
-        return self._each(lambda x: x[index])
+        return self._map_tensors(lambda x: x[index])
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None):
-        return self._each(lambda x: x.to(device=device, dtype=dtype))
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "Latents":
+        return self._map_tensors(lambda x: x.to(device=device, dtype=dtype))
 
     def detach(self) -> "Latents":
-        return self._each(lambda x: x.detach().clone())
+        """A copy without gradient history."""
+        return self._map_tensors(lambda x: x.detach().clone())
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name; noise maps are "noise.0", "noise.1", .."""
-        held = {name: x for name in TENSORS if (x := getattr(self, name)) is not None}
-        return held | {f"noise.{i}": x for i, x in enumerate(self.noise or ())}
+        tensors = {name: x for name in TENSORS if (x := getattr(self, name)) is not None}
+        return tensors | {f"noise.{i}": x for i, x in enumerate(self.noise or ())}
 
     def with_tensors(self, tensors: dict[str, Tensor]) -> "Latents":
-        """These latents with other tensors, named as `tensors` names them."""
-        count = sum(name.startswith("noise.") for name in tensors)
-        noise = tuple(tensors[f"noise.{i}"] for i in range(count)) or None
-        return replace(self, **{name: tensors.get(name) for name in TENSORS}, noise=noise)
+        """These latents with other tensors, under the names of `tensors()`."""
+        return replace(self, **_tensor_fields(tensors))
 
-    def _each(self, change) -> "Latents":
-        return self.with_tensors({name: change(x) for name, x in self.tensors().items()})
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Latents":
+        return self.with_tensors({name: function(x) for name, x in self.tensors().items()})
 
     def check(self, generator: Generator) -> None:
         """ValueError unless these latents belong to the generator."""
@@ -91,42 +99,51 @@ class Latents:
         """The first style input that acts: 0, or with a feature the first one after it."""
         return 0 if self.layer is None else generator.first_ws_index(self.layer)
 
-    def draw(self, generator: Generator, noise: str | None = None) -> Tensor:
+    def synthesize(self, generator: Generator, noise: str | None = None) -> Tensor:
         """Images (N, img_channels, R, R), about [-1, 1].
 
-        noise: "const", "random" or "none" in place of the maps that the latents hold.
+        noise: "const", "random" or "none" instead of the maps of these latents.
         """
         space, _ = spaces.parse(self.space)
         code = space.decode(generator, self.code, self.label)
         if isinstance(code, Tensor):
-            code = generator.truncate(code, self.truncation, self.cutoff)
+            code = generator.truncate(code, self.truncation_psi, self.truncation_cutoff)
         start = None if self.layer is None else Feature(self.layer, self.feature, self.rgb)
         if noise is None:
             noise = "const" if self.noise is None else self.noise
-        return generator.synthesize(code, noise, start=start)
+        return generator.synthesize(code, noise, start=start, placement=self.placement)
+
+    def to_w_plus(self, generator: Generator) -> Tensor:
+        """ws (N, L, w_dim) after truncation, without a feature. ValueError for codes of styles."""
+        space, _ = spaces.parse(self.space)
+        ws = space.to_w_plus(generator, self.code, self.label)
+        return generator.truncate(ws, self.truncation_psi, self.truncation_cutoff)
 
     def retract(self) -> "Latents":
         """The code moved onto its space, as after every step of refinement."""
         return replace(self, code=spaces.parse(self.space)[0].retract(self.code))
 
     def deviation(self, generator: Generator) -> Tensor:
-        """(N,) how far the codes have strayed from the generator's samples: see the space."""
+        """(N,) distance of the codes from the generator's samples: see `Space.deviation`."""
         space, _ = spaces.parse(self.space)
         return space.deviation(generator, self.code, self.first_ws_index(generator))
 
-    def save(self, path: str | Path, **about: str) -> None:
-        """Write one .safetensors file, or none at all; `about` goes into its metadata."""
+    def save(self, path: str | Path, **extra: str) -> None:
+        """Write one .safetensors file, or none at all. `extra` is added to its metadata.
+
+        Raises OSError.
+        """
         plain = {
             f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*TENSORS, "noise")
         }
-        about = {"format": FORMAT, "latents": json.dumps(plain), **about}
-        files.write_tensors(path, self.tensors(), about)
+        metadata = {"format": FORMAT, "version": str(VERSION), "latents": json.dumps(plain)}
+        files.write_tensors(path, self.tensors(), metadata | extra)
 
     @staticmethod
     def load(path: str | Path, generator: Generator | None = None) -> "Latents":
-        """Read a file; with a generator, check that the latents are its own.
+        """Read a file; with a generator, check that the latents belong to it.
 
-        Raises FileNotFoundError, or ValueError with what the file is instead.
+        Raises FileNotFoundError, or ValueError that says what the file is instead.
         """
         path = Path(path)
         if not path.is_file():
@@ -139,13 +156,26 @@ class Latents:
                 f"{path} is no latents file: its format is {metadata.get('format')!r}, "
                 f"expected {FORMAT!r}"
             )
-        count = sum(name.startswith("noise.") for name in tensors)
-        noise = tuple(tensors[f"noise.{i}"] for i in range(count)) or None
-        held = {name: tensors.get(name) for name in TENSORS}
-        latents = Latents(**json.loads(metadata["latents"]), **held, noise=noise)
+        version = files.check_version(path, metadata, VERSION)
+        try:
+            plain = json.loads(metadata["latents"])
+            if version < VERSION:
+                plain = {NAMES_OF_VERSION_1.get(name, name): x for name, x in plain.items()}
+            latents = Latents(**plain, **_tensor_fields(tensors))
+        except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{path} is damaged: its description of the latents ({error}); copy it again"
+            ) from error
         if generator is not None:
             latents.check(generator)
         return latents
+
+
+def _tensor_fields(tensors: dict[str, Tensor]) -> dict[str, Tensor | tuple[Tensor, ...] | None]:
+    """The fields of `Latents` that are tensors, from tensors under the names of a file."""
+    count = sum(name.startswith("noise.") for name in tensors)
+    noise = tuple(tensors[f"noise.{i}"] for i in range(count)) or None
+    return {name: tensors.get(name) for name in TENSORS} | {"noise": noise}
 
 
 def init_latents(
@@ -153,40 +183,51 @@ def init_latents(
     space: str,
     n: int,
     *,
-    how: str | None = None,
+    init: str | None = None,
     seed: int = 0,
     label: Tensor | None = None,
     layer: str | None = None,
     rgb_skip: str = "keep",
-    truncation: float = 1.0,
-    cutoff: int | None = None,
+    placement: Tensor | None = None,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
 ) -> Latents:
-    """Latents of n images to begin with, all alike.
+    """Initial latents of n images, all alike except for their labels and placements.
 
-    how: "mean", "random", or None for the space's own start. A feature is that of the mean code at
-    `layer` (None: `Generator.default_feature_layer`); rgb_skip: "keep" holds the image which that
-    code has drawn so far, "zero" begins it anew as BDInvert does.
+    Args:
+        space: name of the space, e.g. "w+" or "f/z+".
+        init: "mean" or "random" code; None: the default of the space.
+        seed: of the random code.
+        label: (n, c_dim) for a conditional generator.
+        layer: where the feature of an f/ space lies; None: `Generator.default_feature_layer`. The
+            feature is that of the mean code.
+        rgb_skip: "keep" holds the image that the mean code has written up to the feature, "zero"
+            starts without one, as BDInvert does.
+        placement: (3, 3) or (n, 3, 3) of a StyleGAN3, as `make_placement` returns it.
+        truncation_psi, truncation_cutoff: fields of the latents.
+
+    Raises ValueError for an unknown space, layer or init.
     """
     inner, has_feature = spaces.parse(space)
-    code = inner.start(generator, n, how or inner.default_start, seed, label)
-    held = {}
+    code = inner.initial_code(generator, n, init, seed, label)
+    if placement is not None:
+        placement = placement.to(generator.mapping.w_avg).expand(n, 3, 3).clone()
+    feature = Feature(None, None, None)
     if has_feature:
         layer = layer or generator.default_feature_layer()
-        mean = spaces.SPACES["w+"].start(generator, n, "mean", c=label)
+        mean = spaces.SPACES["w+"].initial_code(generator, n, "mean", label=label)
         # Not under no_grad: so an image's feature is the same in every batch (see layers.linear).
-        found = generator.synthesize(mean, stop=layer)
-        keeps = rgb_skip == "keep" and found.rgb is not None
-        held = {
-            "layer": layer,
-            "feature": found.x.detach(),
-            "rgb": found.rgb.detach() if keeps else None,
-        }
+        feature = generator.synthesize(mean, stop=layer, placement=placement)
+    rgb = feature.rgb if rgb_skip == "keep" else None
     return Latents(
         space=space,
         code=code,
         fingerprint=generator.fingerprint,
+        layer=feature.layer,
+        feature=None if feature.x is None else feature.x.detach(),
+        rgb=None if rgb is None else rgb.detach(),
         label=label,
-        truncation=truncation,
-        cutoff=cutoff,
-        **held,
+        placement=placement,
+        truncation_psi=truncation_psi,
+        truncation_cutoff=truncation_cutoff,
     )

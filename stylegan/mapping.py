@@ -1,4 +1,7 @@
-"""The mapping network: z, and a label where the generator has labels, to w."""
+"""The mapping network: z, and a label if the generator has labels, to w.
+
+Legend: N images, L style inputs, D numbers in a vector.
+"""
 
 import math
 
@@ -6,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import GAIN, Linear, activate
+from .randomness import keyed_generator
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
@@ -14,7 +18,7 @@ def normalize_second_moment(x: Tensor) -> Tensor:
 
 
 def check_label(c: Tensor | None, c_dim: int) -> Tensor:
-    """c, or ValueError where it is not (N, c_dim)."""
+    """Return c, or raise ValueError if it is not (N, c_dim)."""
     if c is None or c.shape[-1] != c_dim:
         got = "none" if c is None else f"one of length {c.shape[-1]}"
         raise ValueError(
@@ -27,8 +31,8 @@ class Mapping(nn.Module):
     """f: Z -> W, fully connected layers with leaky ReLU.
 
     c_dim: length of a label, 0 where there are none. w_dim: width of every layer and of w.
-    With z_dim 0 the label alone is mapped, as a conditional discriminator does.
-    per_layer: L where the last layer emits a w for every style input, as IDInvert's does; else 0.
+    With z_dim 0 the label alone is mapped, as in a conditional discriminator.
+    per_layer: L if the last layer emits a w for every style input, as in IDInvert; else 0.
     """
 
     def __init__(
@@ -66,3 +70,21 @@ class Mapping(nn.Module):
         for index in range(self.num_layers):
             x = activate(getattr(self, f"fc{index}")(x, gain=GAIN))
         return x.unflatten(1, self.shape)
+
+
+@torch.no_grad()
+def mean_w(
+    mapping: Mapping,
+    c: Tensor | None = None,
+    *,
+    seed: int = 0,
+    samples: int = 10_000,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The mean (w_dim,) of f(z, c) over z of a fixed seed; (L, w_dim) with a w for every input.
+
+    c: one label (c_dim,). dtype: of the random numbers; another one gives other samples.
+    """
+    rng = keyed_generator("cpu", seed, "mean w")
+    z = torch.randn(samples, mapping.z_dim, generator=rng, dtype=dtype).to(mapping.w_avg)
+    return mapping(z, None if c is None else c.expand(samples, -1)).mean(0)

@@ -1,4 +1,4 @@
-"""What a generator's own samples look like in W and P: computed once, cached beside its file.
+"""The distribution of a generator's samples in W and in P, estimated from random codes.
 
 Legend: L style inputs, D = w_dim.
 "Improved StyleGAN Embedding: Where are the Good Latents?", section 3.
@@ -6,43 +6,26 @@ Legend: L style inputs, D = w_dim.
 
 import contextlib
 import math
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from . import files
 from .generator import Generator
 from .layers import SLOPE
 from .randomness import keyed_generator
+from .statistics_file import Statistics, read_statistics, write_statistics
 
 SAMPLES = 100_000
-
-
-@dataclass(frozen=True)
-class Statistics:
-    w_mean: Tensor
-    """(D,) mean of f(z): the average image's code; (L, D) where f(z) has a w for every input."""
-    w_covariance: Tensor
-    """(D, D) about that mean, over all inputs."""
-    p_mean: Tensor
-    """(D,) mean of p = LeakyReLU_5(w), over all inputs."""
-    p_basis: Tensor
-    """(D, D) eigenvectors of cov(p) as columns, largest eigenvalue first."""
-    p_std: Tensor
-    """(D,) square roots of the eigenvalues."""
-
-    def to(self, like: Tensor) -> "Statistics":
-        return Statistics(*(getattr(self, f.name).to(like) for f in fields(self)))
+"""The paper takes a million."""
 
 
 @torch.no_grad()
 def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Statistics:
-    """Mean and covariance of w and p over seeded samples; labels are drawn uniformly.
+    """Mean and covariance of w and p over seeded samples, with uniformly random labels.
 
-    samples: vectors w; where f(z) has one for every input, so many fewer z are drawn.
+    samples: number of vectors w. If f(z) has one for each of L inputs, samples / L codes z are
+    drawn.
     """
     rng = keyed_generator("cpu", seed, "statistics")
     shape = generator.mapping.shape
@@ -55,8 +38,8 @@ def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Stat
         z = torch.randn(n, generator.z_dim, generator=rng).to(generator.mapping.w_avg)
         c = None
         if generator.c_dim:
-            drawn = torch.randint(generator.c_dim, (n,), generator=rng)
-            c = torch.nn.functional.one_hot(drawn, generator.c_dim).to(z)
+            classes = torch.randint(generator.c_dim, (n,), generator=rng)
+            c = torch.nn.functional.one_hot(classes, generator.c_dim).to(z)
         w = generator.mapping(z, c)
         for name, x in (("w", w), ("p", gaussianize(w))):
             x = x.double().cpu().reshape(n, inputs, dim)
@@ -83,45 +66,40 @@ def gaussianize(w: Tensor) -> Tensor:
     return torch.nn.functional.leaky_relu(w, 1 / SLOPE)
 
 
-@torch.inference_mode(False)  # what is kept must serve a gradient later
-def latent_statistics(generator: Generator) -> Statistics:
-    """The statistics of a generator, from memory, from the cache beside its file, or computed now.
+@torch.inference_mode(False)  # a later gradient needs tensors that are not of inference mode
+def latent_statistics(generator: Generator, cache: Path | None = None) -> Statistics:
+    """The statistics of a generator: from memory, from a cache file, or computed now.
 
-    Where the generator's folder cannot be written, the cache is in the home folder.
+    cache: a file, or a folder in which the file is named by the generator's fingerprint. It is
+    read, and written after a computation. None: `generator.statistics_cache`, a list of such
+    places; all are read in order, and the first writable one is written.
+    The result stays in `generator.statistics`.
     """
-    known = getattr(generator, "_statistics", None)
-    if known is None:
-        known = _read(generator)
-        if known is None:
-            known = compute(generator)
-            _write(generator, known)
-    if known.w_mean.device != generator.device or known.w_mean.dtype != generator.dtype:
-        known = known.to(generator.mapping.w_avg)
-    generator._statistics = known
-    return known
+    statistics = generator.statistics
+    if statistics is None:
+        statistics = _from_cache_or_computed(generator, cache)
+    if statistics.w_mean.device != generator.device or statistics.w_mean.dtype != generator.dtype:
+        statistics = statistics.to(generator.mapping.w_avg)
+    generator.statistics = statistics
+    return statistics
 
 
-def _caches(generator: Generator) -> list[Path]:
-    if generator.path is None:
-        return []
-    beside = generator.path.with_name(f"{generator.path.stem}.statistics.safetensors")
-    home = Path.home() / ".cache" / "facsimile"
-    return [beside, home / f"{generator.fingerprint}.statistics.safetensors"]
-
-
-def _read(generator: Generator) -> Statistics | None:
-    for path in _caches(generator):
-        with contextlib.suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
-            # A cache that another generator of the same name left behind is computed anew.
-            if (file.metadata() or {}).get("fingerprint") == generator.fingerprint:
-                return Statistics(*(file.get_tensor(f.name).float() for f in fields(Statistics)))
-    return None
-
-
-def _write(generator: Generator, statistics: Statistics) -> None:
-    tensors = {f.name: getattr(statistics, f.name) for f in fields(Statistics)}
-    for path in _caches(generator):
+def _from_cache_or_computed(generator: Generator, cache: Path | None) -> Statistics:
+    places = generator.statistics_cache if cache is None else (cache,)
+    if not places:
+        return compute(generator)
+    fingerprint = generator.fingerprint
+    paths = [
+        place if place.suffix == ".safetensors" else place / f"{fingerprint}.statistics.safetensors"
+        for place in places
+    ]
+    for path in paths:
+        statistics = read_statistics(path, fingerprint)
+        if statistics is not None:
+            return statistics
+    statistics = compute(generator)
+    for path in paths:
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_tensors(path, tensors, {"fingerprint": generator.fingerprint})
-            return
+            write_statistics(path, statistics, fingerprint)
+            break
+    return statistics

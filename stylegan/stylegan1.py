@@ -1,9 +1,9 @@
 """StyleGAN1's synthesis network.
 
 Legend: N images, L style inputs (num_ws), C channels (in: I, out: O), HxW pixels, r side of a map.
-"A Style-Based Generator Architecture for Generative Adversarial Networks". Layer i ends with an
-epilogue: noise, bias, leaky ReLU, instance norm, style i. Here the last two run at the beginning of
-layer i + 1: so a feature is what BDInvert takes, the tensor before them, and style i acts on it.
+"A Style-Based Generator Architecture for Generative Adversarial Networks", section 2. There layer i
+ends with noise, bias, leaky ReLU, instance norm and style i. Here the last two run at the beginning
+of layer i + 1. So a feature is the tensor before them, as in BDInvert, and style i acts on it.
 """
 
 import math
@@ -21,17 +21,17 @@ from .layers import (
     as_batch,
     filter2d,
     four_shifts,
-    image_layout,
     linear,
     resample_filter,
 )
-from .synthesis import Layer, Synthesis
+from .synthesis import ConstantInputSynthesis, Layer
 
 
 def centred(x: Tensor) -> tuple[Tensor, Tensor]:
     """x (N, C, H, W) -> its pixels minus their mean (N, H W, C), and 1 / their deviation (N, C).
 
-    The mean goes first: layer 0 hardly varies, and E[x^2] - E[x]^2 would be all rounding there.
+    The mean is subtracted first: layer 0 hardly varies, and E[x^2] - E[x]^2 would be all rounding
+    error there.
     """
     n, channels, height, width = x.shape
     # Over channels-last memory such means take a tenth of the time of torch.var_mean.
@@ -41,47 +41,47 @@ def centred(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def restyle(x: Tensor, style: Tensor, gain: float = 1.0) -> Tensor:
-    """Instance norm and style of x (N, C, H, W), times gain; style: (N, 2C), scale - 1 and shift.
+    """Instance norm and style of x (N, C, H, W), times gain; style: (N, 2C), (scale - 1, shift).
 
     "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", equation 8.
     """
     pixels, scale = centred(x)
-    more, shift = (style * gain).chunk(2, 1)
-    pixels = torch.addcmul(shift[:, None], pixels, ((more + gain) * scale)[:, None])
+    style_scale, shift = (style * gain).chunk(2, 1)
+    pixels = torch.addcmul(shift[:, None], pixels, ((style_scale + gain) * scale)[:, None])
     return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 class Epilogue(nn.Module):
-    """What every layer has after its convolution; `affine` makes the style that follows it."""
+    """Base of all layers: noise and bias after the convolution; `affine` gives the next style."""
 
-    def __init__(self, channels: int, w_dim: int, side: int):
+    def __init__(self, channels: int, w_dim: int, resolution: int):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
         self.affine = Linear(w_dim, 2 * channels)
         self.noise_strength = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("noise_const", torch.randn(side, side))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
 
 class Constant(Epilogue):
-    """Layer 0."""
+    """Layer 0: the learned constant, with its noise and bias."""
 
-    def __init__(self, channels: int, w_dim: int, side: int = 4):
-        super().__init__(channels, w_dim, side)
-        self.const = nn.Parameter(torch.ones(channels, side, side))
+    def __init__(self, channels: int, w_dim: int, resolution: int = 4):
+        super().__init__(channels, w_dim, resolution)
+        self.const = nn.Parameter(torch.ones(channels, resolution, resolution))
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
-        # In two roundings, as the original has it: where a channel of this layer hardly varies, the
-        # instance norm magnifies the last bit a thousandfold.
+        # Rounded twice, like the original: if a channel of this layer hardly varies, the instance
+        # norm magnifies the last bit a thousandfold.
         if noise is not None:
             x = x + noise * self.noise_strength[:, None, None]
         return activate(x + self.bias[:, None, None])
 
 
 class Conv(Epilogue):
-    """The layer before's instance norm and style; 3x3 convolution; noise, bias, leaky ReLU.
+    """Instance norm and style of the previous layer; 3x3 convolution; noise, bias, leaky ReLU.
 
-    weight: (O, I, 3, 3). With `up` the output has twice the side, blurred. fused: whether an up
-    layer was trained as the fused operation, which turns the kernel over.
+    weight: (O, I, 3, 3). With `up` the output has twice the resolution, blurred. fused: whether an
+    up-sampling layer was trained as the fused operation, which flips the kernel.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class Conv(Epilogue):
         inputs: int,
         outputs: int,
         w_dim: int,
-        side: int,
+        resolution: int,
         *,
         up: bool = False,
         fused: bool = False,
     ):
-        super().__init__(outputs, w_dim, side)
+        super().__init__(outputs, w_dim, resolution)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.up = up
         self.kernel = CachedTransform(fused_kernel if fused else nearest_kernel)
@@ -103,7 +103,7 @@ class Conv(Epilogue):
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
         """x: (N, I, H, W); style: (N, 2I); noise: (1 or N, 1, H', W') or None -> (N, O, H', W')."""
-        # The equalised learning rate goes onto the style, which is smaller than the weight.
+        # The equalised learning rate scales the style, which is smaller than the weight.
         x = restyle(x, style, GAIN / math.sqrt(self.weight[0].numel()))
         if self.up:
             kernel = self.kernel(self.weight)
@@ -122,15 +122,15 @@ def fused_kernel(weight: Tensor) -> Tensor:
 
 
 def nearest_kernel(weight: Tensor) -> Tensor:
-    """The transposed convolution that is nearest x2 and then a correlation with weight.
+    """Kernel of the transposed convolution that equals nearest x2, then a correlation with weight.
 
-    Less than half the multiplications: 16 for each pixel of the input, in place of 4 x 9.
+    It takes 16 multiplications per input pixel instead of 4 x 9.
     """
     return fused_kernel(weight.flip(2, 3))
 
 
 class ToRGB(nn.Module):
-    """The last layer's instance norm and style, then a 1x1 convolution to the image's channels."""
+    """Instance norm and style of the last layer, then a 1x1 convolution to the image's channels."""
 
     def __init__(self, inputs: int, channels: int):
         super().__init__()
@@ -140,30 +140,32 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x: (N, I, H, W); style: (N, 2I) -> (N, channels, H, W)."""
         pixels, scale = centred(x)
-        more, shift = style.chunk(2, 1)
+        style_scale, shift = style.chunk(2, 1)
         # Per-sample weights are tiny here, and save a pass over the activations.
         weight = self.weight[:, :, 0, 0] / math.sqrt(self.weight.shape[1])  # (channels, I)
         bias = linear(shift, weight, self.bias)[:, None]
-        weight = weight * ((more + 1) * scale)[:, None]  # (N, channels, I)
+        weight = weight * ((style_scale + 1) * scale)[:, None]  # (N, channels, I)
         y = torch.baddbmm(bias, pixels, weight.transpose(1, 2))
         return y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
-class StyleGAN1(Synthesis):
-    """A feature is the output of a leaky ReLU; there is no image before the last layer."""
+class StyleGAN1(ConstantInputSynthesis):
+    """A feature is the output of a leaky ReLU; only the last layer writes an image."""
 
     def __init__(
         self, w_dim: int, img_channels: int, channels: Sequence[int], fused_from: int = 128
     ):
-        """channels: width of the blocks 4, 8, ..; fused_from: side from which `Conv` is fused."""
+        """channels: width of the blocks 4, 8, ..; fused_from: smallest resolution whose up-sampling
+        convolutions are fused."""
         super().__init__()
         self.layer0 = Constant(channels[0], w_dim)
         self.layer1 = Conv(channels[0], channels[0], w_dim, 4)
         for block, (inputs, outputs) in enumerate(zip(channels, channels[1:], strict=False), 1):
-            side = 4 * 2**block
-            up = Conv(inputs, outputs, w_dim, side, up=True, fused=side >= fused_from)
+            resolution = 4 * 2**block
+            fused = resolution >= fused_from
+            up = Conv(inputs, outputs, w_dim, resolution, up=True, fused=fused)
             setattr(self, f"layer{2 * block}", up)
-            setattr(self, f"layer{2 * block + 1}", Conv(outputs, outputs, w_dim, side))
+            setattr(self, f"layer{2 * block + 1}", Conv(outputs, outputs, w_dim, resolution))
         self.torgb = ToRGB(channels[-1], img_channels)
         self.layers = self._list_layers(len(channels))
 
@@ -175,23 +177,15 @@ class StyleGAN1(Synthesis):
         )
 
     def _list_layers(self, blocks: int) -> list[Layer]:
-        found, affine = [], None
+        layers, affine = [], None
         for index in range(2 * blocks):
-            module, side = getattr(self, f"layer{index}"), 4 * 2 ** (index // 2)
+            module, resolution = getattr(self, f"layer{index}"), 4 * 2 ** (index // 2)
             style = index - 1 if index else None
-            found.append(Layer(f"layer{index}", module, affine, style, index, side, True))
+            layers.append(Layer(f"layer{index}", module, affine, style, index, resolution, True))
             affine = module.affine
-        found.append(Layer("torgb", self.torgb, affine, index, None, side, False))
-        return found
+        layers.append(Layer("torgb", self.torgb, affine, index, None, resolution, False))
+        return layers
 
-    def begin(self, styles: Sequence[Tensor]) -> Tensor:
-        const = self.layer0.const
-        return const.to(styles[0].dtype).expand(len(styles[0]), *const.shape)
-
-    def run(
-        self, layer: Layer, x: Tensor, rgb: Tensor | None, style: Tensor, noise: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        x = image_layout(x)
-        if layer.feature:
-            return layer.module(x, style, noise), None
-        return x, layer.module(x, style)
+    @property
+    def const(self) -> Tensor:
+        return self.layer0.const

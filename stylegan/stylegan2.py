@@ -5,18 +5,19 @@ Legend: N images, L style inputs (num_ws), C channels, HxW pixels.
 in NVIDIA's PyTorch releases.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .layers import ModulatedConv, ToRGB, image_layout, resample_filter, upsample
-from .synthesis import Layer, Synthesis
+from .layers import ModulatedConv, ToRGB, resample_filter, upsample
+from .synthesis import ConstantInputSynthesis, Layer
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
+    """Sizes of the network."""
+
     w_dim: int
     img_resolution: int
     img_channels: int
@@ -26,19 +27,23 @@ class SynthesisConfig:
 
 
 class Block(nn.Module):
-    def __init__(self, config: SynthesisConfig, side: int, inputs: int, outputs: int):
+    """The layers of one resolution; `inputs` 0 is the first block, with the learned constant."""
+
+    def __init__(self, config: SynthesisConfig, resolution: int, inputs: int, outputs: int):
         super().__init__()
         clamp = config.conv_clamp
         if inputs == 0:
-            self.const = nn.Parameter(torch.randn(outputs, side, side))
+            self.const = nn.Parameter(torch.randn(outputs, resolution, resolution))
         else:
-            self.conv0 = ModulatedConv(inputs, outputs, config.w_dim, side, up=True, clamp=clamp)
-        self.conv1 = ModulatedConv(outputs, outputs, config.w_dim, side, clamp=clamp)
+            self.conv0 = ModulatedConv(
+                inputs, outputs, config.w_dim, resolution, up=True, clamp=clamp
+            )
+        self.conv1 = ModulatedConv(outputs, outputs, config.w_dim, resolution, clamp=clamp)
         self.torgb = ToRGB(outputs, config.img_channels, config.w_dim, clamp)
         self.register_buffer("resample_filter", resample_filter())
 
 
-class StyleGAN2(Synthesis):
+class StyleGAN2(ConstantInputSynthesis):
     """A feature is the output of a convolution, after noise, bias and activation."""
 
     def __init__(self, config: SynthesisConfig):
@@ -46,8 +51,8 @@ class StyleGAN2(Synthesis):
         self.config = config
         inputs = 0
         for index, outputs in enumerate(config.channels):
-            side = 4 * 2**index
-            setattr(self, f"b{side}", Block(config, side, inputs, outputs))
+            resolution = 4 * 2**index
+            setattr(self, f"b{resolution}", Block(config, resolution, inputs, outputs))
             inputs = outputs
         self.layers = self._list_layers()
 
@@ -65,33 +70,30 @@ class StyleGAN2(Synthesis):
         )
 
     def _list_layers(self) -> list[Layer]:
-        found, style, noise = [], 0, 0
+        layers, style, noise = [], 0, 0
         for index in range(len(self.config.channels)):
-            side = 4 * 2**index
-            block = getattr(self, f"b{side}")
-            for name in ("conv0", "conv1"):
-                if hasattr(block, name):
-                    conv = getattr(block, name)
-                    found.append(
-                        Layer(f"b{side}.{name}", conv, conv.affine, style, noise, side, True)
-                    )
-                    style, noise = style + 1, noise + 1
+            resolution = 4 * 2**index
+            name = f"b{resolution}"
+            block = getattr(self, name)
+            convs = {
+                part: getattr(block, part) for part in ("conv0", "conv1") if hasattr(block, part)
+            }
+            for part, conv in convs.items():
+                layer = Layer(f"{name}.{part}", conv, conv.affine, style, noise, resolution, True)
+                layers.append(layer)
+                style, noise = style + 1, noise + 1
             # A toRGB layer shares its style input with the next block's first convolution.
             torgb = block.torgb
-            found.append(Layer(f"b{side}.torgb", torgb, torgb.affine, style, None, side, False))
-        return found
+            layers.append(
+                Layer(f"{name}.torgb", torgb, torgb.affine, style, None, resolution, False)
+            )
+        return layers
 
-    def begin(self, styles: Sequence[Tensor]) -> Tensor:
-        const = self.b4.const
-        return const.to(styles[0].dtype).expand(len(styles[0]), *const.shape)
+    @property
+    def const(self) -> Tensor:
+        return self.b4.const
 
-    def run(
-        self, layer: Layer, x: Tensor, rgb: Tensor | None, style: Tensor, noise: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        x = image_layout(x)
-        if layer.feature:
-            return layer.module(x, style, noise), rgb
-        y = layer.module(x, style)
-        if rgb is not None:
-            y = upsample(rgb, getattr(self, f"b{layer.side}").resample_filter) + y
-        return x, y
+    def add_rgb(self, layer: Layer, y: Tensor, rgb: Tensor | None) -> Tensor:
+        if rgb is None:
+            return y
+        return upsample(rgb, getattr(self, f"b{layer.resolution}").resample_filter) + y

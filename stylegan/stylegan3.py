@@ -2,8 +2,8 @@
 
 Legend: N images, L style inputs (num_ws), C channels (in: I, out: O), HxW pixels, R side of the
 image. "Alias-Free Generative Adversarial Networks"; tensors are named as in NVIDIA's PyTorch
-releases, layers without the side and width that those put into their names.
-A feature has a margin around the picture, and there is no image before the last layer.
+releases, but layer names do not contain the resolution and width.
+A feature has a margin around the picture, and only the last layer writes an image.
 """
 
 import math
@@ -30,9 +30,9 @@ from .layers import (
 from .synthesis import Layer, Synthesis
 
 RECOMPUTE = 2**26
-"""A leaky ReLU of so many numbers is computed again for the gradient, in place of being kept.
+"""From so many numbers on, a leaky ReLU is recomputed for the gradient instead of stored.
 
-At 1024 px it would be kept at 1.3e9 numbers per image, three times over.
+At 1024 px it would store 1.3e9 numbers per image, three times.
 """
 
 
@@ -43,8 +43,8 @@ def upsample(x: Tensor, taps: Tensor | None, factor: int, padding: tuple[int, in
     """
     if taps is None:
         return F.pad(x, padding * 2)
-    # Zero insertion and the true convolution are one transposed convolution. What `padding` leaves
-    # of its result is cut within it where that is the same on both sides, as in every release.
+    # Zero insertion and the true convolution are one transposed convolution. If `padding` cuts its
+    # result equally on both sides, as in every release, it does so itself.
     before, after = len(taps) - 1 - padding[0], len(taps) - factor - padding[1]
     cut = max(0, min(before, after))
     channels = x.shape[1]
@@ -73,9 +73,9 @@ def downsample(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
 
 
 def inverse_motion(cos: Tensor, sin: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """(..) each -> (.., 2, 3): takes a point of the moved picture to where it was before.
+    """(..) each -> (.., 2, 3): maps a point of the moved picture to its position before the motion.
 
-    The motion turns a picture counter-clockwise about its centre, then moves it; y points down.
+    The motion rotates a picture counter-clockwise about its centre, then shifts it; y points down.
     """
     rows = [
         [cos, -sin, sin * down - cos * right],
@@ -84,14 +84,18 @@ def inverse_motion(cos: Tensor, sin: Tensor, right: Tensor, down: Tensor) -> Ten
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
-def placement(
+def make_placement(
     rotation: float | Tensor = 0.0, translation: Sequence[float] | Tensor = (0.0, 0.0)
 ) -> Tensor:
-    """The transform (3, 3) of the input, or one for each image (N, 3, 3), that moves a picture.
+    """Transform (3, 3) of a StyleGAN3's input, or (N, 3, 3), that rotates and shifts the image.
 
-    rotation: degrees, counter-clockwise as seen, about the image's centre; () or (N,).
-    translation: (right, down), in sides of the image, after the rotation; (2,) or (N, 2).
-    The transform is the inverse of that motion: it tells every pixel where its content comes from.
+    It lets an unaligned photo be inverted as it is: pass the rotation and shift by which the photo
+    differs from an aligned one.
+
+    rotation: degrees, counter-clockwise in the picture, about the image's centre; () or (N,).
+    translation: (right, down) as fractions of the image's side, after the rotation; (2,) or (N, 2).
+    The transform is the inverse of that motion: it maps a pixel to the source of its content.
+    Raises ValueError for other shapes.
     """
     angle = torch.deg2rad(torch.as_tensor(rotation, dtype=torch.float64))
     shift = torch.as_tensor(translation, dtype=torch.float64, device=angle.device)
@@ -107,9 +111,9 @@ def placement(
 
 
 class FourierInput(nn.Module):
-    """Waves of fixed frequencies, turned and moved by the style and by `transform`.
+    """Waves of fixed frequencies, rotated and shifted by the style and by a placement.
 
-    Section 3.2, "Transformed Fourier features".
+    Section 3.2, "Transformed Fourier features". `transform` is the placement stored in the file.
     """
 
     def __init__(self, channels: int, w_dim: int, size: int, rate: int, bandwidth: float):
@@ -117,7 +121,7 @@ class FourierInput(nn.Module):
         super().__init__()
         self.size, self.rate, self.bandwidth = size, rate, bandwidth
         self.weight = nn.Parameter(torch.randn(channels, channels))
-        # (cos, sin, right, down) times any length; the bias alone is the pose that does nothing.
+        # (cos, sin, right, down) times any length; the bias alone is the identity.
         self.affine = Linear(w_dim, 4)
         self.affine.bias.data[0] = 1
         # Uniform over the disc.
@@ -127,12 +131,12 @@ class FourierInput(nn.Module):
         self.register_buffer("freqs", freqs)
         self.register_buffer("phases", torch.rand(channels) - 0.5)
 
-    def forward(self, style: Tensor) -> Tensor:
-        """style: (N, 4) -> (N, C, size, size)."""
+    def forward(self, style: Tensor, placement: Tensor) -> Tensor:
+        """style: (N, 4); placement: (3, 3) or (N, 3, 3) -> (N, C, size, size)."""
         style = style / style[:, :2].norm(dim=1, keepdim=True)
-        turned = inverse_motion(*style.unbind(1)) @ self._transform(len(style))  # (N, 2, 3)
-        freqs = self.freqs @ turned[:, :, :2]  # (N, C, 2)
-        phases = self.phases + (turned[:, :, 2:] * self.freqs.T).sum(1)  # (N, C)
+        motion = inverse_motion(*style.unbind(1)) @ placement  # (N, 2, 3)
+        freqs = self.freqs @ motion[:, :, :2]  # (N, C, 2)
+        phases = self.phases + (motion[:, :, 2:] * self.freqs.T).sum(1)  # (N, C)
         # A wave between the bandwidth and half the rate fades, so that none is ever aliased.
         room = self.rate / 2 - self.bandwidth
         amplitude = (1 - (freqs.norm(dim=2) - self.bandwidth) / room).clamp(0, 1)
@@ -141,26 +145,18 @@ class FourierInput(nn.Module):
         across = at * freqs[:, None, :, 0]  # (N, W, C)
         along = at * freqs[:, None, :, 1] + phases[:, None]  # (N, H, C)
         x = torch.sin(2 * math.pi * (along[:, :, None] + across[:, None]))
-        # Every wave's amplitude goes onto its column of the weight, which is smaller than x.
+        # The amplitude scales the columns of the weight, which is smaller than x.
         weight = self.weight * (amplitude / math.sqrt(len(self.weight)))[:, None]  # (N, O, I)
         x = x.flatten(1, 2) @ weight.transpose(1, 2)
         return x.unflatten(1, (self.size, self.size)).permute(0, 3, 1, 2)
-
-    def _transform(self, n: int) -> Tensor:
-        if self.transform.ndim == 3 and len(self.transform) not in (1, n):
-            raise ValueError(
-                f"the input has transforms for {len(self.transform)} images, and draws {n}; "
-                "pass one transform, or one for each image"
-            )
-        return self.transform
 
 
 class Conv(nn.Module):
     """Modulated convolution; bias; up-sampling, leaky ReLU, down-sampling.
 
-    weight: (O, I, k, k). Weights and styles are normalised before they meet, and
-    1 / sqrt(magnitude_ema) evens out the size of the input (section 3.1); the leaky ReLU is
-    filtered (section 3.2, "Filtered nonlinearities").
+    weight: (O, I, k, k). Weights and styles are normalised before modulation, and
+    1 / sqrt(magnitude_ema) normalises the input (section 3.1); the leaky ReLU is filtered
+    (section 3.2, "Filtered nonlinearities").
     """
 
     def __init__(
@@ -185,10 +181,10 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x: (N, I, H, W); style: (N, I) -> (N, O, H', W')."""
-        # By the image's own mean, not the batch's: demodulation undoes it but for the 1e-8.
+        # By the mean of the image, not of the batch: demodulation cancels it except for the 1e-8.
         style = style * torch.rsqrt(style.square().mean(1, keepdim=True))
-        # Scaled activations in place of per-sample weights. Normalising the weight is a factor of
-        # its output channel: it goes where the demodulation goes.
+        # Scaled activations instead of per-sample weights. Normalising the weight is one factor per
+        # output channel, like the demodulation.
         energy = self.energy(self.weight)
         unit = torch.rsqrt(energy.sum(1) / self.weight[0].numel())
         demodulation = torch.rsqrt(linear(style.square(), energy) * unit.square() + 1e-8)
@@ -204,13 +200,13 @@ class Conv(nn.Module):
         return checkpoint(self.activate, x, use_reentrant=False, preserve_rng_state=False)
 
     def activate(self, x: Tensor) -> Tensor:
-        """The leaky ReLU at a higher rate, so that what it adds beyond x's own is filtered out."""
+        """The leaky ReLU at a higher rate, so that its new high frequencies can be filtered out."""
         x = upsample(x, self.up_filter, self.up, self.padding)
         return downsample(activate(x, clamp=self.clamp), self.down_filter, self.down)
 
 
 class ScaledToRGB(ToRGB):
-    """toRGB, with the size of its input kept by 1 / sqrt(magnitude_ema)."""
+    """toRGB whose input is normalised by 1 / sqrt(magnitude_ema)."""
 
     def __init__(self, inputs: int, channels: int, w_dim: int, clamp: float | None = None):
         super().__init__(inputs, channels, w_dim, clamp)
@@ -221,7 +217,9 @@ class ScaledToRGB(ToRGB):
 
 
 class StyleGAN3(Synthesis):
-    """A feature is the output of a layer L0, L1, .., at a rate `side`, with its margin."""
+    """A feature is the output of a layer L0, L1, .., with its margin."""
+
+    takes_placement = True
 
     def __init__(
         self,
@@ -263,38 +261,35 @@ class StyleGAN3(Synthesis):
         """config: that of a `Generator`, with all of `Sampling`, the widths "channels", and perhaps
         "output_scale" and "conv_clamp".
         """
-        known = [field.name for field in fields(Sampling)]
-        extra = {key: config[key] for key in ("output_scale", "conv_clamp") if key in config}
-        sampling = Sampling(**{key: config[key] for key in known})
-        return cls(sampling, config["w_dim"], config["channels"], **extra)
-
-    def place(
-        self, rotation: float | Tensor = 0.0, translation: Sequence[float] | Tensor = (0.0, 0.0)
-    ) -> None:
-        """From now on pictures are turned and moved, as `placement` says; without arguments, not.
-
-        So an unaligned photo is inverted as it lies: place the generator as the photo departs from
-        an aligned one. With a placement for each image every batch must hold that many; refinement
-        drops images that are done, so it wants one placement. Latents do not hold a placement.
-        """
-        self.input.transform = placement(rotation, translation).to(self.input.transform)
+        optional = {key: config[key] for key in ("output_scale", "conv_clamp") if key in config}
+        sampling = Sampling(**{field.name: config[field.name] for field in fields(Sampling)})
+        return cls(sampling, config["w_dim"], config["channels"], **optional)
 
     def _list_layers(self, rates: list[int]) -> list[Layer]:
-        found = [Layer("input", self.input, self.input.affine, 0, None, rates[0], False)]
+        layers = [Layer("input", self.input, self.input.affine, 0, None, rates[0], False)]
         for index, rate in enumerate(rates):
-            module = getattr(self, f"L{index}")
-            feature = index < len(rates) - 1
-            found.append(Layer(f"L{index}", module, module.affine, index + 1, None, rate, feature))
-        return found
+            name, feature = f"L{index}", index < len(rates) - 1
+            module = getattr(self, name)
+            layers.append(Layer(name, module, module.affine, index + 1, None, rate, feature))
+        return layers
 
-    def begin(self, styles: Sequence[Tensor]) -> None:
-        """The first layer makes its own."""
+    def begin(self, styles: Sequence[Tensor], placement: Tensor | None) -> Tensor:
+        """The placement, (3, 3) or (N, 3, 3): the input layer makes its waves from it alone."""
+        if placement is None:
+            return self.input.transform
+        n = len(styles[0])
+        if placement.shape[-2:] != (3, 3) or placement.shape[:-2] not in ((), (1,), (n,)):
+            raise ValueError(
+                f"the placement has the shape {tuple(placement.shape)}, the batch {n} images; "
+                f"expected (3, 3) for all images or ({n}, 3, 3), as make_placement returns"
+            )
+        return placement.to(styles[0])
 
     def run(
         self, layer: Layer, x: Tensor, rgb: Tensor | None, style: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        if x is None:
-            return layer.module(style), None
+        if layer.module is self.input:
+            return self.input(style, x), None
         x = image_layout(x)
         if layer.feature:
             return layer.module(x, style), None

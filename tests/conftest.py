@@ -15,10 +15,6 @@ from PIL import Image
 from torch import nn
 
 from facsimile import metrics, stylegan
-from facsimile.encoders.difference import DifferenceConfig, DifferenceEncoder
-from facsimile.encoders.feature import FeatureConfig, FeatureEncoder
-from facsimile.encoders.in_domain import InDomainConfig, InDomainEncoder
-from facsimile.encoders.naive import NaiveConfig, NaiveEncoder
 from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator, freeze
 
 # For networks this small, threads cost more than they bring; on a busy machine, far more.
@@ -166,7 +162,11 @@ def make_discriminator():
 
 @pytest.fixture(scope="session")
 def make_encoder():
-    """make_encoder(kind, generator, **changes) -> a little one of random weights, for use."""
+    """make_encoder(kind, generator, **changes) -> a frozen tiny encoder of random weights."""
+    from facsimile.encoders.difference import DifferenceConfig, DifferenceEncoder
+    from facsimile.encoders.feature import FeatureConfig, FeatureEncoder
+    from facsimile.encoders.in_domain import InDomainConfig, InDomainEncoder
+    from facsimile.encoders.naive import NaiveConfig, NaiveEncoder
 
     def made(
         kind,
@@ -240,7 +240,7 @@ def targets():
 
 
 @pytest.fixture(scope="session")
-def little():
+def tiny():
     """The smallest world in which everything happens, in float64: 8 px, eight pictures.
 
     .generator, .perceptual, .targets (8, 3, 8, 8), .encoder: images -> codes in W+, .start(space)

@@ -1,4 +1,4 @@
-"""Our own format: safetensors with our tensor names; the metadata holds the configuration."""
+"""Our own format: .safetensors with our tensor names, and the configuration as metadata."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,8 @@ from .configs import describe, kind
 from .pickles import Fault
 
 FORMAT = "facsimile network"
+VERSION = 1
+"""Of the files that are written; files of before have the same content and no number."""
 
 
 def recognise(head: bytes) -> bool:
@@ -31,7 +33,12 @@ def write(
     lost = [name for name, x in stored.items() if half and x.isinf().any()]
     if lost:
         raise ValueError(f"{lost[0]} has numbers above what float16 holds; write float32 instead")
-    metadata = {"format": FORMAT, "network": network, "config": json.dumps(config)}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "network": network,
+        "config": json.dumps(config),
+    }
     write_tensors(path, stored, metadata)
 
 
@@ -62,6 +69,23 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
+def check_version(path: Path, metadata: dict[str, str], newest: int) -> int:
+    """The version of a file of ours; 1 if its metadata has none.
+
+    ValueError if it is newer than `newest`, the last version that the caller reads.
+    """
+    text = metadata.get("version", "1")
+    version = int(text) if text.isdecimal() else 0
+    if version < 1:
+        raise ValueError(f'{path} is damaged: its format has the version "{text}"; copy it again')
+    if version > newest:
+        raise ValueError(
+            f"{path} was written by a newer version of facsimile: its format has the version "
+            f"{version}, and this program reads up to {newest}; update facsimile"
+        )
+    return version
+
+
 def _cut_short(path: Path) -> str:
     """How much of a file is there, where its header says that there is more."""
     with path.open("rb") as file:
@@ -80,19 +104,21 @@ def _cut_short(path: Path) -> str:
 def kinds(path: Path) -> tuple[str, ...]:
     """ "generator" or "discriminator", whichever the file holds; () where it holds neither."""
     _, tensors = read_tensors(path)
-    found = kind(tensors)
-    return () if found is None else found[:1]
+    network_and_architecture = kind(tensors)
+    return () if network_and_architecture is None else network_and_architecture[:1]
 
 
 def read(path: Path, network: str) -> tuple[dict, dict[str, Tensor]]:
     """(config, tensors) of a generator or discriminator; what the shapes say is taken from them."""
     metadata, tensors = read_tensors(path)
-    found, architecture = kind(tensors) or (None, None)
-    if found != network:
-        what = found or ("latents" if "code" in tensors else "no StyleGAN network")
+    if metadata.get("format") == FORMAT:
+        check_version(path, metadata, VERSION)
+    content, architecture = kind(tensors) or (None, None)
+    if content != network:
+        content = content or ("latents" if "code" in tensors else "no StyleGAN network")
         raise ValueError(
-            f"{path} holds {what}; expected a {network} with the tensor names of NVIDIA's PyTorch "
-            "releases, or one that facsimile convert wrote"
+            f"{path} holds {content}; expected a {network} with the tensor names of NVIDIA's "
+            "PyTorch releases, or one that facsimile convert wrote"
         )
     try:
         return describe(tensors, _configuration(metadata)), tensors

@@ -1,5 +1,7 @@
 """The bundled networks and the ways to name a network."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ def test_bundled_faces_draw_and_have_what_belongs_to_them():
     assert "faces" in checkpoints.names()
     found = checkpoints.find("faces")
     z = torch.randn(4, found.generator.z_dim, generator=torch.Generator().manual_seed(0))
-    images = found.generator.synthesize(found.generator.map(z, truncation=0.7))
+    images = found.generator.synthesize(found.generator.map(z, truncation_psi=0.7))
     assert images.isfinite().all()
     assert 0.1 < images.std() < 1
     logits = found.discriminator(images.clamp(-1, 1))
@@ -45,10 +47,10 @@ def test_bundled_difference_encoder_moves_faces():
     with torch.no_grad():
         code = generator.truncate(generator.broadcast_ws(generator.map(z)), 0.7)
         faces = Latents(space="w+", code=code, fingerprint=generator.fingerprint)
-        points = small(faces.draw(generator).clamp(-1, 1)).points
+        points = small(faces.synthesize(generator).clamp(-1, 1)).points
         wanted = points.roll(1, 0)
         moved = encoders.reenact_codes(encoder, generator, faces, wanted)
-        seen = small(moved.draw(generator).clamp(-1, 1)).points
+        seen = small(moved.synthesize(generator).clamp(-1, 1)).points
         stayed = encoders.reenact_codes(encoder, generator, faces, points, own=points)
     way = metrics.nme(wanted, points).mean()
     assert metrics.nme(wanted, seen).mean() < 0.6 * way
@@ -78,3 +80,22 @@ def test_errors_name_what_there_is(tmp_path, make_generator, make_discriminator)
     stylegan.save(make_discriminator(16), tmp_path / "discriminator.safetensors")
     with pytest.raises(ValueError, match="3 channels"):
         checkpoints.find(tmp_path)
+
+
+def test_where_statistics_are_cached(tmp_path, make_generator, monkeypatch):
+    """Beside the file, or in the home folder if there is one."""
+    path = tmp_path / "tiny.safetensors"
+    stylegan.save(make_generator(8, 4, 8), path)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    generator = checkpoints.find(path).generator
+    beside = tmp_path / "tiny.statistics.safetensors"
+    assert generator.statistics_cache == (beside, tmp_path / "home" / ".cache" / "facsimile")
+    statistics.latent_statistics(generator)
+    assert beside.is_file()
+    assert not (tmp_path / "home").exists()
+
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert checkpoints.find(path).generator.statistics_cache == (beside,)

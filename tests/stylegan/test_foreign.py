@@ -121,7 +121,7 @@ def test_idinvert(path, container, mean):
     assert ws.shape == arrays["w_plus"].shape
     close(ws, arrays["w"][:, None].expand_as(ws))
     close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
-    means = generator.map(arrays["z"], truncation=0)
+    means = generator.map(arrays["z"], truncation_psi=0)
     close(means, state["truncation.w_avg"].expand_as(means))
 
 

@@ -83,15 +83,15 @@ def test_labels(make_generator):
 def test_psi(generator):
     z = torch.randn(3, 32)
     ws = generator.map(z)
-    assert torch.equal(generator.map(z, truncation=1.0), ws)
-    images = generator.synthesize(generator.map(z, truncation=0.0))
+    assert torch.equal(generator.map(z, truncation_psi=1.0), ws)
+    images = generator.synthesize(generator.map(z, truncation_psi=0.0))
     assert torch.equal(images[0], images[1])
     assert (images[0] - generator.synthesize(ws)[0]).abs().max() > 0.1
     average = generator.mapping.w_avg
-    some = generator.map(z, truncation=0.3, cutoff=2)
+    some = generator.map(z, truncation_psi=0.3, truncation_cutoff=2)
     torch.testing.assert_close(some[:, :2], average + 0.3 * (ws[:, :2] - average))
     assert torch.equal(some[:, 2:], ws[:, 2:])
-    assert torch.equal(generator.map(z, truncation=0.3, cutoff=0), ws)
+    assert torch.equal(generator.map(z, truncation_psi=0.3, truncation_cutoff=0), ws)
 
 
 def test_mapping_takes_no_other_z(generator):

@@ -33,7 +33,7 @@ def test_mapping(known):
     generator, arrays = known
     z, c = arrays["z"], arrays.get("c")
     close(generator.map(z, c), arrays["ws"])
-    close(generator.map(z, c, truncation=0.7, cutoff=4), arrays["ws_psi0.7_cutoff4"])
+    close(generator.map(z, c, truncation_psi=0.7, truncation_cutoff=4), arrays["ws_psi0.7_cutoff4"])
 
 
 def test_one_z_for_each_input(known):

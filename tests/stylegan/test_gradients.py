@@ -19,7 +19,7 @@ def small(make_generator):
 def test_code(small, name):
     generator, _ = small
     space = spaces.SPACES[name]
-    code = space.start(generator, 1, "random", seed=4).requires_grad_()
+    code = space.initial_code(generator, 1, "random", seed=4).requires_grad_()
     assert gradcheck(lambda x: few(generator.synthesize(space.decode(generator, x))), code)
     (gradient,) = torch.autograd.grad(
         generator.synthesize(space.decode(generator, code)).square().sum(), code

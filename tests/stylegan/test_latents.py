@@ -23,7 +23,7 @@ def filled(labelled):
 
     def fill(space, **options):
         start = stylegan.init_latents(
-            labelled, space, 3, how="random", label=torch.rand(3, 2), **options
+            labelled, space, 3, init="random", label=torch.rand(3, 2), **options
         )
         tensors = {name: x + 0.1 * torch.randn_like(x) for name, x in start.tensors().items()}
         maps = {f"noise.{i}": torch.randn_like(m) for i, m in enumerate(labelled.noise_maps(3))}
@@ -39,72 +39,72 @@ def same(a, b):
 
 @pytest.mark.parametrize("space", NAMES)
 def test_files_keep_everything(labelled, filled, tmp_path, space):
-    held = filled(space, truncation=0.7, cutoff=3, rgb_skip="keep")
+    held = filled(space, truncation_psi=0.7, truncation_cutoff=3, rgb_skip="keep")
     count = len(labelled.feature_layers)
     names = {"code", "label"} | {f"noise.{i}" for i in range(count)}
     names |= {"feature", "rgb"} if space.startswith("f/") else set()
     path = tmp_path / "latents.safetensors"
     if space.startswith("f/"):
         # b4.conv1 comes before the first toRGB layer: another layer, that there is an image so far.
-        held = filled(space, truncation=0.7, cutoff=3, layer="b8.conv1")
+        held = filled(space, truncation_psi=0.7, truncation_cutoff=3, layer="b8.conv1")
     assert held.tensors().keys() == names
     held.save(path)
     again = Latents.load(path, labelled)
     assert same(again, held)
-    plain = ("space", "fingerprint", "layer", "truncation", "cutoff")
+    plain = ("space", "fingerprint", "layer", "truncation_psi", "truncation_cutoff")
     assert [getattr(again, n) for n in plain] == [getattr(held, n) for n in plain]
-    assert torch.equal(again.draw(labelled), held.draw(labelled))
+    assert torch.equal(again.synthesize(labelled), held.synthesize(labelled))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("rgb_skip", ["keep", "zero"])
 def test_feature_of_the_mean(generator, tmp_path, rgb_skip):
     held = stylegan.init_latents(generator, "f/w+", 2, layer="b16.conv0", rgb_skip=rgb_skip)
-    whole = stylegan.init_latents(generator, "w+", 2).draw(generator)
+    whole = stylegan.init_latents(generator, "w+", 2).synthesize(generator)
     assert held.layer == "b16.conv0"
     assert held.feature.shape == (2, 16, 16, 16)
-    assert torch.equal(held.draw(generator), whole) == (rgb_skip == "keep")
+    assert torch.equal(held.synthesize(generator), whole) == (rgb_skip == "keep")
     held.save(tmp_path / "latents.safetensors")
     again = Latents.load(tmp_path / "latents.safetensors")
     assert (again.rgb is None) == (rgb_skip == "zero")
-    assert torch.equal(again.draw(generator), held.draw(generator))
+    assert torch.equal(again.synthesize(generator), held.synthesize(generator))
 
 
 def test_every_part_is_drawn(labelled, filled):
     held = filled("f/w+", layer="b8.conv1")
-    image = held.draw(labelled)
+    image = held.synthesize(labelled)
     for name, x in held.tensors().items():
         if name == "label" or name in ("noise.0", "noise.1", "noise.2"):
             continue  # these act before the feature, or in Z alone
         other = held.with_tensors(held.tensors() | {name: x + 0.5})
-        assert (other.draw(labelled) - image).abs().max() > 1e-4, name
+        assert (other.synthesize(labelled) - image).abs().max() > 1e-4, name
     for name in ("noise.0", "noise.1", "noise.2"):
         other = held.with_tensors(held.tensors() | {name: held.tensors()[name] + 0.5})
-        assert torch.equal(other.draw(labelled), image)
+        assert torch.equal(other.synthesize(labelled), image)
 
 
 def test_label_of_z(labelled, filled):
     held = filled("z+")
     other = replace(held, label=held.label.flip(1))
-    assert (other.draw(labelled) - held.draw(labelled)).abs().max() > 1e-4
+    assert (other.synthesize(labelled) - held.synthesize(labelled)).abs().max() > 1e-4
 
 
 def test_truncation(generator):
     held = stylegan.init_latents(generator, "z", 2, seed=4)
-    ws = generator.map(held.code, truncation=0.5, cutoff=3)
-    short = replace(held, truncation=0.5, cutoff=3)
-    assert torch.equal(short.draw(generator), generator.synthesize(ws))
+    ws = generator.map(held.code, truncation_psi=0.5, truncation_cutoff=3)
+    short = replace(held, truncation_psi=0.5, truncation_cutoff=3)
+    assert torch.equal(short.synthesize(generator), generator.synthesize(ws))
 
 
 def test_noise_in_place_of_the_maps(generator):
     held = stylegan.init_latents(generator, "w+", 2)
     maps = tuple(torch.randn_like(m) for m in generator.noise_maps(2))
     noisy = replace(held, noise=maps)
-    assert torch.equal(noisy.draw(generator, "const"), held.draw(generator))
-    assert not torch.equal(noisy.draw(generator), held.draw(generator))
+    assert torch.equal(noisy.synthesize(generator, "const"), held.synthesize(generator))
+    assert not torch.equal(noisy.synthesize(generator), held.synthesize(generator))
     ws = held.code
-    assert torch.equal(noisy.draw(generator, "none"), generator.synthesize(ws, "none"))
-    assert torch.equal(noisy.draw(generator), generator.synthesize(ws, maps))
+    assert torch.equal(noisy.synthesize(generator, "none"), generator.synthesize(ws, "none"))
+    assert torch.equal(noisy.synthesize(generator), generator.synthesize(ws, maps))
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_indexing(labelled, filled, index, rows):
     assert len(some) == len(rows)
     for name, x in some.tensors().items():
         assert torch.equal(x, held.tensors()[name][rows])
-    images = held.draw(labelled)[rows]
-    torch.testing.assert_close(some.draw(labelled), images, atol=1e-5, rtol=0)
+    images = held.synthesize(labelled)[rows]
+    torch.testing.assert_close(some.synthesize(labelled), images, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("index", [3, -4])
@@ -163,7 +163,7 @@ def test_what_a_space_has():
         Latents(space="w", code=torch.zeros(1, 4), fingerprint="x", feature=torch.zeros(1))
     with pytest.raises(ValueError, match='latents in "f/w" have a feature and its layer'):
         Latents(space="f/w", code=torch.zeros(1, 4), fingerprint="x", feature=torch.zeros(1))
-    with pytest.raises(ValueError, match='no space "q"; choose one of z'):
+    with pytest.raises(ValueError, match='no space "q"; choose one of p_n'):
         Latents(space="q", code=torch.zeros(1, 4), fingerprint="x")
 
 

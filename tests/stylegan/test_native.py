@@ -22,7 +22,7 @@ def saved(generator, tmp_path):
 def picture(generator):
     z = torch.randn(2, generator.z_dim, generator=torch.Generator().manual_seed(0))
     c = torch.eye(generator.c_dim)[[0, 1]] if generator.c_dim else None
-    return generator.synthesize(generator.map(z, c, truncation=0.7))
+    return generator.synthesize(generator.map(z, c, truncation_psi=0.7))
 
 
 @pytest.mark.parametrize(

@@ -38,56 +38,56 @@ def test_the_list_of_spaces():
 
 @pytest.mark.parametrize("name", ["", "x", "W+", "f/f/w", "f/", "f"])
 def test_unknown_spaces(name):
-    expected = f'no space "{re.escape(name)}"; choose one of z, z\\+, w.*or f/'
+    expected = f'no space "{re.escape(name)}"; choose one of p_n, p_n\\+, s, w.*or f/'
     with pytest.raises(ValueError, match=expected):
         spaces.parse(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_start(generator, name):
+def test_initial_code(generator, name):
     inner, has_feature = spaces.parse(name)
-    latents = stylegan.init_latents(generator, name, 3, how="random", seed=5)
+    latents = stylegan.init_latents(generator, name, 3, init="random", seed=5)
     assert latents.space == name
     assert latents.code.shape == (3, *SHAPES[inner.name])
     assert latents.code.dtype == torch.float32
     assert torch.equal(latents.code[:1].expand_as(latents.code), latents.code)
     assert len(latents) == 3
     assert (latents.feature is not None) == has_feature
-    images = latents.draw(generator)
+    images = latents.synthesize(generator)
     assert images.shape == (3, 3, 32, 32)
-    assert torch.equal(images, latents.draw(generator))
-    one = stylegan.init_latents(generator, name, 1, how="random", seed=5)
+    assert torch.equal(images, latents.synthesize(generator))
+    one = stylegan.init_latents(generator, name, 1, init="random", seed=5)
     assert torch.equal(one.code[0], latents.code[0])
-    other = stylegan.init_latents(generator, name, 1, how="random", seed=6)
+    other = stylegan.init_latents(generator, name, 1, init="random", seed=6)
     assert (other.code - one.code).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_default_start(generator, name):
+def test_default_init(generator, name):
     latents = stylegan.init_latents(generator, name, 1)
     if "z" in name:
-        again = stylegan.init_latents(generator, name, 1, how="random", seed=0)
+        again = stylegan.init_latents(generator, name, 1, init="random", seed=0)
         assert torch.equal(latents.code, again.code)
-        with pytest.raises(ValueError, match='a code in Z or Z\\+ starts from "random"'):
-            stylegan.init_latents(generator, name, 1, how="mean")
+        with pytest.raises(ValueError, match='initialise a code in Z or Z\\+ with "random"'):
+            stylegan.init_latents(generator, name, 1, init="mean")
     else:
         # The average image, whatever the space.
         average = generator.synthesize(spaces.mean_w(generator)[:, None].expand(-1, 8, -1))
-        torch.testing.assert_close(latents.draw(generator), average, atol=1e-4, rtol=0)
+        torch.testing.assert_close(latents.synthesize(generator), average, atol=1e-4, rtol=0)
 
 
-def test_start_from_something_else(generator):
-    with pytest.raises(ValueError, match='starts from "mean" or "random", got "zero"'):
-        stylegan.init_latents(generator, "w", 1, how="zero")
+def test_unknown_init(generator):
+    with pytest.raises(ValueError, match='initialised with "mean" or "random", got "zero"'):
+        stylegan.init_latents(generator, "w", 1, init="zero")
 
 
 @pytest.mark.parametrize("name", [*spaces.SPACES, "f/w+", "f/z"])
-def test_start_with_labels(make_generator, name):
+def test_initial_code_with_labels(make_generator, name):
     """Each image starts from the mean of its label; drawing uses the label."""
     generator = make_generator(c_dim=2)
     label = torch.eye(2)[[0, 1, 0]]
     latents = stylegan.init_latents(generator, name, 3, label=label)
-    images = latents.draw(generator)
+    images = latents.synthesize(generator)
     assert torch.equal(images[0], images[2])
     assert (images[0] - images[1]).abs().max() > 1e-3
     alone = stylegan.init_latents(generator, name, 1, label=label[1:2])
@@ -189,7 +189,7 @@ def test_samples_stray_by_about_one(generator64, ws, name):
     torch.testing.assert_close(space.mahalanobis_sq(generator64, code), deviation.square())
     if name in ("p_n", "p_n+", "s"):
         # Three times as far from where stray is 0.
-        centre = 0 if name != "s" else space.start(generator64, 1, "mean")
+        centre = 0 if name != "s" else space.initial_code(generator64, 1, "mean")
         assert (space.deviation(generator64, centre + 0 * code) < 1e-6).all()
         torch.testing.assert_close(
             space.deviation(generator64, centre + 3 * (code - centre)), 3 * deviation
@@ -211,11 +211,11 @@ def test_only_the_inputs_that_act_stray(generator64, ws, name):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 1337])
-def test_no_start_is_a_row_of_weights_of_the_same_seed(generator64, seed):
+def test_no_initial_code_is_a_row_of_weights_of_the_same_seed(generator64, seed):
     """A mapping made after `torch.manual_seed(seed)` answers its own rows as no other code."""
     rows = torch.randn(64, 32, generator=torch.Generator().manual_seed(seed)).double()
     for name in ("z", "z+"):
-        code = spaces.SPACES[name].start(generator64, 1, "random", seed).reshape(-1, 32)
+        code = spaces.SPACES[name].initial_code(generator64, 1, "random", seed).reshape(-1, 32)
         cosine = torch.nn.functional.cosine_similarity(code[:, None].double(), rows, dim=-1)
         assert cosine.abs().max() < 0.8
 
@@ -236,7 +236,7 @@ def test_gradients_after_inference_mode(make_generator):
     """Statistics that were first computed in inference mode serve a gradient later."""
     generator = make_generator(8, 4, 8)
     with torch.inference_mode():
-        stylegan.init_latents(generator, "p_n+", 1).draw(generator)
+        stylegan.init_latents(generator, "p_n+", 1).synthesize(generator)
     code = torch.randn(1, generator.num_ws, 8, requires_grad=True)
     generator.synthesize(spaces.SPACES["p_n+"].decode(generator, code)).sum().backward()
     assert code.grad.abs().sum() > 0

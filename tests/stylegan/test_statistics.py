@@ -1,4 +1,4 @@
-"""Oracles: torch.cov of the same samples; files that are there, stale, damaged or not writable."""
+"""Oracles: torch.cov of the same samples; caches that are valid, stale, damaged or read-only."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -12,19 +12,32 @@ from facsimile.stylegan.randomness import keyed_generator
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path):
+    """A second place for the cache."""
     folder = tmp_path / "home"
     folder.mkdir()
-    monkeypatch.setattr(Path, "home", lambda: folder)
     return folder
 
 
 @pytest.fixture
-def saved(make_generator, tmp_path, home):
+def saved(make_generator, tmp_path):
     path = tmp_path / "networks" / "tiny.safetensors"
     path.parent.mkdir()
     stylegan.save(make_generator(8, 4, 8), path)
     return path
+
+
+@pytest.fixture
+def load(saved, home):
+    """load() -> the saved generator, whose cache is beside its file or in the second place."""
+
+    def run():
+        generator = stylegan.load(saved)
+        beside = saved.with_name("tiny.statistics.safetensors")
+        generator.statistics_cache = (beside, home / "cache")
+        return generator
+
+    return run
 
 
 @pytest.fixture
@@ -82,25 +95,40 @@ def test_gaussianize_undoes_the_activation():
     torch.testing.assert_close(statistics.gaussianize(w), x)
 
 
-def test_without_a_file_nothing_is_written(make_generator, home, computed):
-    generator = make_generator(8, 4, 8)
+def test_without_a_cache_nothing_is_written(saved, home, computed):
+    generator = stylegan.load(saved)
     first = statistics.latent_statistics(generator)
-    assert statistics.latent_statistics(generator) is first
+    assert statistics.latent_statistics(generator) is first is generator.statistics
     assert len(computed) == 1
+    assert list(saved.parent.iterdir()) == [saved]
     assert list(home.iterdir()) == []
 
 
-def test_kept_beside_the_file(saved, home, computed):
-    first = statistics.latent_statistics(stylegan.load(saved))
+@pytest.mark.parametrize("name", ["here.safetensors", "a/folder/that.is.new"])
+def test_a_cache_for_one_call(make_generator, tmp_path, computed, name):
+    """A file, or a folder where the generator's fingerprint is the name."""
+    generator = make_generator(8, 4, 8)
+    first = statistics.latent_statistics(generator, tmp_path / name)
+    path = tmp_path / name
+    if path.suffix != ".safetensors":
+        path = path / f"{generator.fingerprint}.statistics.safetensors"
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    again = make_generator(8, 4, 8)
+    assert same(statistics.latent_statistics(again, tmp_path / name), first)
+    assert len(computed) == 1
+
+
+def test_the_first_place_of_the_cache(load, saved, home, computed):
+    first = statistics.latent_statistics(load())
     names = {p.name for p in saved.parent.iterdir()}
     assert names == {"tiny.safetensors", "tiny.statistics.safetensors"}
     assert list(home.iterdir()) == []
-    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
+    assert same(statistics.latent_statistics(load()), first)
     assert len(computed) == 1
 
 
-def test_dtype_follows_the_generator(saved, computed):
-    generator = stylegan.load(saved)
+def test_dtype_follows_the_generator(load, computed):
+    generator = load()
     single = statistics.latent_statistics(generator)
     double = statistics.latent_statistics(generator.double())
     assert double.w_mean.dtype == torch.float64
@@ -108,25 +136,25 @@ def test_dtype_follows_the_generator(saved, computed):
     assert len(computed) == 1
 
 
-def test_the_cache_of_another_generator_is_ignored(saved, make_generator, computed):
-    old = statistics.latent_statistics(stylegan.load(saved))
+def test_the_cache_of_another_generator_is_replaced(load, saved, make_generator, computed):
+    old = statistics.latent_statistics(load())
     other = make_generator(8, 4, 8, seed=1)
     stylegan.save(other, saved)
-    new = statistics.latent_statistics(stylegan.load(saved))
+    new = statistics.latent_statistics(load())
     assert not same(new, old)
     assert same(new, statistics.compute(other))
     assert computed[1] == other.fingerprint != computed[0]
-    assert same(statistics.latent_statistics(stylegan.load(saved)), new)
+    assert same(statistics.latent_statistics(load()), new)
     assert len(computed) == 3  # one of them by this test
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors at all", b"\xff" * 64])
-def test_a_damaged_cache_is_replaced(saved, computed, content):
+def test_a_damaged_cache_is_replaced(load, saved, computed, content):
     cache = saved.with_name("tiny.statistics.safetensors")
     cache.write_bytes(content)
-    first = statistics.latent_statistics(stylegan.load(saved))
+    first = statistics.latent_statistics(load())
     assert len(computed) == 1
-    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
+    assert same(statistics.latent_statistics(load()), first)
     assert len(computed) == 1
 
 
@@ -142,26 +170,29 @@ def refuse(monkeypatch, *folders):
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
 
 
-def test_home_where_the_folder_cannot_be_written(saved, home, computed, monkeypatch):
+def test_the_second_place_if_the_first_cannot_be_written(load, saved, home, computed, monkeypatch):
     refuse(monkeypatch, saved.parent)
-    generator = stylegan.load(saved)
+    generator = load()
     first = statistics.latent_statistics(generator)
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
-    kept = home / ".cache" / "facsimile" / f"{generator.fingerprint}.statistics.safetensors"
-    assert [p for p in home.rglob("*") if p.is_file()] == [kept]
-    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
+    cache = home / "cache" / f"{generator.fingerprint}.statistics.safetensors"
+    assert [p for p in home.rglob("*") if p.is_file()] == [cache]
+    assert same(statistics.latent_statistics(load()), first)
     assert len(computed) == 1
 
 
-def test_nowhere_to_write(saved, home, computed, monkeypatch):
+def test_nowhere_to_write(load, saved, home, computed, monkeypatch):
     refuse(monkeypatch, saved.parent, home)
-    first = statistics.latent_statistics(stylegan.load(saved))
-    assert same(statistics.latent_statistics(stylegan.load(saved)), first)
+    first = statistics.latent_statistics(load())
+    assert same(statistics.latent_statistics(load()), first)
     assert len(computed) == 2
     assert [p for p in home.rglob("*") if p.is_file()] == []
 
 
-def test_home_that_is_no_folder(saved, home, computed, monkeypatch):
+def test_a_file_in_place_of_the_second_folder(load, saved, home, computed, monkeypatch):
     refuse(monkeypatch, saved.parent)
-    (home / ".cache").write_text("a file where a folder is expected")
-    assert statistics.latent_statistics(stylegan.load(saved)).w_mean.shape == (8,)
+    (home / "cache").write_text("a file where a folder is expected")
+    first = statistics.latent_statistics(load())
+    assert (home / "cache").read_text() == "a file where a folder is expected"
+    assert same(statistics.latent_statistics(load()), first)
+    assert len(computed) == 2

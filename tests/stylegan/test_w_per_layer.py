@@ -47,10 +47,10 @@ def test_truncation_is_towards_the_mean_of_each_input(generator):
     assert average.shape == (INPUTS, DIM)
     z = torch.randn(2, DIM).double()
     ws = generator.map(z)
-    some = generator.map(z, truncation=0.3, cutoff=2)
+    some = generator.map(z, truncation_psi=0.3, truncation_cutoff=2)
     torch.testing.assert_close(some[:, :2], (average + 0.3 * (ws - average))[:, :2])
     assert torch.equal(some[:, 2:], ws[:, 2:])
-    torch.testing.assert_close(generator.map(z, truncation=0.0), average.expand(2, -1, -1))
+    torch.testing.assert_close(generator.map(z, truncation_psi=0.0), average.expand(2, -1, -1))
 
 
 def test_statistics(generator, ws):
@@ -73,16 +73,16 @@ def test_the_mean_of_every_input(generator, ws, name):
     mean = statistics.latent_statistics(generator).w_mean
     assert (mean[0] - mean[1]).abs().max() > 0.1
     average = generator.synthesize(mean.expand(2, -1, -1))
-    torch.testing.assert_close(latents.draw(generator), average, atol=1e-3, rtol=0)
+    torch.testing.assert_close(latents.synthesize(generator), average, atol=1e-3, rtol=0)
     feature = stylegan.init_latents(generator, f"f/{name}", 2, layer="layer3")
-    torch.testing.assert_close(feature.draw(generator), average, atol=1e-3, rtol=0)
+    torch.testing.assert_close(feature.synthesize(generator), average, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["w", "p_n"])
 def test_one_code_for_all_inputs(generator, name):
     """It starts from the mean over inputs, and every input gets the same."""
     space = spaces.SPACES[name]
-    code = space.start(generator, 2, "mean")
+    code = space.initial_code(generator, 2, "mean")
     assert code.shape == (2, DIM)
     drawn = space.decode(generator, code)
     assert drawn.shape == (2, INPUTS, DIM)
@@ -107,5 +107,5 @@ def test_labels(make_generator):
     for name, shape in (("w", (2, DIM)), ("w+", (2, 4, DIM)), ("z+", (2, 4, DIM))):
         latents = stylegan.init_latents(generator, name, 2, label=label)
         assert latents.code.shape == shape
-        one, other = latents.draw(generator)
+        one, other = latents.synthesize(generator)
         assert (one - other).abs().max() > 1e-3

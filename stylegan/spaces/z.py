@@ -1,0 +1,47 @@
+"""Z and Z+: the sphere of radius sqrt(z_dim), where the Gaussian prior has its mass.
+
+"Revisiting Latent Space of GAN Inversion for Real Image Editing", section 3.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..generator import Generator
+from .space import Space, register
+
+
+class Z(Space):
+    """One z for all style inputs, or with `plus` one for each."""
+
+    kind = "z"
+    default_init = "random"
+
+    @property
+    def contains_w_plus(self) -> bool:
+        return False
+
+    def shape(self, generator: Generator) -> tuple[int, ...]:
+        return (generator.num_ws, generator.z_dim) if self.plus else (generator.z_dim,)
+
+    def decode(self, generator: Generator, code: Tensor, label: Tensor | None = None) -> Tensor:
+        return generator.map(code, label)
+
+    def retract(self, code: Tensor) -> Tensor:
+        """z sqrt(D) / |z| (equation 5)."""
+        return code * (math.sqrt(code.shape[-1]) / code.norm(dim=-1, keepdim=True))
+
+    def deviation(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
+        """(N,) largest relative distance | |z| / sqrt(D) - 1 | from the sphere."""
+        code = code[:, first:] if self.plus else code[:, None]
+        return (code.norm(dim=-1) / math.sqrt(code.shape[-1]) - 1).abs().amax(1)
+
+    def _mean(self, generator: Generator, label: Tensor | None) -> Tensor:
+        raise ValueError('a sphere has no mean: initialise a code in Z or Z+ with "random"')
+
+    def _random(self, generator: Generator, rng: torch.Generator, label: Tensor | None) -> Tensor:
+        return self.retract(super()._random(generator, rng, label))
+
+
+register(Z(), Z(plus=True))
