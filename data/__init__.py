@@ -1,4 +1,6 @@
-"""What goes in: photo files, and faces aligned as FFHQ's are."""
+"""What goes in: photos, films, faces aligned as FFHQ's are, landmarks, and sets to train on."""
+
+from facsimile.metrics.pixels import from_uint8, to_uint8
 
 from .align import (
     Aligned,
@@ -11,8 +13,9 @@ from .align import (
     ffhq_quad,
     ffhq_quad_from_landmarks,
 )
+from .dataset import ImageDataset, load_images
 from .drawings import draw_landmarks, draw_points
-from .folders import ImageSet, load_images
+from .file_names import safe_name
 from .landmarks import LANDMARKERS, Landmarker, Landmarks, landmarker
 from .photos import (
     PhotoError,
@@ -20,39 +23,13 @@ from .photos import (
     find_photos,
     fit_square,
     read_photo,
-    resize,
     to_pil,
     to_rgb,
     to_tensor,
 )
 
-__all__ = [
-    "Aligned",
-    "Face",
-    "FaceDetector",
-    "ImageSet",
-    "LANDMARKERS",
-    "Landmarker",
-    "Landmarks",
-    "PhotoError",
-    "align_face",
-    "align_faces",
-    "centre_square",
-    "crop_quad",
-]
-__all__ += [
-    "draw_landmarks",
-    "face_quad",
-    "ffhq_quad",
-    "ffhq_quad_from_landmarks",
-    "find_photos",
-    "fit_square",
-    "load_images",
-    "landmarker",
-    "read_photo",
-    "resize",
-    "to_pil",
-    "to_rgb",
-    "to_tensor",
-    "draw_points",
-]
+__all__ = ["Aligned", "Face", "FaceDetector", "ImageDataset", "LANDMARKERS", "Landmarker"]
+__all__ += ["Landmarks", "PhotoError", "align_face", "align_faces", "centre_square", "crop_quad"]
+__all__ += ["draw_landmarks", "draw_points", "face_quad", "ffhq_quad", "ffhq_quad_from_landmarks"]
+__all__ += ["find_photos", "fit_square", "from_uint8", "landmarker", "load_images", "read_photo"]
+__all__ += ["safe_name", "to_pil", "to_rgb", "to_tensor", "to_uint8"]

@@ -14,28 +14,30 @@ from PIL import Image, ImageFilter, ImageOps, ImageStat
 from .photos import PhotoError
 
 SEARCH_SIDE = 1280
-"""Pixels of the longest side in which faces are searched first."""
+"""Longest side in pixels of the photo in which faces are searched first."""
 MIN_PROBABILITY = 0.9
+"""Below, a detection is not taken for a face."""
 RETRY_MARGIN = 0.25
-"""Border around the second search, as a part of the longest side."""
+"""Border of the second search, in longest sides."""
 
 CLOSE_SIDE = 256
-"""Pixels of the upright crop in which the points are looked at again."""
+"""Side in pixels of the upright crop in which the points are detected again."""
 CLOSE_WIDTH = 1.4
-"""Side of that crop, relative to FFHQ's."""
+"""Side of that crop, in sides of FFHQ's."""
 
-# MTCNN marks pupils, counted from pixel 1; FFHQ was cropped by the means of dlib's eyelid points.
-# Fitted on 300 aligned FFHQ faces of 128 px, whose frames are the crops to be found: without the
-# last two numbers, crops lie 0.4 % of their side too high and are 1.6 % too large; with them, on
-# 150 other faces of 256 px, 0.0 % and 0.2 % (medians). Single faces scatter by 0.7 % in place, 4 %
-# in size and 1.6 degrees, as with another network's 68 landmarks: dlib's own scatter is in there.
+# MTCNN marks pupils and counts pixels from 1; FFHQ was cropped by the means of dlib's eyelids.
+# Fitted on 300 aligned FFHQ faces of 128 px, where the right crop is the whole image: without the
+# last two numbers, crops are 0.4 % of their side too high and 1.6 % too large; with them, on 150
+# other faces of 256 px, 0.0 % and 0.2 % (medians). Single faces scatter by 0.7 % in position, 4 %
+# in size and 1.6 degrees, as with another network's 68 landmarks: dlib's scatter is part of that.
 MTCNN_ORIGIN = 0.5
 EYE_DROP = 0.018
-"""From pupil towards the mouth, as a part of the eye-to-mouth distance."""
-EYE_SPREAD = 0.985
-"""Distance between the eyes, relative to that between the pupils."""
+"""From the pupils towards the mouth, in eye-to-mouth distances."""
+EYE_DISTANCE = 0.985
+"""Distance between the eyes, in distances between the pupils."""
 
 SUPERSAMPLE = 4
+"""Sides of the sampled crop per side of the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +45,15 @@ class Face:
     """A detected face."""
 
     box: tuple[float, float, float, float]
-    """x0, y0, x1, y1."""
+    """x0, y0, x1, y1 in pixels of the photo."""
     probability: float
     points: np.ndarray
-    """(5, 2): left eye, right eye, nose, left and right corner of the mouth; left in the photo."""
+    """(5, 2): left eye, right eye, nose, left and right corner of the mouth; as seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
-    """A face brought into FFHQ's frame, with the way back."""
+    """A face cropped as FFHQ's are, with the transform back to the photo."""
 
     image: Image.Image
     """RGB, side x side."""
@@ -64,7 +66,7 @@ class Aligned:
 
 
 class FaceDetector:
-    """Finds faces and five points in each, by MTCNN. The same photo gives the same faces."""
+    """Detects faces and five points of each with MTCNN. The same photo gives the same faces."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         from facenet_pytorch import MTCNN  # slow to import, and needs torchvision
@@ -72,33 +74,34 @@ class FaceDetector:
         self._mtcnn = MTCNN(keep_all=True, device=torch.device(device))
 
     def detect(self, photo: Image.Image) -> list[Face]:
-        """The faces of an RGB photo, the largest first; an empty list if there is none."""
+        """The faces of an RGB photo, the largest first; empty if there is none."""
         faces = self._search(photo, SEARCH_SIDE, margin=0)
         if not faces:
-            # MTCNN misses faces that fill the frame or are small. A plain border helps the first
-            # (a mirrored one invents faces), twice the size the second.
+            # MTCNN misses faces that fill the photo, and small ones. A plain border helps with the
+            # former (a mirrored border invents faces), twice the size with the latter.
             faces = self._search(photo, 2 * SEARCH_SIDE, margin=RETRY_MARGIN)
-        faces = [self._seen_closely(photo, face) for face in faces]
+        faces = [self._refine_points(photo, face) for face in faces]
         return sorted(faces, key=lambda face: -_area(face.box))
 
-    def _seen_closely(self, photo: Image.Image, face: Face) -> Face:
+    def _refine_points(self, photo: Image.Image, face: Face) -> Face:
         """The face with points from an upright crop and its mirror image.
 
-        MTCNN's points get worse as a head tilts: at 40 degrees the corners of the crop are off by
-        10 % of its side, and by 2.6 % after this second look; upright, 2.6 % become 2.3 %.
+        MTCNN's points get worse as a head tilts: at 40 degrees the corners of the FFHQ crop are
+        off by 10 % of its side, and by 2.6 % with these points; upright by 2.6 % and 2.3 %.
         """
         quad = face_quad(face)
         centre = quad.mean(axis=0)
         quad = centre + CLOSE_WIDTH * (quad - centre)
         crop = crop_quad(photo, quad, CLOSE_SIDE)
-        seen, mirrored = self._central_points(crop), self._central_points(ImageOps.mirror(crop))
-        if seen is None or mirrored is None:
+        upright, mirrored = self._central_points(crop), self._central_points(ImageOps.mirror(crop))
+        if upright is None or mirrored is None:
             return face
         mirrored = mirrored[[1, 0, 2, 4, 3]] * (-1, 1) + (CLOSE_SIDE, 0)
         to_photo = quad_to_photo(quad, CLOSE_SIDE)[:2]
-        return replace(face, points=(seen + mirrored) / 2 @ to_photo[:, :2].T + to_photo[:, 2])
+        return replace(face, points=(upright + mirrored) / 2 @ to_photo[:, :2].T + to_photo[:, 2])
 
     def _central_points(self, crop: Image.Image) -> np.ndarray | None:
+        """Points (5, 2) of the face in the middle; None if there is none."""
         faces = {_off_centre(face.box): face for face in self._search(crop, CLOSE_SIDE, margin=0)}
         nearest = min(faces, default=np.inf)
         return faces[nearest].points if nearest < 0.2 * CLOSE_SIDE else None
@@ -120,10 +123,10 @@ class FaceDetector:
         def to_photo(xy: np.ndarray) -> np.ndarray:  # (..., 2)
             return (xy.astype(np.float64) - MTCNN_ORIGIN - border) * unscale
 
-        found = zip(to_photo(boxes.reshape(-1, 2, 2)), probabilities, to_photo(points), strict=True)
+        corners, points = to_photo(boxes.reshape(-1, 2, 2)), to_photo(points)
         return [
             Face(box=tuple(box.ravel().tolist()), probability=float(probability), points=five)
-            for box, probability, five in found
+            for box, probability, five in zip(corners, probabilities, points, strict=True)
             if probability >= MIN_PROBABILITY
             and (box.mean(axis=0) > 0).all()  # on the photo, not on the border around it
             and (box.mean(axis=0) < photo.size).all()
@@ -135,7 +138,8 @@ def ffhq_quad(
 ) -> np.ndarray:
     """The crop of FFHQ (Karras et al. 2019, appendix A) from four points, each (2,).
 
-    Returns (4, 2): top left, bottom left, bottom right, top right.
+    Returns (4, 2): top left, bottom left, bottom right, top right. PhotoError if eyes and mouth are
+    one point.
     """
     left_eye, right_eye, mouth_left, mouth_right = (
         np.asarray(point, dtype=np.float64)
@@ -166,11 +170,11 @@ def ffhq_quad_from_landmarks(landmarks: np.ndarray) -> np.ndarray:
 
 
 def face_quad(face: Face) -> np.ndarray:
-    """The crop of FFHQ from MTCNN's points, their bias taken out. Returns (4, 2)."""
+    """The crop of FFHQ from MTCNN's points, corrected for their bias. Returns (4, 2)."""
     left_eye, right_eye, _, mouth_left, mouth_right = face.points
     eye = (left_eye + right_eye) / 2
     drop = EYE_DROP * ((mouth_left + mouth_right) / 2 - eye)
-    left_eye, right_eye = (eye + EYE_SPREAD * (p - eye) + drop for p in (left_eye, right_eye))
+    left_eye, right_eye = (eye + EYE_DISTANCE * (p - eye) + drop for p in (left_eye, right_eye))
     return ffhq_quad(left_eye, right_eye, mouth_left, mouth_right)
 
 
@@ -197,7 +201,7 @@ def align_faces(
 
 
 def align_face(photo: Image.Image, face: Face, side: int) -> Aligned:
-    """Crops an RGB photo to `face` as FFHQ does, at side x side."""
+    """The crop of `face` from an RGB photo as in FFHQ, at side x side pixels."""
     quad = face_quad(face)
     return Aligned(
         image=crop_quad(photo, quad, side),
@@ -218,9 +222,10 @@ def quad_to_photo(quad: np.ndarray, side: int) -> np.ndarray:
 
 
 def crop_quad(photo: Image.Image, quad: np.ndarray, side: int) -> Image.Image:
-    """The part of an RGB photo in `quad`, (4, 2), at side x side, antialiased.
+    """The part of an RGB photo in `quad`, (4, 2), at side x side pixels, antialiased.
 
-    Where the quad leaves the photo, the photo is mirrored and fades out, as in FFHQ.
+    Outside the photo, the crop shows the mirrored photo, which fades out, as in FFHQ. Raises
+    PhotoError if the quad is outside the photo altogether, and ValueError for a side below 1.
     """
     if side < 1:
         raise ValueError(f"got a side of {side} pixels, expected at least 1")
@@ -248,10 +253,10 @@ def crop_quad(photo: Image.Image, quad: np.ndarray, side: int) -> Image.Image:
 
 
 def _extended(crop: Image.Image, quad: np.ndarray, length: float) -> tuple[Image.Image, np.ndarray]:
-    """Continues `crop` on the sides where `quad` leaves it; also returns where its corner went.
+    """`crop`, extended on the sides where `quad` leaves it, and the new position of its corner.
 
-    The continuation is a mirror image that turns into its blurred self, which begins shortly
-    before the edge, and then into one colour, which is reached at the outer border.
+    The extension is the mirrored image. It fades into a blurred copy, beginning shortly before the
+    edge, and then into one colour, which is reached at the outer border.
     """
     beyond = np.stack([-quad.min(axis=0), quad.max(axis=0) - crop.size])  # (2, 2): before, after
     if (beyond <= 0).all():

@@ -1,12 +1,12 @@
 """The small landmark network: from the image of a face to 68 points, and whether it is a face.
 
-Legend: N images, R side of the image, S side that the network sees, g x g cells, C channels,
+Legend: N images, R side of the image, S side of the network's input, g x g cells, C channels,
 K = 68 points.
 
-Every cell says where each point lies, by an offset from its own place, and how much it is to be
-heard: a softmax over the cells. The sum is a place with subpixel accuracy, may lie outside the
-image, and is differentiable: "Integral Human Pose Regression" (soft-argmax), with the offsets of
-"Pixel-in-Pixel Net: Towards Efficient Facial Landmark Detection in the Wild".
+Each cell predicts each point by an offset from its centre, and an attention weight: a softmax over
+the cells. The weighted sum has subpixel accuracy, may lie outside the image, and is differentiable.
+This is the soft-argmax of "Integral Human Pose Regression" with the offsets of "Pixel-in-Pixel Net:
+Towards Efficient Facial Landmark Detection in the Wild".
 """
 
 import json
@@ -16,24 +16,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from facsimile.metrics.resize import resize
 from facsimile.stylegan import files, freeze
 
-from .photos import check_square, resize
-from .points68 import POINTS
+from .photos import check_square
+from .points68 import NUM_POINTS
 
 FORMAT, KIND = "facsimile landmarks", "points68"
 FILE = "landmarks.safetensors"
 SLOPE = 0.2
+"""Of the leaky ReLUs."""
 HALVINGS = 3
-"""Of the side that the network sees, down to the cells."""
+"""From the side of the input to the cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkConfig:
+    """Sizes of a `LandmarkNetwork`."""
+
     side: int = 64
     """S: images are resized to it."""
     width: int = 24
-    """Channels of the first stage; the second has twice, the third four times as many."""
+    """Channels of the first stage. The second has twice, the third four times as many."""
     depth: int = 3
     """Residual blocks on the cells."""
 
@@ -47,8 +51,8 @@ class LandmarkConfig:
             raise ValueError(f"got width {self.width} and depth {self.depth}, expected at least 1")
 
 
-class Block(nn.Module):
-    """x + conv(act(conv(act(x)))): no normalisation, so images do not influence one another."""
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(act(x)))), without normalisation: images do not influence one another."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -71,46 +75,46 @@ class LandmarkNetwork(nn.Module):
             nn.Conv2d(3, w, 3, stride=2, padding=1),
             act,
             nn.Conv2d(w, 2 * w, 3, stride=2, padding=1),
-            Block(2 * w),
+            ResidualBlock(2 * w),
             act,
             nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1),
-            *(Block(4 * w) for _ in range(config.depth)),
+            *(ResidualBlock(4 * w) for _ in range(config.depth)),
             act,
         )
-        self.votes = nn.Conv2d(4 * w, 3 * POINTS, 1)
+        self.votes = nn.Conv2d(4 * w, 3 * NUM_POINTS, 1)
         self.presence = nn.Linear(4 * w, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, SLOPE)
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
-            # At first every block passes its input on, and all cells are heard alike.
+            # At initialisation blocks are the identity, and all cells get equal weight.
             for module in self.modules():
-                if isinstance(module, Block):
+                if isinstance(module, ResidualBlock):
                     module.second.weight.zero_()
             self.votes.weight.mul_(0.1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Of any square size; ValueError where they are no such images."""
+        """R may be any side; ValueError for images of another shape."""
         check_square(images)
-        x = resize(images, self.config.side).expand(-1, 3, -1, -1)
-        points, logits = self.look(x)
+        x = resize(images, (self.config.side,) * 2, clamp=True).expand(-1, 3, -1, -1)
+        points, logits = self.predict(x)
         return points * images.shape[-1], logits
 
-    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (N, 3, S, S) -> points (N, K, 2) with the side as unit, and logits (N,)."""
-        # Light and contrast say nothing about where the points are.
-        spread, mean = torch.std_mean(x, (1, 2, 3), correction=0, keepdim=True)
-        x = self.body((x - mean) / (spread + 0.05))
-        weights, offsets = self.votes(x).flatten(2).split([POINTS, 2 * POINTS], 1)
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (N, 3, S, S) -> points (N, K, 2) in sides of the image, and logits (N,) of a face."""
+        # Brightness and contrast do not depend on where the points are.
+        deviation, mean = torch.std_mean(x, (1, 2, 3), correction=0, keepdim=True)
+        x = self.body((x - mean) / (deviation + 0.05))
+        weights, offsets = self.votes(x).flatten(2).split([NUM_POINTS, 2 * NUM_POINTS], 1)
         weights = weights.softmax(2)[:, :, None]  # (N, K, 1, g g)
-        places = _places(x.shape[-1]).to(x) + offsets.unflatten(1, (POINTS, 2))
-        points = (weights * places).sum(3) / x.shape[-1]
+        predicted = _cell_centres(x.shape[-1]).to(x) + offsets.unflatten(1, (NUM_POINTS, 2))
+        points = (weights * predicted).sum(3) / x.shape[-1]
         return points, self.presence(x.mean((2, 3)))[:, 0]
 
 
-def _places(cells: int) -> Tensor:
-    """(2, cells cells): x and y of the cells' centres, a cell the unit."""
+def _cell_centres(cells: int) -> Tensor:
+    """(2, cells^2): x and y of the centres, in cells."""
     middle = torch.arange(cells) + 0.5
     y, x = torch.meshgrid(middle, middle, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()])
@@ -124,9 +128,9 @@ def save(network: LandmarkNetwork, path: str | Path) -> None:
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> LandmarkNetwork:
-    """The frozen network in a file, or in a run's folder, in float32.
+    """The frozen network of a file, or of a run's folder, in float32.
 
-    Raises FileNotFoundError, or ValueError for what is no such network.
+    Raises FileNotFoundError, or ValueError if the file holds something else.
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
@@ -137,7 +141,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> LandmarkNetwor
     metadata, tensors = files.read_tensors(path)
     if metadata.get("format") != FORMAT or metadata.get("kind") != KIND:
         raise ValueError(
-            f"{path} is no landmark network; expected a file that train.py landmarks has written"
+            f"{path} is not a landmark network; expected a file written by train.py landmarks"
         )
     try:
         network = LandmarkNetwork(LandmarkConfig(**json.loads(metadata["config"])))

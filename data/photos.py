@@ -3,7 +3,6 @@
 Legend: N images, C channels, HxW pixels.
 
 A *photo* is an upright 8-bit RGB `PIL.Image`. An *image* is float32, RGB, (N, 3, H, W), [-1, 1].
-Only this file and `align.py` know PIL; only this file knows uint8 pixels in tensors.
 """
 
 import io
@@ -18,45 +17,45 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-# HEIC needs a plugin, but is listed: a phone's photo that is reported beats one silently left out.
+from facsimile.metrics.pixels import from_uint8, to_uint8
+
+# HEIC needs a plugin, but is listed: a photo that is reported is better than one left out silently.
 PHOTO_NAME = re.compile(
     r"\.(jpe?g|jpe|jfif|a?png|webp|avif|hei[cf]|gif|bmp|tiff?|jp2|p[gnp]m)$", re.IGNORECASE
 )
 MAX_PIXELS = 210_000_000
-"""Phones make photos of 200 megapixels; beyond, a small file may be meant to fill the memory."""
+"""Phones take photos of 200 megapixels. A small file of more may be made to fill the memory."""
 MIN_SIDE = 16
-"""Pixels; below, there is no face to speak of."""
-# Pillow's list is longer; some of the rest hands the file to other programs.
+"""Least side in pixels: no face can be recognised below."""
+# Pillow knows more formats, some of which start other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
-# Viewers and web pages show transparent pictures on white, so this is what the person has seen.
+# Viewers and web pages show transparent pictures on white.
 BACKGROUND = (255, 255, 255)
 
 _PILLOW = threading.Lock()
 
 
 class PhotoError(ValueError):
-    """A photo that cannot be used; the message says what came, what is needed and what to do."""
+    """A photo that cannot be used; the message says what was got, what was expected, what to do."""
 
 
 def find_photos(
-    paths: str | Path | Iterable[str | Path], but: str | Path | None = None
+    paths: str | Path | Iterable[str | Path], exclude: str | Path | None = None
 ) -> list[Path]:
-    """Files as they are, folders replaced by the photos in them, at any depth.
+    """The files in `paths`, and the photos in its folders, at any depth.
 
-    but: a folder that is passed over, as that of results is, which are no photos; not where it, or
-    what is in it, is itself in `paths`.
+    exclude: a folder that is skipped inside of the others, such as that of the results. It is not
+        skipped if it, or something in it, is itself in `paths`.
 
-    The order of `paths` is kept; inside a folder "2.jpg" comes before "10.jpg". A file named here
-    is taken whatever its extension; in folders the extension decides and hidden entries are left
-    out. Nothing is returned twice. A folder without photos gives nothing.
-    Raises FileNotFoundError for a path that does not exist.
+    The order of `paths` is kept; inside a folder "2.jpg" comes before "10.jpg". A file in `paths`
+    may have any extension; in folders the extension decides, and hidden entries are left out. No
+    file is returned twice. Raises FileNotFoundError for a path that does not exist.
     """
-    found: dict[Path, Path] = {}  # resolved -> as given
-    but = None if but is None else Path(but).resolve()
+    photos: dict[str, Path] = {}  # resolved -> as given
+    excluded = None if exclude is None else os.path.realpath(exclude)
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         path = Path(path)
         if not path.exists():
@@ -64,9 +63,15 @@ def find_photos(
                 f"{path}: no such file or folder; expected photos or folders of photos, "
                 "check the spelling"
             )
-        for photo in _photos_below(path, but) if path.is_dir() else [path]:
-            found.setdefault(photo.resolve(), photo)
-    return list(found.values())
+        if not path.is_dir():
+            photos.setdefault(os.path.realpath(path), path)
+            continue
+        folder = os.path.realpath(path)
+        for photo in _photos_below(path, excluded):
+            # Folders that are symbolic links are not entered: only `path` or the photo can be one.
+            resolved = os.path.join(folder, photo.relative_to(path))
+            photos.setdefault(os.path.realpath(photo) if photo.is_symlink() else resolved, photo)
+    return list(photos.values())
 
 
 def read_photo(
@@ -74,7 +79,7 @@ def read_photo(
 ) -> Image.Image:
     """The first picture of a file, upright, RGB, 8 bits, in sRGB.
 
-    content: the file's bytes, where `path` is but a name, as in an archive.
+    content: the file's bytes, if `path` is only a name, such as that of an entry in an archive.
     Raises FileNotFoundError, or PhotoError for everything else that is wrong with the file. The
     size is checked against `max_pixels` from the header, before anything is decoded.
     """
@@ -129,48 +134,25 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_tensor(photo: Image.Image) -> Tensor:
-    """photo: RGB. Returns (3, H, W), float32, [-1, 1]: x / 127.5 - 1."""
+    """photo: RGB. Returns (3, H, W), float32, [-1, 1]; ValueError for another mode."""
     if photo.mode != "RGB":
         raise ValueError(f"got an image of mode {photo.mode}, expected RGB; pass it to to_rgb")
     pixels = torch.from_numpy(np.array(photo))  # (H, W, 3)
-    return pixels.permute(2, 0, 1).contiguous().float() / 127.5 - 1
+    return from_uint8(pixels.permute(2, 0, 1).contiguous())
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """image: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGBA, [-1, 1]; outside it is clipped.
+    """image: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGBA, [-1, 1]; other values are clipped.
 
-    The exact inverse of `to_tensor` for the 256 values a photo has.
+    The exact inverse of `to_tensor`. Raises ValueError for another shape.
     """
     if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
         raise ValueError(
             f"got an image of shape {tuple(image.shape)}, expected (C, H, W) with 1, 3 or 4 "
             "channels; index the batch first"
         )
-    pixels = (image.detach().float() * 127.5 + 128).clip(0, 255).to(torch.uint8)
-    pixels = pixels.permute(1, 2, 0).cpu().numpy()  # (H, W, C)
+    pixels = to_uint8(image.detach().float()).permute(1, 2, 0).cpu().numpy()  # (H, W, C)
     return Image.fromarray(pixels[..., 0] if image.shape[0] == 1 else pixels)
-
-
-def resize(image: Tensor, side: int) -> Tensor:
-    """The one resize of this project, antialiased and differentiable.
-
-    image: (N, C, S, S), [-1, 1]. Returns (N, C, side, side): the mean of whole pixels (area)
-    where S is a multiple of `side`, else bicubic, whose overshoot is clamped to [-1, 1].
-    """
-    height, width = image.shape[-2:]
-    if height != width or side < 1:
-        raise ValueError(
-            f"got {width}x{height} to resize to side {side}, expected a square image and a "
-            "positive side; crop it first"
-        )
-    if side == width:
-        return image
-    if width % side == 0:
-        return F.avg_pool2d(image, width // side)
-    resized = F.interpolate(
-        image, size=(side, side), mode="bicubic", align_corners=False, antialias=True
-    )
-    return resized.clamp(-1, 1)
 
 
 def check_square(images: Tensor) -> None:
@@ -183,7 +165,7 @@ def check_square(images: Tensor) -> None:
 
 
 def fit_square(photo: Image.Image, side: int) -> Image.Image:
-    """A photo that is aligned already, at side x side: the filters of `resize`, on 8 bits.
+    """A photo that is aligned already, at side x side: the filters of `metrics.resize`, on 8 bits.
 
     Raises PhotoError if the photo is not square: squeezing or cropping it would move the face.
     """
@@ -206,13 +188,13 @@ def centre_square(photo: Image.Image, side: int) -> Image.Image:
     return fit_square(photo.crop((left, top, left + least, top + least)), side)
 
 
-def _photos_below(folder: Path, but: Path | None) -> list[Path]:
+def _photos_below(folder: Path, excluded: str | None) -> list[Path]:
     photos = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and Path(parent, name).resolve() != but
+            if not name.startswith(".") and os.path.realpath(Path(parent, name)) != excluded
         ]
         photos += [
             Path(parent, name)
@@ -223,18 +205,20 @@ def _photos_below(folder: Path, but: Path | None) -> list[Path]:
 
 
 def _natural(path: Path) -> tuple:
-    """Sorts runs of digits by their value; the text itself decides between "1.jpg" and "01.jpg"."""
+    """Sorting key: runs of digits by their value; the text decides between "1.jpg" and "01.jpg"."""
     parts = [re.split(r"(\d+)", part.casefold()) for part in path.parts]
     return [[int(s) if i % 2 else s for i, s in enumerate(part)] for part in parts], str(path)
 
 
 @contextmanager
-def _own_pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Pillow's size limit (a warning above it, an error above its double) and Python's warning
-    filters belong to the process: borrowed, one thread at a time, and put back.
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Sets Pillow's size limit and Python's warning filters, and restores both.
+
+    They belong to the process, so one thread at a time may change them. Above its limit Pillow
+    warns, and above twice the limit it raises.
     """
     with _PILLOW, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata in a photo is nothing its owner can repair
+        warnings.simplefilter("ignore")  # nobody can repair the odd metadata of a photo
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
         try:
             yield
@@ -259,11 +243,11 @@ def _read(path: Path, max_pixels: int) -> Image.Image:
 
 
 def _decode(file: BinaryIO, max_pixels: int) -> Image.Image:
-    with _own_pixel_limit(max_pixels):
+    with _pixel_limit(max_pixels):
         Image.init()
-        known = [name for name in FORMATS if name in Image.OPEN]
+        formats = [name for name in FORMATS if name in Image.OPEN]
         try:
-            image = Image.open(file, formats=known)  # reads the header only
+            image = Image.open(file, formats=formats)  # reads the header only
         except Image.UnidentifiedImageError as error:
             raise PhotoError(
                 "got something else than an image, or one that is damaged or in a format Pillow "

@@ -1,8 +1,8 @@
 """The 68 points of a face, in the order of iBUG 300-W: which are which.
 
 Landmarks are (N, 68, 2), x then y, in pixels of the image they belong to, measured from its outer
-corner as in `align.py`: the centre of the first pixel is (0.5, 0.5), so another size of the image
-is but a factor. Left and right are those of the picture.
+corner as in `align.py`: the centre of the first pixel is (0.5, 0.5), so that resizing the image
+only multiplies them. Left and right are those of the picture.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-POINTS = 68
+NUM_POINTS = 68
 OUTER_EYES = (36, 45)
-"""The outer corners of the eyes, whose distance is the unit of errors."""
+"""The outer corners of the eyes. Errors are relative to their distance."""
 
 
 @dataclass(frozen=True)
 class Group:
+    """Lines of one colour in a drawing of landmarks."""
+
     colour: tuple[int, int, int]
     """R, G, B from 0 to 255."""
     lines: tuple[tuple[int, ...], ...]
-    """Polylines by their points; a closed one ends where it began."""
+    """Polylines, as indices of points; a closed one ends with its first point."""
 
 
 def _line(first: int, last: int, closed: bool = False) -> tuple[int, ...]:
@@ -34,10 +36,10 @@ GROUPS = {
     "eyes": Group((255, 0, 0), (_line(36, 41, closed=True), _line(42, 47, closed=True))),
     "inner lips": Group((255, 192, 203), (_line(60, 67, closed=True),)),
 }
-"""What is drawn, in this order; the outer lips, 48 to 59, are not. The groups and colours of
-"Learning an Encoder for Image Editing within a StyleGAN Latent Space"."""
+"""What `draw_landmarks` draws, in this order; the outer lips, 48 to 59, are left out. Groups and
+colours of "Learning an Encoder for Image Editing within a StyleGAN Latent Space"."""
 LINES = {name: group.lines for name, group in GROUPS.items()}
-"""As `metrics.hausdorff` takes them."""
+"""The format of `metrics.hausdorff`."""
 
 _PAIRS = [
     *((i, 16 - i) for i in range(8)),  # chin
@@ -48,8 +50,8 @@ _PAIRS = [
     *((60, 64), (61, 63), (65, 67)),  # inner lips
 ]
 _TWIN = dict(_PAIRS) | {b: a for a, b in _PAIRS}
-MIRRORED = tuple(_TWIN.get(i, i) for i in range(POINTS))
-"""Point i of a mirrored face is point MIRRORED[i] of the face; those on its middle stay."""
+MIRRORED = tuple(_TWIN.get(i, i) for i in range(NUM_POINTS))
+"""Point i of a mirrored face is point MIRRORED[i] of the face; those on its middle line stay."""
 
 
 def mirror(landmarks: Tensor, side: float) -> Tensor:
@@ -60,11 +62,11 @@ def mirror(landmarks: Tensor, side: float) -> Tensor:
 
 
 def check_landmarks(landmarks: Tensor) -> None:
-    """ValueError unless they are (N, 68, 2) and floating point; values are not looked at."""
-    if landmarks.ndim != 3 or landmarks.shape[1:] != (POINTS, 2):
+    """ValueError unless they are (N, 68, 2) and floating point; their values are not checked."""
+    if landmarks.ndim != 3 or landmarks.shape[1:] != (NUM_POINTS, 2):
         raise ValueError(
-            f"got landmarks of shape {tuple(landmarks.shape)}, expected (N, {POINTS}, 2): x and y "
-            "of the 68 points of iBUG 300-W; add a batch axis with landmarks[None]"
+            f"got landmarks of shape {tuple(landmarks.shape)}, expected (N, {NUM_POINTS}, 2): x and "
+            "y of the 68 points of iBUG 300-W; add a batch axis with landmarks[None]"
         )
     if not landmarks.is_floating_point():
         raise ValueError(

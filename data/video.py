@@ -1,6 +1,6 @@
-"""What moves: frames of a video, a folder of pictures or one photo, one at a time; and videos.
+"""Frames of a video, a folder of pictures or one photo, one at a time; and writing videos.
 
-Only this file knows OpenCV. Memory stays flat: a frame is read when it is asked for.
+Only this file uses OpenCV. A frame is read when it is needed, so the memory does not grow.
 """
 
 import math
@@ -16,39 +16,41 @@ from .photos import MIN_SIDE, PHOTO_NAME, PhotoError, find_photos, read_photo
 
 VIDEO_NAMES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
 CODECS = {".mp4": "mp4v", ".webm": "VP90"}
-"""What OpenCV's packages can write everywhere. H.264 is not among them; VP9 plays in browsers."""
+"""Those that OpenCV can write on every system. H.264 is not one of them; browsers play VP9."""
 FPS = 25.0
-"""Where nothing says how fast: folders, photos."""
+"""Frames per second of folders, photos, and videos that do not state theirs."""
 
 
 class VideoError(ValueError):
-    """A video that cannot be used; the message says what came, what is needed and what to do."""
+    """A video that cannot be used; the message says what was got, what was expected, what to do."""
 
 
 @dataclass(frozen=True)
 class Frame:
+    """One picture of a video or folder."""
+
     name: str
     photo: Image.Image | None
-    """None where it could not be read."""
+    """None if it could not be read."""
     error: str = ""
-    """Why not."""
+    """Why it could not be read."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Iterate for `Frame`s in their order, from the first, as often as needed."""
+    """Iterate for the `Frame`s, in their order; every iteration begins with the first."""
 
     path: Path
     fps: float
     count: int
-    """Of a video what its header says, which may be wrong; 0 where it says nothing."""
+    """Number of frames; of a video the number in its header, which may be wrong, or 0."""
     photos: tuple[Path, ...] | None = None
-    """None: a video."""
+    """Files of the frames; None for a video."""
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._of_photos() if self.photos is not None else self._of_video()
+        return self._read_photos() if self.photos is not None else self._read_video()
 
-    def _of_photos(self) -> Iterator[Frame]:
+    def _read_photos(self) -> Iterator[Frame]:
         for path in self.photos:
             try:
                 frame = Frame(path.name, read_photo(path))
@@ -56,13 +58,13 @@ class Frames:
                 frame = Frame(path.name, None, str(error))
             yield frame
 
-    def _of_video(self) -> Iterator[Frame]:
+    def _read_video(self) -> Iterator[Frame]:
         capture = _open(self.path)
         try:
             number = 0
             while True:
-                there, pixels = capture.read()  # (H, W, 3), BGR, turned as the file says
-                if not there:
+                success, pixels = capture.read()  # (H, W, 3), BGR, rotated as the file says
+                if not success:
                     return
                 number += 1
                 pixels = np.ascontiguousarray(pixels[..., ::-1])
@@ -72,13 +74,13 @@ class Frames:
 
 
 def open_frames(
-    path: str | Path, fps: float | None = None, but: str | Path | None = None
+    path: str | Path, fps: float | None = None, exclude: str | Path | None = None
 ) -> Frames:
     """The frames of a video, of a folder (its photos in natural order), or of one photo.
 
-    fps: in the place of the video's own, or of 25. but: see `data.find_photos`. Raises
-    FileNotFoundError, VideoError for videos and folders without a frame that can be read, and
-    data.PhotoError for such a photo.
+    fps: frames per second, instead of the video's, or of 25. exclude: see `data.find_photos`.
+    Raises FileNotFoundError, VideoError for a video or folder without a frame that can be read, and
+    data.PhotoError for a photo that cannot be read.
     """
     path = Path(path)
     if fps is not None and not (math.isfinite(fps) and fps > 0):
@@ -89,7 +91,7 @@ def open_frames(
             "check the spelling"
         )
     if path.is_dir():
-        photos = tuple(find_photos(path, but))
+        photos = tuple(find_photos(path, exclude))
         if not photos:
             raise VideoError(
                 f"{path}: got a folder without a photo, expected one photo for each frame; "
@@ -109,13 +111,13 @@ def open_frames(
 
 
 class VideoWriter:
-    """Photos of one size -> a video file, which appears when the context is left.
+    """Writes photos of one size to a video file, which appears when the context is left.
 
-    What was written until then is kept when the context is left by an exception too.
+    After an exception it holds the frames that were written before.
     """
 
     def __init__(self, path: str | Path, fps: float):
-        """path: .mp4 or .webm. Raises VideoError for other names."""
+        """path: .mp4 or .webm, VideoError for other names. fps: frames per second."""
         self.path, self.fps, self.count = Path(path), fps, 0
         if self.path.suffix.lower() not in CODECS:
             raise VideoError(
@@ -126,7 +128,7 @@ class VideoWriter:
         self._writer, self._size = None, (0, 0)
 
     def write(self, photo: Image.Image) -> None:
-        """Raises VideoError for another size than the first photo's, OSError where none opens."""
+        """Raises VideoError if the first photo had another size, and OSError if no video opens."""
         if self._writer is None:
             self._begin(photo.size)
         if photo.size != self._size:
@@ -135,7 +137,7 @@ class VideoWriter:
                 "a video's frames are of one size"
             )
         pixels = np.asarray(photo.convert("RGB"))[..., ::-1]
-        # Colours are stored for 2x2 pixels: an odd side would lose its last line.
+        # Colours are stored for blocks of 2x2 pixels: an odd side would lose its last line.
         odd = [(0, side % 2) for side in pixels.shape[:2]]
         self._writer.write(np.ascontiguousarray(np.pad(pixels, [*odd, (0, 0)], mode="edge")))
         self.count += 1
@@ -146,7 +148,7 @@ class VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
         even = tuple(side + side % 2 for side in size)
-        with _quiet():
+        with _silent_opencv():
             self._writer = cv2.VideoWriter(str(self._part), code, self.fps, even)
         if not self._writer.isOpened():
             raise OSError(
@@ -170,11 +172,11 @@ def _video(path: Path, fps: float | None) -> Frames:
 
     capture = _open(path)
     try:
-        there, pixels = capture.read()
-        told, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        success, pixels = capture.read()
+        own_fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     finally:
         capture.release()
-    if not there:
+    if not success:
         raise VideoError(
             f"{path}: got a video without a frame that can be read, expected at least one; "
             "copy or convert it again"
@@ -184,9 +186,9 @@ def _video(path: Path, fps: float | None) -> Frames:
             f"{path}: got frames of {pixels.shape[1]}x{pixels.shape[0]} pixels, expected at least "
             f"{MIN_SIDE} on each side; use a larger video"
         )
-    # Some containers do not say, or say what cannot be.
-    told = told if math.isfinite(told) and 0 < told <= 1000 else FPS
-    return Frames(path, fps or told, int(count) if 0 < count < 1e9 else 0)
+    # Some containers state no rate, or an impossible one.
+    own_fps = own_fps if math.isfinite(own_fps) and 0 < own_fps <= 1000 else FPS
+    return Frames(path, fps or own_fps, int(count) if 0 < count < 1e9 else 0)
 
 
 def _open(path: Path):
@@ -194,8 +196,8 @@ def _open(path: Path):
 
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: got an empty file, expected a video; copy it again")
-    with _quiet():
-        # A name with "%" would be taken as that of many pictures by other readers than FFMPEG.
+    with _silent_opencv():
+        # Other readers than FFMPEG take a name with "%" for that of many pictures.
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise VideoError(
@@ -205,16 +207,16 @@ def _open(path: Path):
     return capture
 
 
-class _quiet:
-    """OpenCV's own lines for what is told as an error anyway stay away; the level is put back."""
+class _silent_opencv:  # noqa: N801
+    """Silences OpenCV's log, as its errors are raised anyway, and restores its level."""
 
     def __enter__(self) -> None:
         import cv2
 
-        self._before = cv2.utils.logging.getLogLevel()
+        self._level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
     def __exit__(self, *_) -> None:
         import cv2
 
-        cv2.utils.logging.setLogLevel(self._before)
+        cv2.utils.logging.setLogLevel(self._level)

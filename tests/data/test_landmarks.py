@@ -11,7 +11,7 @@ from torch import nn
 from facsimile import checkpoints, data
 from facsimile.data import fan
 from facsimile.data.align import quad_to_photo
-from facsimile.data.landmark_labels import labelled, read_labels
+from facsimile.data.landmark_files import match_landmarks, read_landmarks
 from facsimile.data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
 from facsimile.data.landmarks import SmallLandmarker
 from facsimile.data.points68 import mirror
@@ -96,7 +96,7 @@ def test_refusals(tmp_path):
         LandmarkConfig(side=30)
     with pytest.raises(FileNotFoundError, match="expected a landmark network's file"):
         load(tmp_path / "none")
-    with pytest.raises(ValueError, match="is no landmark network"):
+    with pytest.raises(ValueError, match="is not a landmark network"):
         load(checkpoints.registry.BUNDLED / "faces" / "generator.statistics.safetensors")
 
 
@@ -126,7 +126,7 @@ def test_bundled_network_knows_what_is_no_face(targets):
     noise = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
     coffee = data.to_tensor(data.centre_square(Image.fromarray(pictures.coffee()), 128))[None]
     for images in (noise, torch.full((1, 3, 64, 64), 0.2), targets, coffee):
-        assert not small(images).found.any()
+        assert not small(images).is_face.any()
     assert checkpoints.LANDMARKS.stat().st_size < 2_000_000
 
 
@@ -143,9 +143,9 @@ def test_bundled_network_finds_a_face():
     for side in (96, 192):
         image = data.to_tensor(data.crop_quad(photo, quad, side))[None]
         marks = small(image)
-        assert marks.found.all()
+        assert marks.is_face.all()
         assert marks.score.item() > 0.9
-        assert not small(image.flip(2)).found.any()
+        assert not small(image.flip(2)).is_face.any()
         to_photo = torch.from_numpy(quad_to_photo(quad, side)).float()
         found[side] = marks.points[0] @ to_photo[:2, :2].T + to_photo[:2, 2]
         turned = mirror(small(image.flip(3)).points, side)[0]
@@ -186,7 +186,7 @@ def test_centres_of_heatmaps():
     x, y = wanted[..., 0, None, None], wanted[..., 1, None, None]
     maps = torch.exp(-0.5 * ((axis - x).square() + (axis[:, None] - y).square()))
     maps.requires_grad_()
-    found, peaks = fan.centres(maps)
+    found, peaks = fan.heatmap_centres(maps)
     assert (found - wanted).abs().max() < 0.1
     assert ((peaks > 0.8) & (peaks <= 1)).all()
     found.sum().backward()
@@ -202,7 +202,7 @@ def test_fan_sees_the_whole_image():
 
     image = -torch.ones(1, 3, 100, 100)
     image[..., 30:34, 71:75] = 1.0
-    points, score = fan.look(Light(), image)
+    points, score = fan.detect_landmarks(Light(), image)
     assert (points[0] - torch.tensor([73.0, 32.0])).abs().max() < 0.5
     assert score.item() > 0.9
 
@@ -229,7 +229,7 @@ def test_labels_follow_their_images(tmp_path, archive):
     """By name; cropped and resized as the images are."""
     points = np.full((2, 68, 2), 20.0, dtype=np.float32)
     path = labels(tmp_path / "labels.npz", ["2.png", "1.png"], points)
-    kept, found = labelled(data.load_images([archive], 16), path)
+    kept, found = match_landmarks(data.load_images([archive], 16), path)
     assert [name for name in kept.names] == ["1.png", "2.png"]
     # 64 x 48: the crop begins at x = 8, and 48 pixels become 16.
     assert found[0, 0].tolist() == pytest.approx([4.0, 20 / 3])
@@ -248,23 +248,23 @@ def test_labels_follow_their_images(tmp_path, archive):
 def test_wrong_labels(tmp_path, archive, names, shape, said):
     path = labels(tmp_path / "labels.npz", names, np.zeros(shape, dtype=np.float32))
     with pytest.raises(ValueError, match=said):
-        labelled(data.load_images([archive], 16), path)
+        match_landmarks(data.load_images([archive], 16), path)
 
 
 def test_broken_labels(tmp_path):
     broken = np.zeros((2, 68, 2), dtype=np.float32)
     broken[1, 3, 0] = np.nan
-    with pytest.raises(ValueError, match="no finite numbers for 1 images, such as b.png"):
-        read_labels(labels(tmp_path / "nan.npz", ["a.png", "b.png"], broken))
+    with pytest.raises(ValueError, match="not finite for 1 images, such as b.png"):
+        read_landmarks(labels(tmp_path / "nan.npz", ["a.png", "b.png"], broken))
     with pytest.raises(FileNotFoundError, match="no such file; expected an .npz"):
-        read_labels(tmp_path / "none.npz")
+        read_landmarks(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", points=broken)
     with pytest.raises(ValueError, match="expected an .npz with `names`"):
-        read_labels(tmp_path / "other.npz")
+        read_landmarks(tmp_path / "other.npz")
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(ValueError, match="expected an .npz with `names`"):
-        read_labels(tmp_path / "text.npz")
+        read_landmarks(tmp_path / "text.npz")
     objects = np.array(["a.png"], dtype=object)
     np.savez(tmp_path / "objects.npz", names=objects, landmarks=broken[:1])
     with pytest.raises(ValueError, match="expected an .npz with `names`"):
-        read_labels(tmp_path / "objects.npz")
+        read_landmarks(tmp_path / "objects.npz")

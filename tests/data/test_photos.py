@@ -16,10 +16,10 @@ from facsimile.data.photos import (
     find_photos,
     fit_square,
     read_photo,
-    resize,
     to_pil,
     to_tensor,
 )
+from facsimile.metrics.resize import resize
 
 
 def broken_files(folder: Path) -> dict[str, Path]:
@@ -121,8 +121,8 @@ def test_find_photos(tmp_path, monkeypatch):
     assert find_photos(["raw", ".x.jpg", "b/10.webp", "b"]) == [
         Path(name) for name in ("raw", ".x.jpg", "b/10.webp", "b/2.webp")
     ]
-    assert find_photos(".", but=tmp_path / "b") == inside[:2]  # where results are
-    assert find_photos(["b", "b/2.webp"], but="b") == inside[2:]  # but asked for
+    assert find_photos(".", exclude=tmp_path / "b") == inside[:2]  # where results are
+    assert find_photos(["b", "b/2.webp"], exclude="b") == inside[2:]  # but asked for
     assert find_photos([".git"]) == [Path(".git/a.png")]  # hidden, but asked for
     with pytest.raises(FileNotFoundError, match="gone: no such file or folder; expected photos"):
         find_photos(["raw", "gone"])
@@ -150,25 +150,28 @@ def test_to_pil_clips_and_refuses_batches():
 def test_resize_area_is_the_mean_of_blocks():
     image = torch.rand(2, 3, 12, 12) * 2 - 1
     blocks = image.view(2, 3, 4, 3, 4, 3).mean(dim=(3, 5))
-    torch.testing.assert_close(resize(image, 4), blocks)
-    assert torch.equal(resize(image, 12), image)
+    torch.testing.assert_close(resize(image, (4, 4)), blocks)
+    assert torch.equal(resize(image, (12, 12)), image)
 
 
 def test_resize_removes_what_the_small_image_cannot_hold():
     checkers = (torch.arange(64).view(-1, 1) + torch.arange(64)) % 2 * 2.0 - 1
-    assert resize(checkers.view(1, 1, 64, 64), 24)[..., 2:-2, 2:-2].abs().max() < 0.05
+    assert resize(checkers.view(1, 1, 64, 64), (24, 24))[..., 2:-2, 2:-2].abs().max() < 0.05
+
+
+def test_resize_clamps_photos_alone():
     edge = torch.ones(1, 1, 20, 20)
     edge[..., :10] = -1
-    assert resize(edge, 33).abs().max() <= 1
-    with pytest.raises(ValueError, match="got 6x4 to resize to side 2, expected a square"):
-        resize(torch.zeros(1, 1, 4, 6), 2)
+    assert resize(edge, (33, 33)).abs().max() > 1
+    assert resize(edge, (33, 33), clamp=True).abs().max() == 1
 
 
 @pytest.mark.parametrize("side", [16, 24, 48, 100])
 def test_fit_square_filters_like_resize(side):
     noise = np.random.default_rng(1).integers(60, 200, (48, 48, 3), dtype=np.uint8)
     fitted = fit_square(Image.fromarray(noise), side)
-    wanted = to_pil(resize(to_tensor(Image.fromarray(noise))[None], side)[0])
+    image = to_tensor(Image.fromarray(noise))[None]
+    wanted = to_pil(resize(image, (side, side), clamp=True)[0])
     assert fitted.size == (side, side)
     assert np.abs(np.asarray(fitted).astype(int) - np.asarray(wanted)).max() <= 1
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from facsimile.data.points68 import GROUPS, MIRRORED, POINTS, check_landmarks, mirror
+from facsimile.data.points68 import GROUPS, MIRRORED, NUM_POINTS, check_landmarks, mirror
 
 
 def test_mirror_is_an_involution():
-    assert sorted(MIRRORED) == list(range(POINTS))
-    assert [MIRRORED[i] for i in MIRRORED] == list(range(POINTS))
-    faces = torch.rand(3, POINTS, 2) * 100
+    assert sorted(MIRRORED) == list(range(NUM_POINTS))
+    assert [MIRRORED[i] for i in MIRRORED] == list(range(NUM_POINTS))
+    faces = torch.rand(3, NUM_POINTS, 2) * 100
     assert torch.allclose(mirror(mirror(faces, 128), 128), faces, atol=1e-5)
 
 
@@ -18,7 +18,7 @@ def test_left_becomes_right():
     ranges = [(0, 17, 0), (17, 22, 22), (27, 31, 27), (31, 36, 31), (36, 42, 42), (48, 60, 48)]
     for first, last, other in [*ranges, (60, 68, 60)]:
         assert {MIRRORED[i] for i in range(first, last)} == set(range(other, other + last - first))
-    middle = [i for i in range(POINTS) if MIRRORED[i] == i]
+    middle = [i for i in range(NUM_POINTS) if MIRRORED[i] == i]
     assert middle == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
     # Lines stay lines: neighbours are mapped to neighbours.
     edges = {
@@ -32,7 +32,7 @@ def test_left_becomes_right():
 
 def test_mirror_takes_pixels_from_the_outer_corner():
     """The point on the middle of pixel i comes to lie on the middle of pixel side - 1 - i."""
-    face = torch.zeros(1, POINTS, 2)
+    face = torch.zeros(1, NUM_POINTS, 2)
     face[0, 36] = torch.tensor([10.5, 3.0])
     assert mirror(face, 64)[0, 45].tolist() == [53.5, 3.0]
 
