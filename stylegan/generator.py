@@ -258,7 +258,7 @@ class Generator(nn.Module):
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
-    """Hash of names, shapes and float32 values, without resampling filters and the input transform."""
+    """Hash of names, shapes and float32 values; not of resampling filters and input transforms."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         if name.endswith(("resample_filter", "input.transform")):

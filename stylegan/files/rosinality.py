@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor
 
-from ..mapping import Mapping
+from ..mapping import Mapping, mean_w
 from ..randomness import keyed_generator
 from .configs import describe
 from .translation import blocks, count, is_state, nothing_left, prefixed
 
 NAME = "rosinality's StyleGAN2 (.pt)"
-SAMPLES = 10_000
 
 
 def find(tree: object) -> dict[str, dict]:
@@ -41,28 +40,21 @@ def read(found: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
     tensors = _generator(dict(found["state"]))
     mean = found["mean"]
     if mean is None:
-        tensors["mapping.w_avg"] = mean_w(tensors)
+        tensors["mapping.w_avg"] = _mean_w(tensors)
     else:
         # Encoders keep it once per style input.
         tensors["mapping.w_avg"] = mean.reshape(-1, mean.shape[-1])[0]
     return describe(tensors, {"w_avg_computed": mean is None}), tensors
 
 
-def mean_w(tensors: dict[str, Tensor]) -> Tensor:
-    """The mean (w_dim,) of f(z) over 10,000 z of a fixed seed, for files that do not hold it."""
+def _mean_w(tensors: dict[str, Tensor]) -> Tensor:
+    """The mean (w_dim,) of f(z) over z of a fixed seed, for files without it."""
     layers = count(tensors, r"mapping\.fc\d+\.weight")
     w_dim, z_dim = tensors["mapping.fc0.weight"].shape
-    # In float64 the mean is the same to the last digit of float32 on every machine, and so is the
-    # fingerprint.
+    # In float64 the mean has the same float32 digits on every machine, and so the fingerprint too.
     mapping = Mapping(z_dim, 0, w_dim, layers).double()
-    state = prefixed(tensors, "mapping.")
-    mapping.load_state_dict({"w_avg": torch.zeros(w_dim)} | state)
-    rng, total = keyed_generator("cpu", 0, "mean w"), 0.0
-    with torch.no_grad():
-        for _ in range(10):
-            z = torch.randn(SAMPLES // 10, z_dim, dtype=torch.float64, generator=rng)
-            total = total + mapping(z).sum(0)
-    return (total / SAMPLES).float()
+    mapping.load_state_dict({"w_avg": torch.zeros(w_dim)} | prefixed(tensors, "mapping."))
+    return mean_w(mapping, dtype=torch.float64).float()
 
 
 def _is_generator(state: object) -> bool:
