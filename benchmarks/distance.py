@@ -24,7 +24,7 @@ BATCH = 16
 class Options:
     """Fréchet distance of samples to real faces, and of one half of the faces to the other.
 
-    All are shrunk to the smallest generator's side. Only on InceptionV3's features it is FID.
+    All are shrunk to the smallest generator's resolution. Only on InceptionV3's features it is FID.
     """
 
     faces: tyro.conf.Positional[tuple[str, ...]]
@@ -53,8 +53,8 @@ def main(options: Options) -> None:
     feature_network = features(options.frechet, loaded[0].discriminator, options.weights)
     network = feature_network.network
     print(feature_network.note)
-    side = min(x.generator.resolution for x in loaded)
-    faces = data.load_images(options.faces, side)
+    resolution = min(x.generator.resolution for x in loaded)
+    faces = data.load_images(options.faces, resolution)
     order = torch.randperm(len(faces), generator=keyed_generator("cpu", options.seed, "faces"))
     device, count = torch.device(options.device), options.images
 
@@ -66,7 +66,9 @@ def main(options: Options) -> None:
     distances = {}
     for name, pair in zip(options.generators, loaded, strict=True):
         batches = samples(pair.generator, options)
-        distances[name] = frechet(moments(network(resize_to_fit(x, side)) for x in batches), real)
+        distances[name] = frechet(
+            moments(network(resize_to_fit(x, resolution)) for x in batches), real
+        )
     others = order[count : 2 * count]
     if len(others) > 1:
         distances["other faces"] = frechet(face_moments(others, "other faces"), real)
@@ -74,7 +76,12 @@ def main(options: Options) -> None:
     print(report.table(("", feature_network.name), rows))
     report.write_json(
         options.out,
-        {"features": feature_network.note, "images": count, "side": side, "distance": distances}
+        {
+            "features": feature_network.note,
+            "images": count,
+            "resolution": resolution,
+            "distance": distances,
+        }
         | {"truncation": options.truncation, "seed": options.seed}
         | {"machine": report.machine(options.device)},
     )

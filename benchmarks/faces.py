@@ -26,7 +26,7 @@ from facsimile.refine import Phase, Step, recipes, refine
 from facsimile.starts import Start, decide
 from facsimile.stylegan import Generator, Latents, spaces
 
-RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.start != "encoder")
+RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.init != "encoder")
 """Those that begin without an encoder, as all do here: so the spaces compare, not the encoders."""
 SHOWN = 8
 """Faces in the picture."""
@@ -159,9 +159,8 @@ class Bench:
         recipe = recipes.get(name).with_steps(steps)
         later = (replace(phase, steps=steps * 3 // 5) for phase in recipe.phases[1:])
         recipe = replace(recipe, phases=(*recipe.phases[:1], *later))
-        start = start or recipe.start or spaces.parse(recipe.space)[0].default_start
-        if self.perceptual is None:
-            recipe = recipe.with_weight("perceptual", 0)
+        start = start or recipe.init or spaces.parse(recipe.space)[0].default_init
+        recipe = recipe.for_networks({"perceptual": self.perceptual})
         start_ = decide(recipe, start, self.encoders)
         recipe = start_.recipe
         settings = self._settings(start_, batch)
@@ -189,7 +188,8 @@ class Bench:
         with torch.random.fork_rng():
             torch.manual_seed(self.options.seed)
             parts = [
-                part.draw(self.generator, noise) for part in _split(latents, self.options.batch)
+                part.synthesize(self.generator, noise)
+                for part in _split(latents, self.options.batch)
             ]
         return torch.cat(parts).clamp(-1, 1)
 
@@ -235,8 +235,7 @@ class Bench:
                     first,
                     targets,
                     recipe,
-                    perceptual=self.perceptual,
-                    encoder=encoder,
+                    networks={"perceptual": self.perceptual, "encoder": encoder},
                     callback=tell,
                 )
                 seconds += time.perf_counter() - began

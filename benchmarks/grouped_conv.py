@@ -1,4 +1,4 @@
-"""StyleGAN2 the usual way, to compare `Generator.synthesize` and the discriminator with.
+"""StyleGAN2 with grouped convolutions, the rival of `Generator.synthesize` and the discriminator.
 
 The fused form that implementations use at inference: every image has its own modulated and
 demodulated weights, and one grouped convolution serves the batch; NCHW, one operation per step.

@@ -60,7 +60,7 @@ def landmark_judge(
 
     def look(images: Tensor) -> Tensor:
         landmarks = landmarker(images)
-        return landmarks.points.where(landmarks.found[:, None, None], torch.nan).cpu()
+        return landmarks.points.where(landmarks.is_face[:, None, None], torch.nan).cpu()
 
     return look, (
         "landmarks of the results: the network that the encoders are told by, which flatters them "

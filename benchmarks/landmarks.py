@@ -1,6 +1,6 @@
 """What finds landmarks, against a judge: how far off it is, and how many faces it sees in a second.
 
-Legend: N images, R their side, K = 68 points.
+Legend: N images, R their resolution, K = 68 points.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Options:
     fan: Path | None = None
     """File of FAN's weights."""
     count: int = 300
-    side: int = 256
+    resolution: int = 256
     """Pixels of the images, for the judge too."""
     batch: int = 16
     """How many are shown together; the speed is measured one by one as well."""
@@ -63,7 +63,7 @@ def main(options: Options) -> None:
     if options.fan is not None:
         ways["fan"] = FanLandmarker(options.fan, options.device)
     judge, _ = judges.landmark_judge(options.identity, None)
-    images = faces.read(options.faces, options.side, options.count).images
+    images = faces.read(options.faces, options.resolution, options.count).images
     expected = judge(images)
     known = ~expected.isnan().flatten(1).any(1)
     print(f"judge: {options.identity.name}; it sees a face in {int(known.sum())} of {len(images)}")
@@ -80,7 +80,7 @@ def main(options: Options) -> None:
             "median": float(error.median()),
             "95 % below": float(error.quantile(0.95)),
             **{part: agreement(expected[known], points[known], part) for part in OPENINGS},
-            "taken for faces": float(torch.cat([part.found for part in parts]).float().mean()),
+            "taken for faces": float(torch.cat([part.is_face for part in parts]).float().mean()),
             "faces/s, one by one": speed(way, images, 1),
             f"{options.batch} together": speed(way, images, options.batch),
         }
@@ -95,7 +95,7 @@ def main(options: Options) -> None:
             "landmarks": results,
             "judge": judges.name(options.identity),
             "images": len(images),
-            "side": options.side,
+            "resolution": options.resolution,
         }
         | {"machine": report.machine(options.device)},
     )

@@ -32,7 +32,7 @@ class Options:
     when a format takes more than the limits.
     """
 
-    side: int = 1024
+    resolution: int = 1024
     channel_base: int = 32768
     channel_max: int = 512
     latent: int = 512
@@ -97,7 +97,7 @@ def measure(name: str, path: Path) -> tuple[float, int]:
 def write(options: Options, folder: Path) -> tuple[dict[str, Path], int]:
     """(the same generator in every format, bytes of its tensors)."""
     generator = random_generator(
-        options.side, options.channel_base, options.channel_max, latent=options.latent
+        options.resolution, options.channel_base, options.channel_max, latent=options.latent
     )
     state = generator.state_dict()
     names = ("torch.load", "safetensors", "rosinality .pt", "NVIDIA .pkl")

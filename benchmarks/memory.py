@@ -45,11 +45,13 @@ class Options:
 def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
     generator, perceptual = load(options)
-    side = generator.resolution
+    resolution = generator.resolution
     resident_mb = {}
     for index in tqdm(range(max(options.marks)), desc="inversions"):
         source = torch.Generator().manual_seed(index)
-        noise = torch.rand(options.batch, generator.img_channels, side, side, generator=source)
+        noise = torch.rand(
+            options.batch, generator.img_channels, resolution, resolution, generator=source
+        )
         targets = noise.to(options.device) * 2 - 1
         invert(
             generator, perceptual, targets, options.recipes[index % len(options.recipes)], options
@@ -79,9 +81,9 @@ def invert(
 ) -> None:
     recipe = recipes.get(name).with_steps(options.steps)
     start = stylegan.init_latents(generator, recipe.space, len(targets), rgb_skip=recipe.rgb_skip)
-    refined = refine(generator, start, targets, recipe, perceptual=perceptual)
+    refined = refine(generator, start, targets, recipe, networks={"perceptual": perceptual})
     with torch.no_grad():
-        images = refined.latents.draw(generator)
+        images = refined.latents.synthesize(generator)
     # Random networks overshoot what scores take for an image.
     metrics.score(images.clamp(-1, 1), targets, {"perceptual": perceptual})
 

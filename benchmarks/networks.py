@@ -20,12 +20,12 @@ def random_generator(
     seed: int = 0,
 ) -> Generator:
     """A frozen generator of images with that resolution; `latent` is its z_dim and w_dim."""
-    channels = growth.widths(resolution, channel_base, channel_max)
+    channels = growth.channel_schedule(resolution, channel_base, channel_max)
     critic = DiscriminatorConfig(img_resolution=resolution, img_channels=3, channels=channels)
-    built, _ = growth.new(
+    built, _ = growth.build(
         resolution,
         channels,
-        latent=latent,
+        z_dim=latent,
         mapping_layers=mapping_layers,
         critic=critic,
         seed=seed,
@@ -48,7 +48,7 @@ def random_discriminator(
     config = DiscriminatorConfig(
         img_resolution=resolution,
         img_channels=3,
-        channels=growth.widths(resolution, channel_base, channel_max),
+        channels=growth.channel_schedule(resolution, channel_base, channel_max),
         downsampling="mean",
     )
     with torch.random.fork_rng(devices=[]):

@@ -53,7 +53,7 @@ def mover(
                     encoder, generator, moved, target_landmarks, preserved
                 )
                 moved = replace(moved, code=torch.lerp(codes, moved.code, strength))
-        return moved.draw(generator).clamp(-1, 1)
+        return moved.synthesize(generator).clamp(-1, 1)
 
     return move
 
@@ -79,7 +79,7 @@ def pair_up(faces: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
 class Pairs:
     """The faces that all rows are measured on. Landmarks are in pixels of R."""
 
-    images: data.ImageSet
+    images: data.ImageDataset
     """All M faces, of R pixels."""
     usable: Tensor
     """Numbers of those in which everybody sees a face; the others are in no pair."""
@@ -158,7 +158,7 @@ class Pairs:
     def hausdorff(self, expected: Tensor, detected: Tensor) -> Tensor:
         """Hausdorff distance of landmarks (N, K, 2), (N,); NaN where one of them is."""
         both_valid = (expected.isfinite() & detected.isfinite()).flatten(1).all(1)
-        side = self.images.pixels.shape[-1]
+        side = self.images.resolution
         return metrics.hausdorff(expected.double(), detected.double(), side, LINES, both_valid)
 
     def csim(self, sources: Tensor, images: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class Pairs:
 
 
 def detect_faces(
-    images: data.ImageSet,
+    images: data.ImageDataset,
     landmarker: data.Landmarker,
     landmark_judge: judges.LandmarkJudge,
     identity_judge: judges.IdentityJudge | None,
@@ -190,7 +190,7 @@ def detect_faces(
         faces = images.batch(numbers, device, torch.float32)
         with torch.no_grad():
             landmarks = landmarker(faces)
-            condition = landmarks.points.where(landmarks.found[:, None, None], torch.nan)
+            condition = landmarks.points.where(landmarks.is_face[:, None, None], torch.nan)
             results = {"condition": condition, "judged": landmark_judge(faces)}
             if identity_judge is not None:
                 results["persons"] = identity_judge(faces.cpu())
@@ -204,7 +204,7 @@ def detect_faces(
 
 @torch.no_grad()
 def encode_faces(
-    images: data.ImageSet,
+    images: data.ImageDataset,
     embedder: encoders.InDomainEncoder,
     generator: Generator,
     batch: int,

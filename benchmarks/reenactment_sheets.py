@@ -34,7 +34,7 @@ def motions(path: Path, dataset: Pairs, move: Mover) -> None:
     the photos whose landmarks they are."""
     numbers = dataset.source[: dataset.once]
     sources, others = numbers[:SHOWN], numbers[SHOWN : SHOWN + REAL]
-    side = dataset.images.pixels.shape[-1]
+    side = dataset.images.resolution
     faces, landmarks = dataset.images_of(sources), dataset.condition_landmarks[sources]
     blank = torch.ones_like(faces[:1])
     columns = {"source": torch.cat([blank, faces])}

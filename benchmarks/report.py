@@ -38,7 +38,7 @@ def prepare(device: str, threads: int | None) -> None:
 
     Freed memory is kept, as the programs keep it.
     """
-    malloc.keep()
+    malloc.retain_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     if torch.device(device).type == "cuda":

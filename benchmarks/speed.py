@@ -18,22 +18,22 @@ from facsimile.metrics import Perceptual
 from facsimile.refine import Recipe, recipes, refine
 from facsimile.stylegan import Feature, Generator, Latents
 
-# side -> channel_base, channel_max, batches. 64: the widths of the bundled generator; 256: those of
-# NVIDIA's "paper256".
+# Resolution -> channel_base, channel_max, batches. 64: the widths of the bundled generator; 256:
+# those of NVIDIA's "paper256".
 SIZES = {64: (4096, 128, (1, 2, 4, 8, 16)), 256: (16384, 512, (1, 4, 8))}
 ENGINE_RECIPES = ("f/z+", "w+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Time synthesis against the usual way, and `refine.refine` against a bare loop, in turns.
+    """Time synthesis against grouped convolutions, and `refine.refine` against a bare loop, in turns.
 
     The weights are random. Ratios are per pair of turns: the median, and the least and greatest.
     """
 
     parts: tuple[Literal["synthesis", "engine"], ...] = ("synthesis", "engine")
-    sides: tuple[Literal[64, 256], ...] = (64, 256)
-    """Sides of the images of the synthesis part, in pixels: 64 has the widths of the bundled
+    resolutions: tuple[Literal[64, 256], ...] = (64, 256)
+    """Of the synthesis part, in pixels: 64 has the widths of the bundled
     generator (channel_base 4096, channel_max 128), 256 those of NVIDIA's paper256 (16384, 512)."""
     batches: tuple[int, ...] | None = None
     """Batches of the synthesis part; None: 1 2 4 8 16 at 64 px and 1 4 8 at 256 px (16 fits where
@@ -60,7 +60,11 @@ def main(options: Options) -> None:
     print(", ".join(f"{k} {v}" for k, v in results["machine"].items()), flush=True)
     if "synthesis" in options.parts:
         results["synthesis"] = synthesis(options)
-        print(_table(results["synthesis"], "usual, ms", "ours, ms"), end="\n\n", flush=True)
+        print(
+            _table(results["synthesis"], "grouped convolutions, ms", "ours, ms"),
+            end="\n\n",
+            flush=True,
+        )
     if "engine" in options.parts:
         results["engine"] = engine(options)
         print(_table(results["engine"], "refine, ms", "bare loop, ms"), flush=True)
@@ -74,19 +78,22 @@ def main(options: Options) -> None:
 
 
 def synthesis(options: Options) -> list[dict]:
-    """The usual way against `Generator.synthesize`, forward alone and with the gradient of ws."""
+    """Grouped convolutions against `Generator.synthesize`, forward alone and with the gradient of ws."""
     rows = []
-    for side in options.sides:
-        base, most, batches = SIZES[side]
-        generator = random_generator(side, base, most).to(options.device)
+    for resolution in options.resolutions:
+        base, most, batches = SIZES[resolution]
+        generator = random_generator(resolution, base, most).to(options.device)
         ways = (partial(grouped_conv.synthesize, generator), generator.synthesize)
-        for n in tqdm(options.batches or batches, desc=f"{side} px", leave=False):
+        for n in tqdm(options.batches or batches, desc=f"{resolution} px", leave=False):
             z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(n))
             ws = generator.map(z.to(options.device)).clone()
             largest = _difference(ways, ws)
             for label, work in (("forward", forward), ("forward + backward", backward)):
                 times = alternate(*(partial(work, way, ws) for way in ways), **_limits(options))
-                what = {"what": f"{side} px, batch {n}, {label}", "largest_difference": largest}
+                what = {
+                    "what": f"{resolution} px, batch {n}, {label}",
+                    "largest_difference": largest,
+                }
                 rows.append(what | _row(times))
     return rows
 
@@ -123,13 +130,16 @@ def engine(options: Options) -> list[dict]:
     perceptual = metrics.discriminator_features(discriminator)
     n, rows = options.engine_batch, []
     targets = (
-        stylegan.init_latents(generator, "w", n, how="random", seed=1).draw(generator).clamp(-1, 1)
+        stylegan.init_latents(generator, "w", n, init="random", seed=1)
+        .synthesize(generator)
+        .clamp(-1, 1)
     )
     for name in tqdm(ENGINE_RECIPES, desc="engine", leave=False):
         recipe = recipes.get(name).with_steps(options.engine_steps)
+        recipe = recipe.for_networks({"perceptual": perceptual})
         start = stylegan.init_latents(generator, recipe.space, n, rgb_skip=recipe.rgb_skip)
         times = alternate(
-            partial(refine, generator, start, targets, recipe, perceptual=perceptual),
+            partial(refine, generator, start, targets, recipe, networks={"perceptual": perceptual}),
             partial(bare_loop, generator, start, targets, recipe, perceptual),
             **_limits(options),
         )

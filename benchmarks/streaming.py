@@ -104,7 +104,7 @@ def draw(generator: Generator, options: Options, work: Path) -> tuple[list[Path]
     (work / "photos").mkdir()
     for index in range(options.files):
         z = torch.randn(1, generator.z_dim, generator=source).to(generator.device)
-        picture = data.to_pil(generator.synthesize(generator.map(z, truncation=0.7))[0])
+        picture = data.to_pil(generator.synthesize(generator.map(z, truncation_psi=0.7))[0])
         photos.append(work / "photos" / f"{index}.png")
         picture.save(photos[-1])
         images.append(data.to_tensor(picture))
@@ -117,7 +117,7 @@ def bare(studio: Studio, recipe: Recipe, images: Tensor, options: Options) -> fl
     start = studio.start(recipe, "encoder")
     began = time.perf_counter()
     for part in images.split(options.batch):
-        drawn = start.latents(studio.generator, part, 0, None).draw(studio.generator)
+        drawn = start.latents(studio.generator, part, 0, None).synthesize(studio.generator)
         drawn.cpu()
     return time.perf_counter() - began
 

@@ -1,4 +1,4 @@
-"""Images a second in generator training, against the usual way of writing the same networks."""
+"""Images a second in generator training, against the same networks with grouped convolutions."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,9 +17,9 @@ from benchmarks.timing import alternate
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Time one training step of both players, in turns."""
+    """Time one training step of both networks, in turns."""
 
-    sides: tuple[int, ...] = (64, 128)
+    resolutions: tuple[int, ...] = (64, 128)
     batch: int = 16
     channel_base: int = 4096
     """4096 and 128 are the bundled generator's; the paper's are 16384 and 512."""
@@ -40,9 +40,9 @@ class Options:
 class Trained:
     """A pair of networks with their optimisers, and one step of both."""
 
-    def __init__(self, side: int, options: Options, *, ours: bool, half: bool):
+    def __init__(self, resolution: int, options: Options, *, ours: bool, half: bool):
         """own: as `stylegan` writes them, else as `grouped_conv` does. half: bfloat16."""
-        sizes = (side, options.channel_base, options.channel_max)
+        sizes = (resolution, options.channel_base, options.channel_max)
         layout = torch.channels_last if ours and options.device != "cpu" else torch.preserve_format
         self.generator = random_generator(*sizes).to(options.device, memory_format=layout)
         self.critic = random_discriminator(*sizes).to(options.device, memory_format=layout)
@@ -88,13 +88,15 @@ def main(options: Options) -> None:
         torch.backends.cudnn.benchmark = True
     results = {"machine": report.machine(options.device), "rows": []}
     print(", ".join(f"{k} {v}" for k, v in results["machine"].items()), flush=True)
-    for side in options.sides:
-        source = torch.Generator().manual_seed(side)
-        real = torch.randn(options.batch, 3, side, side, generator=source).to(options.device)
-        theirs = Trained(side, options, ours=False, half=False)
+    for resolution in options.resolutions:
+        source = torch.Generator().manual_seed(resolution)
+        real = torch.randn(options.batch, 3, resolution, resolution, generator=source).to(
+            options.device
+        )
+        theirs = Trained(resolution, options, ours=False, half=False)
         z = torch.randn(options.batch, theirs.generator.z_dim, generator=source).to(real)
         for half in (True, False):
-            ours = Trained(side, options, ours=True, half=half)
+            ours = Trained(resolution, options, ours=True, half=half)
             times = alternate(
                 partial(theirs.step, z, real),
                 partial(ours.step, z, real),
@@ -103,7 +105,9 @@ def main(options: Options) -> None:
                 seconds=options.seconds,
             )
             row = times.summary() | {"times": asdict(times), "operations": _count(ours, z, real)}
-            row["what"] = f"{side} px, batch {options.batch}, ours in {'bf16' if half else 'fp32'}"
+            row["what"] = (
+                f"{resolution} px, batch {options.batch}, ours in {'bf16' if half else 'fp32'}"
+            )
             results["rows"].append(row)
     print(_table(results["rows"], options))
     if options.out is not None:
@@ -118,7 +122,14 @@ def _count(trained: Trained, z: Tensor, real: Tensor) -> int:
 
 
 def _table(rows: list[dict], options: Options) -> str:
-    head = ["", "usual, images/s", "ours, images/s", "ratio", "min-max", "10^12 operations/s"]
+    head = [
+        "",
+        "grouped convolutions, images/s",
+        "ours, images/s",
+        "ratio",
+        "min-max",
+        "10^12 operations/s",
+    ]
     lines = []
     for row in rows:
         speed = row["operations"] / row["second"] / 1e12

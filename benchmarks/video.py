@@ -1,6 +1,6 @@
 """Reenactment by a video, from file to file: frames a second, and whether its length costs memory.
 
-Legend: T frames, R side of the generator's images.
+Legend: T frames, R resolution of the generator's images.
 """
 
 import sys
@@ -107,7 +107,7 @@ def sample(generator: Generator, seed: int, count: int) -> torch.Tensor:
     """Codes (count, num_ws, w_dim) of samples, truncated so that faces are seen from the front."""
     z = torch.randn(count, generator.z_dim, generator=keyed_generator("cpu", seed, "video"))
     ws = generator.broadcast_ws(generator.map(z.to(generator.device, generator.dtype)))
-    mean = spaces.SPACES["w+"].start(generator, 1, "mean")
+    mean = spaces.SPACES["w+"].initial_code(generator, 1, "mean")
     return mean.lerp(ws, 0.7)
 
 

@@ -40,8 +40,15 @@ def faces(tmp_path: Path) -> Path:
 @torch.no_grad()
 def test_the_error_is_what_the_judge_is_beside(faces: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "judge.py").write_text(JUDGE)
-    told = {"faces": faces, "identity": tmp_path / "judge.py", "count": 4, "side": 128, "batch": 2}
-    landmarks.main(landmarks.Options(**told, out=tmp_path / "landmarks.json"))
+    options = landmarks.Options(
+        faces=faces,
+        identity=tmp_path / "judge.py",
+        count=4,
+        resolution=128,
+        batch=2,
+        out=tmp_path / "landmarks.json",
+    )
+    landmarks.main(options)
     assert "it sees a face in 3 of 4" in capsys.readouterr().out
     rows = json.loads((tmp_path / "landmarks.json").read_text())["landmarks"]
     small = data.landmarker("small", small=checkpoints.LANDMARKS)

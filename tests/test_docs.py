@@ -1,0 +1,199 @@
+"""The commands and the Python of README and documentation work.
+
+Every block is read from the text. A command runs in a folder with small photos and networks, with
+few steps in place of many; what stands in `ONLY_PARSED` is given to its parser and not run.
+"""
+
+import importlib
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+from PIL import Image
+from skimage.data import astronaut
+
+from facsimile import cli, encoders, stylegan
+from facsimile.data.video import VideoWriter
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{x.name}" for x in (ROOT / "docs").glob("*.md")))
+
+# Beginning of a command -> why nothing of it is run or parsed.
+NOT_TRIED = {
+    "make ": "builds environments; the suite itself is one of its targets",
+    "pip install": "installs packages; make wheel-test does so with the wheel",
+    "pre-commit": "a tool of the contributor",
+    "git show": "the history is not in every checkout",
+}
+# Beginning of a command -> why it is only given to its parser.
+ONLY_PARSED = {
+    "python -m benchmarks.": "measures for minutes; tests/benchmarks has a small run of each",
+    "facsimile info ffhq.pkl": "needs a file of NVIDIA's; tests/facsimile/test_convert.py has such",
+    "facsimile convert ffhq.pkl": "the same",
+    "facsimile sample --generator ffhq": "the same",
+    "accelerate launch train.py": "starts processes; tests/training does",
+    "facsimile train": "every recipe is trained in tests/ and by make wheel-test",
+    "facsimile convert runs/": "needs a trained encoder; tests/facsimile/test_convert.py has one",
+}
+# Command -> flags that make it small, in place of those of the same name.
+SMALL = {
+    "invert": {"--steps": "1", "--perceptual": "discriminator", "--batch": "2"},
+    "edit": {"--steps": "1", "--perceptual": "discriminator"},
+    "reenact": {"--frames": "2", "--landmarks": "small"},
+    "landmarks": {"--landmarks": "small"},
+    "align": {"--size": "64"},
+    "prepare-data": {"--resolution": "32", "--processes": "1"},
+    "sample": {"--count": "2"},
+}
+# What a small flag may be added to although the text does not have it.
+ADDED = {"--steps", "--perceptual", "--landmarks", "--size"}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    lines = "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    bare = (re.sub(r"\s+# .*$", "", line).strip() for line in lines)
+    return [line for line in bare if line]
+
+
+def reason(command: str, table: dict[str, str]) -> str | None:
+    return next((why for start, why in table.items() if command.startswith(start)), None)
+
+
+ALL = [(page, command) for page in PAGES for command in commands(page)]
+TRIED = [(page, x) for page, x in ALL if not reason(x, NOT_TRIED)]
+PARSED = [x for _, x in dict.fromkeys(TRIED)]
+RUN = [x for x in dict.fromkeys(PARSED) if not reason(x, ONLY_PARSED)]
+
+
+def test_blocks_are_found() -> None:
+    assert len(ALL) > 40
+    assert len(RUN) > 10
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert set(re.findall(r"^```(\w+)", text, re.MULTILINE)) <= {"bash", "python"}, page
+
+
+@pytest.mark.parametrize("table", [NOT_TRIED, ONLY_PARSED], ids=["not tried", "only parsed"])
+def test_no_exception_is_left_over(table: dict[str, str]) -> None:
+    for start in table:
+        assert any(command.startswith(start) for _, command in ALL), start
+
+
+class Parsed(Exception):
+    """A command line was understood."""
+
+
+@pytest.fixture
+def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parsers stop before anything is done."""
+
+    def stopping(parser: Callable) -> Callable:
+        def parse(*args: object, **options: object) -> None:
+            raise Parsed(parser(*args, **options))
+
+        return parse
+
+    monkeypatch.setattr(tyro, "cli", stopping(tyro.cli))
+    dispatch = tyro.extras.subcommand_cli_from_dict
+    monkeypatch.setattr(tyro.extras, "subcommand_cli_from_dict", stopping(dispatch))
+
+
+def parse(command: str) -> None:
+    words = shlex.split(command)
+    if words[:2] == ["python", "-m"]:
+        module = importlib.import_module(words[2])
+        tyro.cli(module.Options, args=words[3:])
+    elif "train.py" in words:
+        cli.main(["train", *words[words.index("train.py") + 1 :]])
+    else:
+        assert words[0] == "facsimile", command
+        cli.main(words[1:])
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(PARSED))
+def test_flags_are_known(command: str, parse_only: None) -> None:
+    with pytest.raises(Parsed):
+        parse(command)
+
+
+def test_an_old_flag_is_refused(parse_only: None) -> None:
+    with pytest.raises(SystemExit):
+        parse("facsimile invert me.jpg --out out --start mean")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, make_generator, make_encoder) -> Path:
+    """The files that the documentation names, small."""
+    path = tmp_path_factory.mktemp("docs")
+    photo = Image.fromarray(astronaut()[:256, 96:352])
+    for name in ("me.jpg", "other.jpg"):
+        photo.save(path / name)
+    for name in ("holiday", "family", "photos"):
+        (path / name).mkdir()
+        photo.save(path / name / "one.jpg")
+    with VideoWriter(path / "driver.mp4", 25.0) as writer:
+        for _ in range(2):
+            writer.write(photo)
+    generator = make_generator(32)
+    stylegan.save(generator, path / "my-generator.safetensors")
+    encoder = make_encoder("in-domain", generator)
+    encoders.save(encoder, path / "in-domain.safetensors")
+    (path / "aligned").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path / "aligned" / "a.png")
+    return path
+
+
+def small(words: list[str]) -> list[str]:
+    """The command with little work."""
+    flags = dict(SMALL.get(words[0], {}))
+    for index, word in enumerate(words[:-1]):
+        if word in flags and words[index + 1] != "0":
+            words[index + 1] = flags[word]
+        flags.pop(word, None)
+    added = {name: value for name, value in flags.items() if name in ADDED}
+    return [*words, *(x for pair in added.items() for x in pair)]
+
+
+@pytest.mark.slow
+def test_commands_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, as later ones open what earlier ones wrote."""
+    monkeypatch.chdir(folder)
+    for command in RUN:
+        words = small(shlex.split(command)[1:])
+        try:
+            status = cli.main(words)
+        except SystemExit as left:
+            status = left.code
+        assert status in (0, None), f"{' '.join(words)}: exit status {status}"
+    out = folder / "out" / "me"
+    assert {"target.png", "latents.safetensors", "scores.json"} <= {x.name for x in out.iterdir()}
+
+
+PROGRAMS = [(page, index) for page in PAGES for index in range(len(blocks(page, "python")))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "index"), PROGRAMS)
+def test_python_runs(page: str, index: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    code = blocks(page, "python")[index]
+    # LPIPS may be a download; few steps.
+    code = code.replace(
+        'facsimile.load("faces"', 'facsimile.load("faces", perceptual="discriminator"'
+    )
+    code = re.sub(r"steps=\d+", "steps=1", code)
+    if "out/me/latents.safetensors" in code and not Path("out/me/latents.safetensors").exists():
+        flags = ("--steps", "0", "--out", "out")
+        with pytest.raises(SystemExit, match="0"):
+            cli.main(["invert", "me.jpg", *flags])
+    exec(compile(code, f"{page}, block {index}", "exec"), {})
