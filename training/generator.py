@@ -1,283 +1,367 @@
 """The recipe `generator`: StyleGAN2 on a folder or zip of images.
 
-Legend: N images of a place, C channels, R side of the image, L style inputs.
-"Analyzing and Improving the Image Quality of StyleGAN", with what "Training Generative Adversarial
-Networks with Limited Data" adds. The regularisers join the main loss of their steps, times their
-interval: no step is added, so Adam needs no correction for lazy regularisation.
+Legend: N images, C channels, R resolution, L style inputs, D numbers in w.
+"Analyzing and Improving the Image Quality of StyleGAN", with the augmentation of "Training
+Generative Adversarial Networks with Limited Data". The regularizers join the main loss of their
+steps, weighted by their interval: no step is added, so Adam needs no correction for lazy
+regularization.
 """
 
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from facsimile import data, stylegan
 from facsimile.metrics.frechet import Features, Moments, features, frechet, moments
 from facsimile.stylegan import DiscriminatorConfig, freeze
 from facsimile.stylegan.randomness import keyed_generator
 
-from . import augment, ema, growth, vision
-from .draws import KeyedSampler, cache_on_gpu
-from .generator_settings import GeneratorRun
+from . import augment, ema, growth, vision_aided
+from .generator_settings import GeneratorSettings
 from .growth import Critic
+from .keyed_sampler import KeyedSampler, cache_on_gpu
 from .penalties import path_lengths, r1
 from .recipe import BatchSlice, Distributed, Trainable
 
-SIGNS_EVERY = 4
-"""Steps between two looks at how often the discriminator is right about the training set."""
-MEAN_SAMPLES = 10_000
-"""Of which the average w is the mean."""
+ADA_INTERVAL = 4
+"""Steps between two changes of the probability of augmentation."""
+EMA_RAMPUP = 0.05
+"""Ramp of the moving average of new networks: NVIDIA's default."""
+PATH_MEAN_DECAY = 0.01
+"""Share of a step in the running mean of the path lengths (StyleGAN2, appendix B)."""
+MEAN_W_SAMPLES = 10_000
+"""Samples that the mean w is computed from."""
+CHANNEL_BASE, CHANNEL_MAX = 16384, 512
+"""Channels of new networks: StyleGAN2's at 256 px."""
+SHEET_PSI = 0.7
+"""Truncation of sample sheets."""
+PART = 16
+"""Images at a time where no gradient is taken."""
+
+
+class Fakes(NamedTuple):
+    """Generated images, and the codes that the path lengths are derivatives by."""
+
+    ws: Tensor
+    """(N, L, D)"""
+    images: Tensor
+    """(N, C, R, R)"""
 
 
 class GeneratorRecipe:
-    def __init__(self, run: GeneratorRun, host: Distributed):
-        self.run, self.host, self.device = run, host, host.device
-        generator, critic, self.grows = _networks(run, host)
-        # On a GPU convolutions follow the layout of their weights.
-        layout = torch.channels_last if host.device.type == "cuda" else torch.preserve_format
-        self.generator = generator.to(host.device, run.dtype, memory_format=layout).train()
-        self.critic = critic.to(host.device, run.dtype, memory_format=layout).train()
+    def __init__(self, settings: GeneratorSettings, distributed: Distributed):
+        self.settings, self.distributed = settings, distributed
+        self.device = distributed.device
+        generator, critic, self.grows = _networks(settings, distributed)
+        # On a GPU convolutions follow the memory layout of their weights.
+        layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
+        self.generator = generator.to(self.device, settings.dtype, memory_format=layout).train()
+        self.critic = critic.to(self.device, settings.dtype, memory_format=layout).train()
         self.average = freeze(copy.deepcopy(self.generator))
-        self.trunk, self.heads = None, None
-        if run.vision is not None:
-            self.trunk = vision.trunk(run.vision).to(host.device, run.dtype)
-            blank = torch.zeros(1, 3, run.resolution, run.resolution).to(host.device, run.dtype)
-            channels = [x.shape[1] for x in vision.look(self.trunk, blank)]
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(run.seed)
-                self.heads = vision.Heads(channels).to(host.device, run.dtype)
-            self.critic.heads = self.heads
-        self.group = critic.network.config.mbstd_group
-        self.draws = KeyedSampler(run.seed, self.group, host.device, run.dtype)
-        self.players = (
-            _player("critic", self.critic, run.critic_lr),
-            _player("generator", self.generator, run.lr),
+        self.backbone, self.heads = self._vision_aided_critic()
+        self.critic.heads = self.heads
+        self.group_size = critic.network.config.mbstd_group
+        self.sampler = KeyedSampler(settings.seed, self.group_size, self.device, settings.dtype)
+        self.trainables = (
+            Trainable("critic", self.critic, self._adam(self.critic), uses_forward_graph=False),
+            Trainable("generator", self.generator, self._adam(self.generator)),
         )
-        self.gamma = 0.0008 * run.resolution**2 / run.batch if run.r1 is None else run.r1
-        self.ramp = run.average_ramp
-        if self.ramp is None:
-            self.ramp = 0.05 if run.start is None or self.grows else 0.0
-        self.seen = 0
-        self.path_mean = torch.zeros([], device=host.device, dtype=run.dtype)
-        self.path_known = False
-        self.p = 0.0
-        # Sum and count of the signs since p last moved; lengths of the paths of this step.
-        self.signs = torch.zeros(2, device=host.device, dtype=run.dtype)
-        self._lengths: list[Tensor] = []
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self.r1_gamma, self.ema_rampup = self._defaults()
+        self.images_seen = 0
+        self.path_mean = torch.zeros([], device=self.device, dtype=settings.dtype)
+        self.path_mean_known = False
+        self.augment_p = 0.0
+        # Sum and count of the signs since augment_p last changed.
+        self.signs = torch.zeros(2, device=self.device, dtype=settings.dtype)
+        # Mean path lengths of this step's micro-steps.
+        self.path_lengths: list[Tensor] = []
         self.images: data.ImageSet | None = None
         self._features: Features | None = None
-        self._real: Moments | None = None
+        self._real_moments: Moments | None = None
 
-    def open_data(self) -> str:
-        """Read the training set; returns what was read, in a sentence."""
-        images = data.load_images(self.run.data, self.run.resolution)
+    def _adam(self, module: nn.Module) -> torch.optim.Adam:
+        lr = self.settings.optimizer.lr  # the loop sets it before each step
+        return torch.optim.Adam(module.parameters(), lr=lr, betas=(0.0, 0.99), fused=True)
+
+    def _defaults(self) -> tuple[float, float]:
+        """(gamma of R1, ramp of the moving average), where the settings leave them open."""
+        settings = self.settings
+        gamma, rampup = settings.r1.r1_gamma, settings.ema.ema_rampup
+        if gamma is None:
+            gamma = 0.0008 * settings.network.resolution**2 / settings.batch
+        if rampup is None:
+            new = settings.network.init_from is None or self.grows
+            rampup = EMA_RAMPUP if new else 0.0
+        return gamma, rampup
+
+    def _vision_aided_critic(self) -> tuple[nn.Module | None, nn.Module | None]:
+        """(frozen network, heads on its features), or (None, None)."""
+        settings = self.settings
+        if settings.vision.vision_aided is None:
+            return None, None
+        backbone = vision_aided.backbone(settings.vision.vision_aided)
+        backbone = backbone.to(self.device, settings.dtype)
+        resolution = settings.network.resolution
+        blank = torch.zeros(1, 3, resolution, resolution).to(self.device, settings.dtype)
+        channels = [x.shape[1] for x in vision_aided.extract_features(backbone, blank)]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(settings.seed)
+            heads = vision_aided.Heads(channels).to(self.device, settings.dtype)
+        return backbone, heads
+
+    def setup_data(self) -> str:
+        settings = self.settings
+        images = data.load_images(settings.dataset.data, settings.network.resolution)
         self.images = cache_on_gpu(images, self.device)
         return images.summary()
 
     # One step -------------------------------------------------------------------------------------
 
-    def _fakes(self, place: BatchSlice) -> tuple[Tensor, Tensor]:
-        """(ws, images) of fresh codes and noise."""
-        g = self.generator
-        z, second = self.draws.codes(g, place, self.run.mixing)
-        noise = self.draws.noise(g, place)
+    def forward(self, batch: BatchSlice) -> Fakes:
+        """Generated images of random codes and noise."""
+        generator = self.generator
+        z, second = self.sampler.codes(generator, batch, self.settings.style_mixing_prob)
+        noise = self.sampler.noise(generator, batch)
         # The mapping costs little, and the path lengths need its precision.
-        a, b = g.mapping(z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
-        ws = torch.where(second[:, :, None], b[:, None], a[:, None])
-        with self.run.autocast(self.device):
-            return ws, growth.draw(g, ws, noise, self.alpha)
+        w1, w2 = generator.mapping(z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
+        ws = torch.where(second[:, :, None], w2[:, None], w1[:, None])
+        with self.settings.autocast(self.device):
+            return Fakes(ws, growth.synthesize_faded(generator, ws, noise, self.alpha))
 
-    def _judge(self, image: Tensor, what: str, place: BatchSlice, leaf: bool = False) -> tuple:
-        """(logits (N, 1), the images that the critic was shown; with `leaf` to derive by)."""
-        if self.p > 0:
-            uniform = self.draws.numbers(f"chance {what}", place, torch.rand, augment.UNIFORMS)
-            normal = self.draws.numbers(f"amount {what}", place, torch.randn, augment.NORMALS)
-            image = augment.augment(image.to(self.run.dtype), self.p, uniform, normal)
-        if leaf:
-            image = image.detach().requires_grad_()
-        with self.run.autocast(self.device):
-            return self.critic(image, self.alpha).to(self.run.dtype), image
+    def losses(self, name: str, batch: BatchSlice, shared: Fakes) -> dict[str, Tensor]:
+        if name == "critic":
+            return self._critic_losses(batch, shared)
+        return self._generator_losses(batch, shared)
 
-    def _glance(self, image: Tensor) -> Tensor:
-        """Logits (N, layers) of the heads on the frozen network."""
-        with self.run.autocast(self.device):
-            return self.heads(vision.look(self.trunk, image)).to(self.run.dtype)
-
-    def _due(self, every: int, place: BatchSlice) -> bool:
-        return place.step % every == 0
-
-    @property
-    def alpha(self) -> float:
-        """How far a new block is faded in."""
-        return min(1.0, self.seen / self.run.grow_images) if self.grows else 1.0
-
-    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
-        return self._critic(place) if player == "critic" else self._generator(place)
-
-    def _critic(self, place: BatchSlice) -> dict[str, Tensor]:
-        """Logistic loss and R1."""
-        # One drawing serves both players where a step has one micro-step.
-        with torch.set_grad_enabled(place.whole):
-            ws, fake = self._fakes(place)
-        self._kept = (ws, fake) if place.whole else None
-        fake_logits, shown_fake = self._judge(fake.detach(), "fake", place)
-        penalised = self.gamma > 0 and self._due(self.run.r1_every, place)
-        real = self.draws.images(self.images, place, self.run.flip)
-        real_logits, shown = self._judge(real, "real", place, leaf=penalised)
-        if self.run.augment:
-            signs = real_logits.detach().sign()
-            self.signs += torch.stack([signs.sum(), signs.new_tensor(float(len(signs)))])
+    def _critic_losses(self, batch: BatchSlice, fakes: Fakes) -> dict[str, Tensor]:
+        """softplus(D(G(z))) + softplus(-D(x)) + gamma / 2 |grad D(x)|^2."""
+        settings = self.settings
+        fake = self._augment(fakes.images.detach(), "fake", batch)
+        fake_logits = self._discriminate(fake)
+        real = self.sampler.images(self.images, batch, settings.dataset.mirror)
+        real = self._augment(real, "real", batch)
+        with_r1 = self.r1_gamma > 0 and batch.step % settings.r1.r1_interval == 0
+        if with_r1:
+            real = real.detach().requires_grad_()
+        real_logits = self._discriminate(real)
         losses = {
             "critic/fake": F.softplus(fake_logits).mean(),
             "critic/real": F.softplus(-real_logits).mean(),
         }
         if self.heads is not None:
-            weight, on_fake = self.run.vision_weight, self._glance(shown_fake)
-            losses["critic/vision fake"] = weight * F.softplus(on_fake).mean()
-            losses["critic/vision real"] = weight * F.softplus(-self._glance(shown.detach())).mean()
-        if penalised:
-            penalty = r1(real_logits, shown)
-            losses["critic/r1"] = 0.5 * self.gamma * self.run.r1_every * penalty.mean()
+            weight, logits = settings.vision.vision_aided_weight, self._projected_logits
+            losses["critic/vision fake"] = weight * F.softplus(logits(fake)).mean()
+            losses["critic/vision real"] = weight * F.softplus(-logits(real.detach())).mean()
+        if with_r1:
+            weight = 0.5 * self.r1_gamma * settings.r1.r1_interval
+            losses["critic/r1"] = weight * r1(real_logits, real).mean()
+        return losses | {"real signs": real_logits.detach().sign()}
+
+    def _generator_losses(self, batch: BatchSlice, fakes: Fakes) -> dict[str, Tensor]:
+        """softplus(-D(G(z))), and the path length penalty (|J^T y| - a)^2."""
+        settings = self.settings
+        fake = self._augment(fakes.images, "drawn", batch)
+        losses = {"generator/fake": F.softplus(-self._discriminate(fake)).mean()}
+        if self.heads is not None:
+            term = F.softplus(-self._projected_logits(fake)).mean()
+            losses["generator/vision"] = settings.vision.vision_aided_weight * term
+        penalty = settings.path_length
+        if penalty.pl_weight and batch.step % penalty.pl_interval == 0:
+            shape = fakes.images.shape[1:]
+            directions = self.sampler.numbers("path", batch, torch.randn, *shape, on_device=True)
+            lengths = path_lengths(fakes.ws, fakes.images, directions)
+            losses["path length"] = lengths.detach().mean()
+            if self.path_mean_known:
+                deviation = (lengths - self.path_mean).square().mean()
+                losses["generator/path"] = penalty.pl_weight * penalty.pl_interval * deviation
         return losses
 
-    def _generator(self, place: BatchSlice) -> dict[str, Tensor]:
-        """Non-saturating loss, and the path-length term."""
-        ws, fake = self._kept or self._fakes(place)
-        self._kept = None
-        logits, shown = self._judge(fake, "drawn", place)
-        losses = {"generator/fake": F.softplus(-logits).mean()}
-        if self.heads is not None:
-            glance = F.softplus(-self._glance(shown)).mean()
-            losses["generator/vision"] = self.run.vision_weight * glance
-        if self.run.path and self._due(self.run.path_every, place):
-            shape = fake.shape[1:]
-            directions = self.draws.numbers("path", place, torch.randn, *shape, on_device=True)
-            lengths = path_lengths(ws, fake, directions)
-            self._lengths.append(lengths.detach().mean())
-            if self.path_known:
-                apart = (lengths - self.path_mean).square().mean()
-                losses["generator/path"] = self.run.path * self.run.path_every * apart
-        return losses
+    def _augment(self, images: Tensor, key: str, batch: BatchSlice) -> Tensor:
+        """Images as the discriminator sees them. key: of the random numbers."""
+        if self.augment_p <= 0:
+            return images
+        uniform = self.sampler.numbers(f"chance {key}", batch, torch.rand, augment.UNIFORMS)
+        normal = self.sampler.numbers(f"amount {key}", batch, torch.randn, augment.NORMALS)
+        images = images.to(self.settings.dtype)
+        return augment.augment(images, self.augment_p, uniform, normal)
+
+    def _discriminate(self, images: Tensor) -> Tensor:
+        """Logits (N, 1) of the discriminator."""
+        with self.settings.autocast(self.device):
+            return self.critic(images, self.alpha).to(self.settings.dtype)
+
+    def _projected_logits(self, images: Tensor) -> Tensor:
+        """Logits (N, layers) of the heads on the frozen network."""
+        with self.settings.autocast(self.device):
+            features = vision_aided.extract_features(self.backbone, images)
+            return self.heads(features).to(self.settings.dtype)
+
+    @property
+    def alpha(self) -> float:
+        """Weight of a new block while it is faded in, 0 to 1."""
+        return min(1.0, self.images_seen / self.settings.network.grow_images) if self.grows else 1.0
 
     # Between steps --------------------------------------------------------------------------------
 
-    def after(self, place: BatchSlice) -> None:
-        run = self.run
-        self.seen = (place.step + 1) * run.batch
-        factor = ema.decay(run.batch, self.seen, run.average, self.ramp)
+    def record(self, statistics: dict[str, Tensor]) -> None:
+        if self.settings.augmentation.ada_target and "real signs" in statistics:
+            signs = statistics["real signs"]
+            self.signs += torch.stack([signs.sum(), signs.new_tensor(float(len(signs)))])
+        if "path length" in statistics:
+            self.path_lengths.append(statistics["path length"])
+
+    def learning_rates(self, images_seen: int) -> dict[str, float]:
+        optimizer = self.settings.optimizer
+        critic_lr = optimizer.lr if optimizer.critic_lr is None else optimizer.critic_lr
+        decay = optimizer.decay(images_seen)
+        return {"critic": critic_lr * decay, "generator": optimizer.lr * decay}
+
+    def on_step_end(self, batch: BatchSlice) -> None:
+        settings = self.settings
+        self.images_seen = (batch.step + 1) * settings.batch
+        factor = ema.decay(
+            settings.batch, self.images_seen, settings.ema.ema_images, self.ema_rampup
+        )
         ema.update(self.average, self.generator, factor)
-        if self._lengths:
-            mean = self.host.mean(torch.stack(self._lengths).mean())
-            # A mean that began at 0 would pull all paths towards 0 for thousands of steps.
-            self.path_mean = self.path_mean.lerp(mean, 0.01) if self.path_known else mean
-            self.path_known = True
-            self._lengths = []
-        if run.augment and (place.step + 1) % SIGNS_EVERY == 0:
-            total, count = self.host.mean(self.signs).tolist()
-            # Right too often about the training set: it is being learned by heart.
-            direction = 1 if total / count > run.augment else -1
-            grow = direction * SIGNS_EVERY * run.batch / run.augment_images
-            self.p = min(max(self.p + grow, 0.0), 1.0)
-            self.signs.zero_()
+        self._update_path_mean()
+        if settings.augmentation.ada_target and (batch.step + 1) % ADA_INTERVAL == 0:
+            self._update_augment_p()
+
+    def _update_path_mean(self) -> None:
+        if not self.path_lengths:
+            return
+        mean = self.distributed.all_mean(torch.stack(self.path_lengths).mean())
+        # A mean that began at 0 would shorten all paths for thousands of steps.
+        known = self.path_mean_known
+        self.path_mean = self.path_mean.lerp(mean, PATH_MEAN_DECAY) if known else mean
+        self.path_mean_known = True
+        self.path_lengths = []
+
+    def _update_augment_p(self) -> None:
+        """Augment more if the discriminator overfits: if r_t = mean(sign(D(x))) is above target."""
+        augmentation = self.settings.augmentation
+        total, count = self.distributed.all_mean(self.signs).tolist()
+        direction = 1 if total / count > augmentation.ada_target else -1
+        change = direction * ADA_INTERVAL * self.settings.batch / augmentation.ada_images
+        self.augment_p = min(max(self.augment_p + change, 0.0), 1.0)
+        self.signs.zero_()
 
     def state(self) -> dict[str, Any]:
         return {
             "average": self.average.state_dict(),
             "path_mean": self.path_mean,
-            "path_known": self.path_known,
+            "path_mean_known": self.path_mean_known,
             "signs": self.signs,
-            "p": self.p,
-            "seen": self.seen,
+            "augment_p": self.augment_p,
+            "images_seen": self.images_seen,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.average.load_state_dict(state["average"])
         self.path_mean = state["path_mean"].to(self.device)
+        self.path_mean_known = state["path_mean_known"]
         self.signs = state["signs"].to(self.device)
-        self.path_known, self.p, self.seen = state["path_known"], state["p"], state["seen"]
+        self.augment_p, self.images_seen = state["augment_p"], state["images_seen"]
 
-    # What a person sees ---------------------------------------------------------------------------
+    # Reports --------------------------------------------------------------------------------------
 
-    def figures(self) -> dict[str, float]:
-        return {"augment p": self.p, "path mean": float(self.path_mean), "fade": self.alpha}
+    def extra_metrics(self) -> dict[str, float]:
+        return {
+            "augment_p": self.augment_p,
+            "path_mean": float(self.path_mean),
+            "fade_alpha": self.alpha,
+        }
 
     @torch.no_grad()
-    def drawn(self, count: int, truncation: float, what: str) -> Iterator[Tensor]:
-        """Images of the moving average in float32, a batch at a time: the same codes every time."""
+    def generate(self, count: int, truncation_psi: float, key: str) -> Iterator[Tensor]:
+        """Images (n, C, R, R) of the moving average, by parts; the same codes for the same key."""
         average = self.average
         average.mapping.w_avg.copy_(self._mean_w())
-        rng = keyed_generator("cpu", self.run.seed, what)
+        rng = keyed_generator("cpu", self.settings.seed, key)
         z = torch.randn(count, average.z_dim, generator=rng).to(average.mapping.w_avg)
-        for part in z.split(16):
-            yield growth.draw(
-                average, average.map(part, truncation=truncation), "const", self.alpha
-            )
+        for part in z.split(PART):
+            ws = average.map(part, truncation_psi=truncation_psi)
+            yield growth.synthesize_faded(average, ws, "const", self.alpha)
 
     def _mean_w(self) -> Tensor:
-        rng = keyed_generator("cpu", self.run.seed, "mean w")
-        z = torch.randn(MEAN_SAMPLES, self.average.z_dim, generator=rng)
+        rng = keyed_generator("cpu", self.settings.seed, "mean w")
+        z = torch.randn(MEAN_W_SAMPLES, self.average.z_dim, generator=rng)
         return self.average.mapping(z.to(self.average.mapping.w_avg)).mean(0)
 
-    def samples(self) -> list[Tensor]:
-        return [image for part in self.drawn(self.run.samples, 0.7, "sheet") for image in part]
+    def sample_grid(self) -> list[Tensor]:
+        count = self.settings.evaluation.num_samples
+        return [image for part in self.generate(count, SHEET_PSI, "sheet") for image in part]
 
     @torch.no_grad()
-    def scores(self) -> dict[str, float]:
-        """The Fréchet distance of drawn images, at truncation 1, to the training set."""
+    def evaluate(self) -> dict[str, float]:
+        """The Fréchet distance of generated images, without truncation, to the training set."""
         if self._features is None:
-            trained = self.host.find(self.run.start or "faces").discriminator
-            self._features = features(
-                self.run.frechet,
-                trained or self.host.find("faces").discriminator,
-                self.run.frechet_weights,
-            )
+            self._features = self._frechet_features()
             if self._features is None:
                 return {}
             print(self._features.note, flush=True)
-        network, count = self._features.network, self.run.frechet_images
-        if self._real is None:
-            rng = keyed_generator("cpu", self.run.seed, "judged")
-            chosen = torch.randperm(len(self.images), generator=rng)[:count].split(16)
-            parts = (self.images.batch(x, self.device, torch.float32) for x in chosen)
-            self._real = moments(map(network, parts))
-        parts = (x.float().clamp(-1, 1) for x in self.drawn(count, 1.0, "judged"))
-        drawn = moments(map(network, parts))
-        return {self._features.name: frechet(drawn, self._real)}
+        network, count = self._features.network, self.settings.evaluation.frechet_samples
+        if self._real_moments is None:
+            rng = keyed_generator("cpu", self.settings.seed, "judged")
+            indices = torch.randperm(len(self.images), generator=rng)[:count].split(PART)
+            parts = (self.images.batch(x, self.device, torch.float32) for x in indices)
+            self._real_moments = moments(map(network, parts))
+        parts = (x.float().clamp(-1, 1) for x in self.generate(count, 1.0, "judged"))
+        return {self._features.name: frechet(moments(map(network, parts)), self._real_moments)}
+
+    def _frechet_features(self) -> Features | None:
+        settings, load = self.settings, self.distributed.load_networks
+        discriminator = load(settings.network.init_from or "faces").discriminator
+        return features(
+            settings.evaluation.frechet,
+            discriminator or load("faces").discriminator,
+            settings.evaluation.frechet_weights,
+        )
 
     @torch.no_grad()
     def save(self, out: Path) -> None:
         average = copy.deepcopy(self.average)
         average.mapping.w_avg.copy_(self._mean_w())
-        stylegan.save(growth.fold(average, self.alpha), out / "generator.safetensors")
+        stylegan.save(growth.bake_fade(average, self.alpha), out / "generator.safetensors")
         stylegan.save(self.critic.network, out / "discriminator.safetensors")
 
 
-def _player(name: str, module: torch.nn.Module, lr: float) -> Trainable:
-    optimizer = torch.optim.Adam(module.parameters(), lr=lr, betas=(0.0, 0.99), fused=True)
-    return Trainable(name, module, optimizer)
-
-
-def _networks(run: GeneratorRun, host: Distributed) -> tuple[stylegan.Generator, Critic, bool]:
+def _networks(
+    settings: GeneratorSettings, distributed: Distributed
+) -> tuple[stylegan.Generator, Critic, bool]:
     """(generator, critic, whether a block is to be faded in)."""
-    if run.start is not None:
-        found = host.find(run.start)
-        widths = {"channel_base": run.channel_base, "channel_max": run.channel_max}
-        pair = growth.grown(
-            found.generator, found.discriminator, run.resolution, **widths, seed=run.seed
+    sizes, seed = settings.network, settings.seed
+    base, most = sizes.channel_base, sizes.channel_max
+    if sizes.init_from is not None:
+        trained = distributed.load_networks(sizes.init_from)
+        generator, critic = growth.grow_from(
+            trained.generator,
+            trained.discriminator,
+            sizes.resolution,
+            channel_base=base,
+            channel_max=most,
+            seed=seed,
         )
-        return *pair, found.generator.resolution < run.resolution
-    channels = growth.widths(run.resolution, run.channel_base or 16384, run.channel_max or 512)
-    critic = DiscriminatorConfig(
-        img_resolution=run.resolution,
+        return generator, critic, trained.generator.resolution < sizes.resolution
+    channels = growth.channel_schedule(sizes.resolution, base or CHANNEL_BASE, most or CHANNEL_MAX)
+    config = DiscriminatorConfig(
+        img_resolution=sizes.resolution,
         img_channels=3,
         channels=channels,
-        mbstd_group=run.group,
-        downsampling=run.downsampling,
+        mbstd_group=sizes.mbstd_group,
+        downsampling=sizes.downsampling,
     )
-    sizes = {"latent": run.latent, "mapping_layers": run.mapping_layers}
-    return *growth.new(run.resolution, channels, **sizes, critic=critic, seed=run.seed), False
+    generator, critic = growth.build(
+        sizes.resolution,
+        channels,
+        z_dim=sizes.z_dim,
+        mapping_layers=sizes.mapping_layers,
+        critic=config,
+        seed=seed,
+    )
+    return generator, critic, False

@@ -1,12 +1,12 @@
-"""Networks of a run: new ones, or grown from trained ones of the same or of half the side.
+"""Networks of a run: new ones, or grown from trained ones of the same or half the resolution.
 
-Legend: N images, L style inputs. "Progressive Growing of GANs": the layers below stay, a new block
-comes on top and is faded in.
+Legend: N images, C channels, R resolution, L style inputs. "Progressive Growing of GANs for
+Improved Quality, Stability, and Variation", section 2: a new block on top of the old ones is faded
+in.
 """
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +18,14 @@ from facsimile.stylegan.synthesis import Noise
 
 
 class Critic(nn.Module):
-    """A discriminator, and while it grows the first layer that it had before."""
+    """A discriminator, and while it grows the fromRGB layer of the smaller one."""
 
     def __init__(self, network: Discriminator, old: nn.Module | None = None):
         super().__init__()
         self.network, self.old = network, old
 
     def forward(self, image: Tensor, alpha: float = 1.0) -> Tensor:
-        """image: (N, C, R, R) -> logits (N, 1). alpha 0: the old network on the image shrunk."""
+        """image: (N, C, R, R) -> logits (N, 1). alpha 0: the smaller network on a smaller image."""
         if alpha >= 1 or self.old is None:
             return self.network(image)
         first, *others = (getattr(self.network, name) for name in self.network.blocks)
@@ -36,8 +36,8 @@ class Critic(nn.Module):
         return self.network.logits_from(self.network.b4.dense(x))
 
 
-def draw(generator: Generator, ws: Tensor, noise: Noise, alpha: float = 1.0) -> Tensor:
-    """ws: (N, L, w_dim) -> images; the last toRGB layer counts alpha times.
+def synthesize_faded(generator: Generator, ws: Tensor, noise: Noise, alpha: float = 1.0) -> Tensor:
+    """ws: (N, L, w_dim) -> images (N, C, R, R); the last toRGB layer is weighted by alpha.
 
     alpha 0: the images of the generator without its last block, enlarged.
     """
@@ -51,116 +51,144 @@ def draw(generator: Generator, ws: Tensor, noise: Noise, alpha: float = 1.0) -> 
 
 
 @torch.no_grad()
-def fold(generator: Generator, alpha: float) -> Generator:
-    """Let the last toRGB layer itself count alpha times: `draw` at alpha 1 then gives the same."""
+def bake_fade(generator: Generator, alpha: float) -> Generator:
+    """Scale the last toRGB layer by alpha, so that `synthesize` gives what `synthesize_faded` did.
+
+    Changes the generator and returns it.
+    """
     last = generator.synthesis.layers[-1].module
     last.weight.mul_(alpha)
     last.bias.mul_(alpha)
     return generator
 
 
-def widths(side: int, channel_base: int, channel_max: int) -> tuple[int, ...]:
-    """Channels of the blocks 4, 8, .., side: min(base / side of the block, max)."""
-    sides = (2**i for i in range(2, side.bit_length()))
-    return tuple(max(1, min(channel_base // block, channel_max)) for block in sides)
+def channel_schedule(resolution: int, channel_base: int, channel_max: int) -> tuple[int, ...]:
+    """Channels of the blocks 4, 8, .., resolution: min(base / resolution of the block, max)."""
+    blocks = (2**i for i in range(2, resolution.bit_length()))
+    return tuple(max(1, min(channel_base // block, channel_max)) for block in blocks)
 
 
-def check_side(side: int) -> None:
-    if side < 8 or side & (side - 1):
-        on_device = 2 ** max(3, round(math.log2(max(side, 1))))
+def check_resolution(resolution: int) -> None:
+    """ValueError unless it is a power of two, at least 8."""
+    if resolution < 8 or resolution & (resolution - 1):
+        nearest = 2 ** max(3, round(math.log2(max(resolution, 1))))
         raise ValueError(
-            f"--resolution is {side}; it must be a power of two, at least 8, such as {near}"
+            f"--resolution is {resolution}; it must be a power of two, at least 8: {nearest}"
         )
 
 
-def new(
-    side: int,
+def build(
+    resolution: int,
     channels: tuple[int, ...],
     *,
-    latent: int,
+    z_dim: int,
     mapping_layers: int,
     critic: DiscriminatorConfig,
     seed: int,
 ) -> tuple[Generator, Critic]:
-    """Random networks. critic: its group and downsampling are taken, its sizes are not."""
+    """Random networks. critic: its downsampling and minibatch group count, its sizes do not."""
     config = {
         "architecture": "stylegan2",
-        "z_dim": latent,
+        "z_dim": z_dim,
         "c_dim": 0,
-        "w_dim": latent,
-        "img_resolution": side,
+        "w_dim": z_dim,
+        "img_resolution": resolution,
         "img_channels": 3,
         "mapping_layers": mapping_layers,
         "channels": list(channels),
         "conv_clamp": None,
     }
-    critic = replace(critic, img_resolution=side, channels=channels)
+    critic = replace(critic, img_resolution=resolution, channels=channels)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Generator(config), Critic(Discriminator(critic))
 
 
-def grown(
+def grow_from(
     generator: Generator,
     discriminator: Discriminator | None,
-    side: int,
+    resolution: int,
     *,
     channel_base: int | None,
     channel_max: int | None,
     seed: int,
 ) -> tuple[Generator, Critic]:
-    """Networks of `side` whose layers are those of trained ones, as far as they reach."""
-    small, before = generator.resolution, tuple(generator.config["channels"])
-    kind = generator.config.get("architecture", "stylegan2")
-    if kind != "stylegan2" or generator.config["c_dim"] or generator.img_channels != 3:
-        raise ValueError(
-            f"--from names a {kind} of {generator.img_channels} channels and "
-            f"{generator.config['c_dim']} labels; only StyleGAN2 of RGB without labels is trained"
-        )
-    if side not in (small, 2 * small):
-        raise ValueError(
-            f"--from makes images of {small} px, and --resolution is {side}; "
-            f"go on at {small}, or grow to {2 * small}"
-        )
-    channels = before
-    if side > small:
-        channels += (max(1, min(before[-1] * small // side, channel_max or before[-1])),)
-    base, most = channel_base or channels[-1] * side, channel_max or max(channels)
-    if widths(side, base, most) != channels:
-        raise ValueError(
-            f"--from has channels {', '.join(map(str, before))} in its blocks, and --channel-base "
-            f"{base} with --channel-max {most} asks for others; leave both away"
-        )
-    told = DiscriminatorConfig(img_resolution=side, img_channels=3, channels=channels)
-    if discriminator is not None:
-        if discriminator.img_resolution != small:
-            raise ValueError(
-                f"the discriminator beside --from takes images of {discriminator.img_resolution} "
-                f"px, and its generator makes {small}; keep only networks of one pair in a folder"
-            )
-        told = discriminator.config
-    config = generator.config
-    ours, critic = new(
-        side,
+    """Networks of `resolution` that begin with the layers of trained ones of it or of half of it.
+
+    Raises ValueError if the trained networks cannot be continued, or not at these sizes.
+    """
+    _check_trained(generator, discriminator, resolution)
+    config, small = generator.config, generator.resolution
+    channels = _grown_channels(
+        tuple(config["channels"]), small, resolution, channel_base, channel_max
+    )
+    critic_config = DiscriminatorConfig(
+        img_resolution=resolution, img_channels=3, channels=channels
+    )
+    network, critic = build(
+        resolution,
         channels,
-        latent=config["z_dim"],
+        z_dim=config["z_dim"],
         mapping_layers=config["mapping_layers"],
-        critic=told,
+        critic=critic_config if discriminator is None else discriminator.config,
         seed=seed,
     )
-    _adopt(ours, generator, Path("generator"))
+    _copy_weights(network, generator, "generator")
     if discriminator is not None:
-        _adopt(critic.network, discriminator, Path("discriminator"))
-        if side > small:
+        _copy_weights(critic.network, discriminator, "discriminator")
+        if resolution > small:
             critic.old = getattr(discriminator, discriminator.blocks[0]).fromrgb
             critic.old.requires_grad_(True)
-    return ours, critic
+    return network, critic
 
 
-def _adopt(network: nn.Module, trained: nn.Module, name: Path) -> None:
+def _check_trained(
+    generator: Generator, discriminator: Discriminator | None, resolution: int
+) -> None:
+    """ValueError unless the trained networks can be continued at the resolution."""
+    small, config = generator.resolution, generator.config
+    architecture = config.get("architecture", "stylegan2")
+    if architecture != "stylegan2" or config["c_dim"] or generator.img_channels != 3:
+        raise ValueError(
+            f"--init-from is a {architecture} of {generator.img_channels} channels and "
+            f"{config['c_dim']} labels; only StyleGAN2 of RGB without labels can be trained"
+        )
+    if resolution not in (small, 2 * small):
+        raise ValueError(
+            f"--init-from makes images of {small} px, and --resolution is {resolution}; "
+            f"continue at {small}, or grow to {2 * small}"
+        )
+    if discriminator is not None and discriminator.img_resolution != small:
+        raise ValueError(
+            f"the discriminator beside --init-from takes images of {discriminator.img_resolution} "
+            f"px, and its generator makes {small}; keep only networks of one pair in a folder"
+        )
+
+
+def _grown_channels(
+    channels: tuple[int, ...],
+    small: int,
+    resolution: int,
+    channel_base: int | None,
+    channel_max: int | None,
+) -> tuple[int, ...]:
+    """Channels with those of the new block, if there is one; ValueError if other ones are asked."""
+    grown = channels
+    if resolution > small:
+        grown += (max(1, min(channels[-1] * small // resolution, channel_max or channels[-1])),)
+    base, most = channel_base or grown[-1] * resolution, channel_max or max(grown)
+    if channel_schedule(resolution, base, most) != grown:
+        raise ValueError(
+            f"--init-from has channels {', '.join(map(str, channels))} in its blocks, and "
+            f"--channel-base {base} with --channel-max {most} asks for others; leave both out"
+        )
+    return grown
+
+
+def _copy_weights(network: nn.Module, trained: nn.Module, name: str) -> None:
     """Copy every tensor of `trained` that `network` has too."""
-    own, theirs = network.state_dict(), trained.state_dict()
-    wrong = [k for k in own.keys() & theirs.keys() if own[k].shape != theirs[k].shape]
-    if wrong:
-        raise ValueError(f"the {name} of --from has other sizes, e.g. of {sorted(wrong)[0]}")
-    network.load_state_dict(own | {k: theirs[k] for k in own.keys() & theirs.keys()})
+    target, source = network.state_dict(), trained.state_dict()
+    common = target.keys() & source.keys()
+    if wrong := [key for key in common if target[key].shape != source[key].shape]:
+        raise ValueError(f"the {name} of --init-from has other sizes, e.g. of {sorted(wrong)[0]}")
+    network.load_state_dict(target | {key: source[key] for key in common})

@@ -1,6 +1,6 @@
-"""The recipe `landmarks`: the small landmark network, trained on photos with labels.
+"""The recipe `landmarks`: the small landmark network, trained on photos with known landmarks.
 
-Legend: N images of a place, R side of the photos in memory, S side that the network sees.
+Legend: N images, R resolution of the photos in memory, S resolution of the network's input.
 "Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks", equation 5.
 """
 
@@ -9,175 +9,241 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import Tensor
 
 from facsimile import data, metrics
-from facsimile.data.landmark_labels import labelled
+from facsimile.data.landmark_files import match_landmarks
 from facsimile.data.landmark_network import FILE, LandmarkConfig, LandmarkNetwork, load, save
 from facsimile.data.points68 import OUTER_EYES
+from facsimile.metrics.resize import resize
 from facsimile.stylegan import freeze
-from facsimile.training import BatchSlice, Distributed, Run, Trainable, ema
-from facsimile.training.draws import KeyedSampler
 
-from . import landmark_augment as damage
+from . import ema, landmark_augment
+from .keyed_sampler import KeyedSampler
+from .recipe import BatchSlice, Distributed, Trainable
+from .settings import EmaSettings, TrainingSettings, at_least
 
-OVER = 2
-"""R / S: photos are kept larger, so that those which are drawn nearer stay sharp."""
+NAME = "landmarks"
+"""Name of the only trainable."""
+OVERSAMPLING = 2
+"""R / S: photos are stored larger, so that enlarged parts of them stay sharp."""
 HELD_OUT = 13
 """Every 13th photo is never trained on."""
 PART = 100
 """Images at a time where no gradient is taken."""
 WING, CURVATURE = 10.0, 2.0
 """omega and epsilon of the wing loss, in 256ths of the side: those of its paper."""
+WING_RESOLUTION = 256
+"""Resolution in whose pixels the wing loss is computed, as in its paper."""
+FINAL_LR = 0.01
+"""Share of the learning rate at the end of its schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandmarksRun(Run):
-    """Train the small network that finds the 68 landmarks of a face.
-
-    Writes OUT/landmarks.safetensors (the moving average), sample sheets, curves and checkpoints:
-    train.py landmarks --data faces.zip --labels landmarks.npz --out runs/landmarks
-    """
+class LandmarkDataSettings:
+    """Photos with known landmarks."""
 
     data: tuple[str, ...]
     """Folders or zips of aligned photos, used together."""
-    labels: Path
+    landmark_file: Path
     """.npz with `names`, the photos' file names, and `landmarks` (M, 68, 2), x and y in pixels."""
-    images: int = 400_000
-    batch: int = 32
-    precision: Literal["fp32", "fp64"] = "fp32"
-    """The network is too small for half precision to pay."""
-    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A network's file, or a run's folder, to go on from: it says the next three settings. A run
-    that has a checkpoint goes on from that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSettings:
+    """Sizes of the network, or one to continue."""
+
+    init_from: Path | None = None
+    """A network's file, or a run's folder, to continue; the next three settings are then its own.
+    A run that has a checkpoint resumes that."""
     side: int = 64
-    """Pixels of the photo that the network sees."""
+    """Resolution of the network's input in pixels."""
     width: int = 24
     """Channels of its first stage."""
     depth: int = 3
-    """Residual blocks of its last."""
+    """Residual blocks of its last stage."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "side", "width", "depth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineSettings:
+    """Learning rate that falls along half a cosine."""
+
     lr: float = 2e-3
-    decay_images: int = 400_000
-    """Images over which the learning rate falls to a hundredth, along half a cosine."""
+    """Learning rate at the beginning."""
+    lr_decay_images: int = 400_000
+    """Images over which the learning rate falls to a hundredth."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "lr")
+        at_least(self, 1, "lr_decay_images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings:
+    """Images without a face, and the term that recognises them."""
+
     others: float = 0.15
     """Share of images that show no face."""
     presence_weight: float = 0.5
-    """Of the term that tells faces from others."""
-    average: float = 4_000
-    """Half-life of the moving average of the weights, in images."""
-    average_ramp: float = 0.05
-    """The half-life is at most this share of the images seen; 0: no ramp."""
-    samples: int = 32
-    """Faces of a sheet, held out; half of them as they are, half damaged."""
-
-    FREE = (*Run.FREE, "samples")
+    """Weight of the term that distinguishes faces from other images."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("side", "width", "depth", "decay_images", "samples"):
-            self._at_least(name, 1)
         if not 0 <= self.others < 1:
             raise ValueError(f"--others is {self.others}; it must be at least 0 and below 1")
 
 
-def _network(run: LandmarksRun) -> LandmarkNetwork:
-    if run.start is not None:
-        return load(run.start).requires_grad_()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.seed)
-        return LandmarkNetwork(LandmarkConfig(side=run.side, width=run.width, depth=run.depth))
+@dataclass(frozen=True, kw_only=True)
+class SheetSettings:
+    """Sample sheets."""
+
+    num_samples: int = 32
+    """Held-out faces of a sheet: half of them unchanged, half degraded."""
+
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = ("num_samples",)
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "num_samples")
 
 
-class LandmarksRecipe:
-    def __init__(self, run: LandmarksRun, host: Distributed):
-        self.run, self.host, self.device = run, host, host.device
-        self.name = "landmarks"
-        self.group = 1
-        self.draws = KeyedSampler(run.seed, self.group, host.device, run.dtype)
-        network = _network(run).to(host.device, run.dtype, memory_format=torch.channels_last)
+@dataclass(frozen=True, kw_only=True)
+class LandmarkDetectorSettings(TrainingSettings):
+    """Train the small network that predicts the 68 landmarks of a face.
+
+    Writes OUT/landmarks.safetensors (the moving average), sample sheets, curves and checkpoints:
+    train landmarks --data faces.zip --landmark-file landmarks.npz --out runs/landmarks
+    """
+
+    images: int = 400_000
+    """Number of images to train on, in all; may be raised later."""
+    precision: Literal["fp32", "fp64"] = "fp32"
+    """The network is too small for lower precision to be faster."""
+    dataset: LandmarkDataSettings
+    network: DetectorSettings = DetectorSettings()
+    optimizer: CosineSettings = CosineSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    ema: EmaSettings = EmaSettings(ema_images=4_000)
+    evaluation: SheetSettings = SheetSettings()
+
+
+class Faces(NamedTuple):
+    """Inputs of the network and what it should predict."""
+
+    images: Tensor
+    """(N, 3, S, S)"""
+    points: Tensor
+    """(N, 68, 2) in sides of the image"""
+    is_face: Tensor
+    """(N,)"""
+
+
+class LandmarkDetectorRecipe:
+    def __init__(self, settings: LandmarkDetectorSettings, distributed: Distributed):
+        self.settings, self.distributed = settings, distributed
+        self.device = distributed.device
+        self.group_size = 1
+        self.sampler = self._sampler()
+        network = _network(settings)
+        network = network.to(self.device, settings.dtype, memory_format=torch.channels_last)
         self.network = network.train()
         self.side = network.config.side
         self.average = freeze(copy.deepcopy(self.network))
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=run.lr, fused=True)
-        self.players = (Trainable(self.name, self.network, optimizer),)
-        self.trained: data.ImageSet | None = None
-        self.held_out: data.ImageSet | None = None
-        # (M, 68, 2), the side the unit.
-        self.points: Tensor | None = None
-        self.held_out_points: Tensor | None = None
+        lr = settings.optimizer.lr  # the loop sets it before each step
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=lr, fused=True)
+        self.trainables = (Trainable(NAME, self.network, optimizer),)
+        self.train_photos: data.ImageDataset | None = None
+        self.eval_photos: data.ImageDataset | None = None
+        # (M, 68, 2) in sides of the photo.
+        self.train_points: Tensor | None = None
+        self.eval_points: Tensor | None = None
 
-    def open_data(self) -> str:
-        """Read photos and labels; returns what there is, in a sentence."""
-        run = self.run
-        images = data.load_images(run.data, OVER * self.side)
-        kept, landmarks = labelled(images, run.labels)
-        points = landmarks / kept.pixels.shape[-1]
-        held_out = torch.arange(len(kept)) % HELD_OUT == 0
-        if len(kept) < 2:
+    def _sampler(self) -> KeyedSampler:
+        return KeyedSampler(self.settings.seed, 1, self.device, self.settings.dtype)
+
+    def setup_data(self) -> str:
+        sources, file = self.settings.dataset.data, self.settings.dataset.landmark_file
+        images = data.load_images(sources, OVERSAMPLING * self.side)
+        photos, landmarks = match_landmarks(images, file)
+        if len(photos) < 2:
             raise ValueError(
-                f"{run.labels} has landmarks of {len(kept)} photos, expected more: every "
+                f"{file} has landmarks of {len(photos)} photos, expected more: every "
                 f"{HELD_OUT}th is held out for the scores"
             )
-        mine, other = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
-        self.trained, self.points = kept.subset(mine), points[mine]
-        self.held_out, self.held_out_points = kept.subset(other), points[other]
-        said = f"{len(mine)} photos, {len(other)} held out"
-        if len(kept) < len(images):
-            said += f", {len(images) - len(kept)} without landmarks left out"
+        points = landmarks / photos.resolution
+        held_out = torch.arange(len(photos)) % HELD_OUT == 0
+        train, evaluate = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+        self.train_photos, self.train_points = photos.subset(train), points[train]
+        self.eval_photos, self.eval_points = photos.subset(evaluate), points[evaluate]
+        summary = f"{len(train)} photos, {len(evaluate)} held out"
+        if len(photos) < len(images):
+            summary += f", {len(images) - len(photos)} without landmarks left out"
         if images.failed:
-            said += f", {len(images.failed)} could not be read ({images.failed[0]})"
-        return said
+            summary += f", {len(images.failed)} could not be read ({images.failed[0]})"
+        return summary
 
     # One step -------------------------------------------------------------------------------------
 
-    def _shown(
-        self, photos: Tensor, points: Tensor, uniform: Tensor, normal: Tensor, order: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (N, 3, S, S), their points (N, 68, 2), and whether they are faces (N,)."""
-        side = self.side
-        is_face = uniform[:, -1] >= self.run.others
-        places, mirrored = damage.faces(uniform)
-        elsewhere, kind = damage.no_faces(uniform)
-        places = torch.where(is_face[:, None, None], places, elsewhere).to(photos)
-        images = damage.moved(photos, places, side)
-        images = damage.spoilt(images, kind.masked_fill(is_face, -1), order, normal)
-        images = damage.damaged(images, uniform, normal)
-        return images, damage.moved_points(points, places, mirrored), is_face
+    def forward(self, batch: BatchSlice) -> None:
+        """There is one trainable, so nothing is shared."""
 
-    def _drawn(self, place: BatchSlice) -> tuple[Tensor, Tensor, Tensor]:
-        run, numbers = self.run, self.draws.numbers
-        chosen = self.draws.indices(len(self.trained), place)
-        photos = self.trained.batch(chosen, self.device, run.dtype)
-        points = self.points[chosen].to(self.device, run.dtype)
-        uniform = numbers("change", place, torch.rand, damage.UNIFORMS).to(self.device, run.dtype)
-        order = numbers("order", place, torch.rand, damage.TILES**2).argsort(1).to(self.device)
-        normal = numbers("grain", place, torch.randn, 3, self.side, self.side, on_device=True)
-        return self._shown(photos, points, uniform, normal.to(run.dtype), order)
-
-    def losses(self, player: str, place: BatchSlice) -> dict[str, Tensor]:
+    def losses(self, name: str, batch: BatchSlice, shared: None) -> dict[str, Tensor]:
         """Wing loss on the points of faces, and cross-entropy of face against no face."""
-        run = self.run
-        (group,) = self.players[0].optimizer.param_groups
-        group["lr"] = run.lr * falling(place.step * run.batch / run.decay_images)
+        objective = self.settings.objective
         with torch.no_grad():
-            images, points, is_face = self._drawn(place)
-        found, logits = self.network.look(images.contiguous(memory_format=torch.channels_last))
-        apart = wing(256 * (found - points)).mean((1, 2)) / WING
-        telling = F.binary_cross_entropy_with_logits(logits, is_face.to(logits))
+            images, points, is_face = self._faces(batch)
+        images = images.contiguous(memory_format=torch.channels_last)
+        predicted, logits = self.network.predict(images)
+        errors = wing(WING_RESOLUTION * (predicted - points)).mean((1, 2)) / WING
+        presence = F.binary_cross_entropy_with_logits(logits, is_face.to(logits))
         return {
-            "landmarks/points": torch.where(is_face, apart, 0.0).mean() / (1 - run.others),
-            "landmarks/presence": run.presence_weight * telling,
+            "landmarks/points": torch.where(is_face, errors, 0.0).mean() / (1 - objective.others),
+            "landmarks/presence": objective.presence_weight * presence,
         }
 
-    def after(self, place: BatchSlice) -> None:
-        run = self.run
-        seen = (place.step + 1) * run.batch
-        factor = ema.decay(run.batch, seen, run.average, run.average_ramp)
+    def _faces(self, batch: BatchSlice) -> Faces:
+        """Augmented training photos."""
+        dtype, numbers = self.settings.dtype, self.sampler.numbers
+        indices = self.sampler.indices(len(self.train_photos), batch)
+        photos = self.train_photos.batch(indices, self.device, dtype)
+        points = self.train_points[indices].to(self.device, dtype)
+        uniform = numbers("change", batch, torch.rand, landmark_augment.UNIFORMS)
+        order = numbers("order", batch, torch.rand, landmark_augment.TILES**2).argsort(1)
+        normal = numbers("grain", batch, torch.randn, 3, self.side, self.side, on_device=True)
+        return self._augment(photos, points, uniform, normal, order)
+
+    def _augment(
+        self, photos: Tensor, points: Tensor, uniform: Tensor, normal: Tensor, order: Tensor
+    ) -> Faces:
+        """Photos (N, 3, R, R) with points (N, 68, 2), moved and degraded, or made negatives."""
+        uniform, normal = (x.to(self.device, self.settings.dtype) for x in (uniform, normal))
+        is_face = uniform[:, -1] >= self.settings.objective.others
+        poses, mirrored = landmark_augment.face_pose(uniform)
+        negative_poses, kind = landmark_augment.negative_pose(uniform)
+        poses = torch.where(is_face[:, None, None], poses, negative_poses).to(photos)
+        images = landmark_augment.warp(photos, poses, self.side)
+        kind = kind.masked_fill(is_face, -1)
+        images = landmark_augment.make_negative(images, kind, order.to(self.device), normal)
+        images = landmark_augment.degrade(images, uniform, normal)
+        return Faces(images, landmark_augment.warp_points(points, poses, mirrored), is_face)
+
+    def record(self, statistics: dict[str, Tensor]) -> None:
+        """The losses return no statistics."""
+
+    def learning_rates(self, images_seen: int) -> dict[str, float]:
+        schedule = self.settings.optimizer
+        return {NAME: schedule.lr * cosine_decay(images_seen / schedule.lr_decay_images)}
+
+    def on_step_end(self, batch: BatchSlice) -> None:
+        settings = self.settings
+        images_seen = (batch.step + 1) * settings.batch
+        average = settings.ema
+        factor = ema.decay(settings.batch, images_seen, average.ema_images, average.ema_rampup)
         ema.update(self.average, self.network, factor)
 
     def state(self) -> dict[str, Any]:
@@ -186,66 +252,78 @@ class LandmarksRecipe:
     def load_state(self, state: dict[str, Any]) -> None:
         self.average.load_state_dict(state["average"])
 
-    # What a person sees ---------------------------------------------------------------------------
+    # Reports --------------------------------------------------------------------------------------
 
-    def figures(self) -> dict[str, float]:
+    def extra_metrics(self) -> dict[str, float]:
         return {}
 
     @torch.no_grad()
-    def _judged(self, how: str, count: int) -> Iterator[tuple[Tensor, ...]]:
-        """(images, points, found, logits) of held-out photos, by parts: the same every time.
+    def _predictions(self, how: str, count: int) -> Iterator[tuple[Tensor, ...]]:
+        """(images, points, predicted points, logits) of held-out photos, by parts.
 
-        how: "plain", "damaged" (and moved), or "others", which show no face.
+        how: "plain", "degraded" (and moved), or "negative", without faces; always the same ones.
         """
-        run = self.run
-        for part in torch.arange(min(count, len(self.held_out))).split(PART):
-            photos = self.held_out.batch(part, self.device, run.dtype)
-            points = self.held_out_points[part].to(self.device, run.dtype)
-            images = data.resize(photos, self.side)
+        dtype = self.settings.dtype
+        for part in torch.arange(min(count, len(self.eval_photos))).split(PART):
+            photos = self.eval_photos.batch(part, self.device, dtype)
+            points = self.eval_points[part].to(self.device, dtype)
+            images = resize(photos, (self.side, self.side), clamp=True)
             if how != "plain":
-                place = BatchSlice(0, int(part[0]), len(part), True)
-                judged = KeyedSampler(run.seed, 1, self.device, run.dtype)
-                uniform = judged.numbers("judged", place, torch.rand, damage.UNIFORMS)
-                uniform[:, -1] = 0.0 if how == "others" else 1.0
-                tiles = judged.numbers("judged tiles", place, torch.rand, damage.TILES**2)
-                grain = (3, self.side, self.side)
-                normal = judged.numbers("judged grain", place, torch.randn, *grain)
-                images, points, _ = self._shown(
-                    photos,
-                    points,
-                    *(x.to(self.device, run.dtype) for x in (uniform, normal)),
-                    tiles.argsort(1).to(self.device),
-                )
-            yield images, points, *self.average.look(images)
+                batch = BatchSlice(0, int(part[0]), len(part))
+                images, points = self._degraded(photos, points, batch, negative=how == "negative")
+            yield images, points, *self.average.predict(images)
 
-    def samples(self) -> list[Tensor]:
-        """Held-out faces with the points found, as they are and damaged."""
-        rows, half = [], math.ceil(self.run.samples / 2)
-        for how in ("plain", "damaged"):
-            for images, _, found, _ in self._judged(how, half):
+    def _degraded(
+        self, photos: Tensor, points: Tensor, batch: BatchSlice, *, negative: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Held-out photos as in training, but all of them faces or all of them negatives."""
+        numbers = self._sampler().numbers
+        uniform = numbers("judged", batch, torch.rand, landmark_augment.UNIFORMS)
+        uniform[:, -1] = 0.0 if negative else 1.0
+        tiles = numbers("judged tiles", batch, torch.rand, landmark_augment.TILES**2)
+        normal = numbers("judged grain", batch, torch.randn, 3, self.side, self.side)
+        images, points, _ = self._augment(photos, points, uniform, normal, tiles.argsort(1))
+        return images, points
+
+    def sample_grid(self) -> list[Tensor]:
+        """Held-out faces with the predicted points, unchanged and degraded."""
+        rows, half = [], math.ceil(self.settings.evaluation.num_samples / 2)
+        for how in ("plain", "degraded"):
+            for images, _, predicted, _ in self._predictions(how, half):
                 side = 2 * images.shape[-1]
-                large = F.interpolate(images, (side, side), mode="bilinear")
-                rows += data.draw_points(large.float(), side * found.float()).unbind()
+                enlarged = F.interpolate(images, (side, side), mode="bilinear")
+                rows += data.draw_points(enlarged.float(), side * predicted.float()).unbind()
         return rows
 
-    def scores(self) -> dict[str, float]:
-        """Errors in % of the distance of the outer eye corners; faces and others told apart."""
+    def evaluate(self) -> dict[str, float]:
+        """NME in % of the distance of the outer eye corners, and detection rates in %."""
         scores = {}
-        for how in ("plain", "damaged", "others"):
-            parts = list(self._judged(how, len(self.held_out)))
+        for how in ("plain", "degraded", "negative"):
+            parts = list(self._predictions(how, len(self.eval_photos)))
             logits = torch.cat([logits for *_, logits in parts])
-            if how == "others":
-                scores["others taken for faces %"] = 100 * float((logits > 0).double().mean())
+            detected = 100 * float((logits > 0).double().mean())
+            if how == "negative":
+                scores["false positives %"] = detected
                 continue
-            errors = torch.cat(
-                [metrics.nme(points, found, OUTER_EYES) for _, points, found, _ in parts]
-            )
-            scores[f"error {how} %"] = 100 * float(errors.mean())
-            scores[f"faces found {how} %"] = 100 * float((logits > 0).double().mean())
+            errors = [
+                metrics.nme(points, predicted, OUTER_EYES) for _, points, predicted, _ in parts
+            ]
+            scores[f"nme {how} %"] = 100 * float(torch.cat(errors).mean())
+            scores[f"faces detected {how} %"] = detected
         return scores
 
     def save(self, out: Path) -> None:
         save(self.average, out / FILE)
+
+
+def _network(settings: LandmarkDetectorSettings) -> LandmarkNetwork:
+    sizes = settings.network
+    if sizes.init_from is not None:
+        return load(sizes.init_from).requires_grad_()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        config = LandmarkConfig(side=sizes.side, width=sizes.width, depth=sizes.depth)
+        return LandmarkNetwork(config)
 
 
 def wing(x: Tensor) -> Tensor:
@@ -255,6 +333,7 @@ def wing(x: Tensor) -> Tensor:
     return torch.where(size < WING, WING * torch.log1p(size / CURVATURE), size - offset)
 
 
-def falling(done: float) -> float:
-    """1 at the beginning, 0.01 from 1 on: half a cosine."""
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+def cosine_decay(progress: float) -> float:
+    """1 at progress 0, FINAL_LR from progress 1 on: half a cosine."""
+    cosine = (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    return FINAL_LR + (1 - FINAL_LR) * cosine

@@ -1,4 +1,4 @@
-"""What a run leaves for a person to look at: curves in TensorBoard, sheets of samples."""
+"""What a run leaves for people to look at: curves for TensorBoard, and sheets of samples."""
 
 import io
 import warnings
@@ -7,42 +7,42 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from facsimile import data
 
+COLUMNS = 8
+"""Images per row of a sheet."""
+
 
 class Log:
-    """Writes curves and sheets into the run's folder. x axis: images seen."""
+    """Writes curves, by Accelerate's tracker, and sheets into the run's folder. x: images seen."""
 
-    def __init__(self, out: Path, seen: int):
-        """seen: entries beyond it, of a run that was stopped after its checkpoint, are dropped."""
+    def __init__(self, accelerator: Accelerator, out: Path, images_seen: int):
+        """images_seen: later entries, of a run stopped after its last checkpoint, are dropped."""
+        self.accelerator, self.out = accelerator, out
+        purge = {"tensorboard": {"purge_step": images_seen or None}}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tensorboard's own dependencies
-            from torch.utils.tensorboard import SummaryWriter
+            accelerator.init_trackers("curves", init_kwargs=purge)
 
-            self._writer = SummaryWriter(str(out / "curves"), purge_step=seen or None)
-        self.out = out
+    def scalars(self, values: Mapping[str, float], images_seen: int) -> None:
+        self.accelerator.log(dict(values), step=images_seen)
 
-    def curves(self, values: Mapping[str, float], seen: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, seen)
-
-    def sheet(self, rows: list[Tensor], seen: int) -> Path:
-        """Images (C, H, W) in [-1, 1], eight to a row, as samples-<images>.png and a picture."""
-        across = 8
-        blank = -torch.ones_like(rows[0])
-        rows = rows + [blank] * (-len(rows) % across)
-        lines = [torch.cat(rows[i : i + across], 2) for i in range(0, len(rows), across)]
-        picture = data.to_pil(torch.cat(lines, 1))
-        path = self.out / f"samples-{seen:09}.png"
+    def sheet(self, images: list[Tensor], images_seen: int) -> Path:
+        """Images (C, H, W) in [-1, 1] as samples-<images>.png and as a picture of the curves."""
+        blank = -torch.ones_like(images[0])
+        images = images + [blank] * (-len(images) % COLUMNS)
+        rows = [torch.cat(images[i : i + COLUMNS], 2) for i in range(0, len(images), COLUMNS)]
+        picture = data.to_pil(torch.cat(rows, 1))
+        path = self.out / f"samples-{images_seen:09}.png"
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         temporary = path.with_suffix(".part")
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(path)
-        self._writer.add_image("samples", np.asarray(picture), seen, dataformats="HWC")
+        tracker = self.accelerator.get_tracker("tensorboard")
+        pixels = np.asarray(picture)[None]
+        tracker.log_images({"samples": pixels}, images_seen, dataformats="NHWC")
         return path
-
-    def close(self) -> None:
-        self._writer.close()

@@ -1,4 +1,4 @@
-"""Memory of the process: freed memory is kept for the next tensor."""
+"""Memory of the process: freed memory stays there for the next tensor."""
 
 import ctypes
 import os
@@ -8,13 +8,13 @@ MMAP_MAX, TRIM_THRESHOLD = -4, -1
 """Parameters of glibc's mallopt, by malloc.h."""
 
 
-def keep() -> bool:
-    """Tell glibc to keep what is freed; elsewhere, and on other C libraries, do nothing.
+def retain_freed_memory() -> bool:
+    """Tell glibc to keep freed memory; on other systems and C libraries, do nothing.
 
-    By default glibc takes every large block from the system and gives it back, so that each tensor
-    of each step is cleared by the kernel, page by page, before it is written: a quarter of the time
-    of refinement and of training on a CPU. The peak is the same, but lasts. Where the environment
-    has a word in it (MALLOC_..), nothing is done. Returns whether it was told.
+    By default glibc maps every large block anew and unmaps it when it is freed, so that the kernel
+    clears each tensor of each step page by page: a quarter of the time of refinement and of
+    training on a CPU. The peak of memory is the same, but lasts. Where the environment configures
+    malloc (MALLOC_..), nothing is done. Returns whether the setting was changed.
     """
     if not sys.platform.startswith("linux") or any(x.startswith("MALLOC_") for x in os.environ):
         return False

@@ -1,4 +1,4 @@
-"""What processes that train together share: gradients, losses, and whether they are numbers."""
+"""What processes that train together exchange: gradients, losses, and whether they are finite."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,39 +10,39 @@ from .recipe import Distributed, Trainable
 
 
 class Diverged(RuntimeError):
-    """A loss or a weight is not a number any more."""
+    """A loss or a weight became NaN or infinite."""
 
 
 @torch.no_grad()
-def all_reduce_gradients(weights: Sequence[Tensor], host: Distributed) -> None:
-    """Every process gets the mean of all processes' gradients."""
-    if host.processes == 1:
+def all_reduce_gradients(weights: Sequence[Tensor], distributed: Distributed) -> None:
+    """Replace every gradient by its mean over all processes."""
+    if distributed.processes == 1:
         return
     gradients = [x.grad for x in weights if x.grad is not None]
-    flat = host.mean(torch.cat([x.flatten() for x in gradients]))
-    for gradient, part in zip(gradients, flat.split([x.numel() for x in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    flat = distributed.all_mean(torch.cat([x.flatten() for x in gradients]))
+    for gradient, mean in zip(gradients, flat.split([x.numel() for x in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
-def check_finite(players: Iterable[Trainable]) -> None:
+def check_finite(trainables: Iterable[Trainable]) -> None:
     """Raise Diverged if any weight is not finite: such weights must not replace good ones."""
-    for player in players:
-        largest = torch.stack([x.detach().abs().amax() for x in player.module.parameters()])
+    for trainable in trainables:
+        largest = torch.stack([x.detach().abs().amax() for x in trainable.module.parameters()])
         if not bool(largest.isfinite().all()):
-            raise Diverged(_diverged(f"weights of the {player.name}"))
+            raise Diverged(_message(f"a weight of the {trainable.name}"))
 
 
 class Meter:
-    """Means of the losses since they were last read; adding waits for no device."""
+    """Means of the losses since they were last read; adding does not wait for the device."""
 
-    def __init__(self, host: Distributed, batch: int):
-        self.host, self.batch = host, batch
-        self._clear()
+    def __init__(self, distributed: Distributed, batch: int):
+        self.distributed, self.batch = distributed, batch
+        self._reset()
 
-    def _clear(self) -> None:
+    def _reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._began, self._steps = time.perf_counter(), 0
+        self._start_time, self._steps = time.perf_counter(), 0
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         for name, value in losses.items():
@@ -55,18 +55,18 @@ class Meter:
 
     def read(self) -> dict[str, float]:
         """Mean of every loss over the processes, and images per second; raises Diverged."""
-        means = torch.stack([total / self._counts[name] for name, total in self._sums.items()])
-        found = dict(zip(self._sums, self.host.mean(means).tolist(), strict=True))
-        wrong = [name for name, value in found.items() if not abs(value) < float("inf")]
-        if wrong:
-            raise Diverged(_diverged(f"loss {wrong[0]}"))
-        speed = self._steps * self.batch / (time.perf_counter() - self._began)
-        self._clear()
-        return {f"loss/{name}": value for name, value in found.items()} | {"images/s": speed}
+        sums = torch.stack([total / self._counts[name] for name, total in self._sums.items()])
+        means = dict(zip(self._sums, self.distributed.all_mean(sums).tolist(), strict=True))
+        for name, value in means.items():
+            if not abs(value) < float("inf"):
+                raise Diverged(_message(f"loss {name}"))
+        speed = self._steps * self.batch / (time.perf_counter() - self._start_time)
+        self._reset()
+        return {f"loss/{name}": value for name, value in means.items()} | {"images/s": speed}
 
 
-def _diverged(what: str) -> str:
+def _message(what: str) -> str:
     return (
-        f"the {what} became no number; the last checkpoint is from before that and is kept: "
-        "go on with a lower learning rate or --precision fp32 in another folder"
+        f"{what} became NaN or infinite; the last checkpoint was written before and is unchanged: "
+        "try a lower learning rate or --precision fp32 in another folder"
     )

@@ -1,4 +1,4 @@
-"""What a training recipe gives the loop in `training.loop`: networks, losses, and what to report."""
+"""The protocol of a training recipe: networks, losses, and what to report to `training.loop`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -91,7 +91,7 @@ class OptimizerSettings:
     critic_lr: float | None = None
     """Learning rate of the critic. Default: that of --lr."""
     lr_decay_images: int | None = None
-    """Images in which the learning rates fall, smoothly, to 0.8 of themselves. Default: constant."""
+    """Images in which the learning rates fall smoothly to 0.8 of themselves. Default: constant."""
 
     def __post_init__(self) -> None:
         at_least(self, 0, "lr", "critic_lr")

@@ -1,7 +1,7 @@
-"""A second critic on frozen features of an ImageNet network, with small heads that learn.
+"""A second critic: small trained heads on frozen features of an ImageNet network.
 
-Legend: N images, C channels, S side in pixels. "Ensembling Off-the-shelf Models for GAN Training"
-and "Projected GANs Converge Faster": what such a network knows of pictures need not be learned.
+Legend: N images, C channels, R resolution in pixels. "Ensembling Off-the-shelf Models for GAN
+Training", section 3, and "Projected GANs Converge Faster", section 3.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from facsimile.metrics.trunks import Trunk
 from facsimile.stylegan.discriminator import Conv
 from facsimile.stylegan.layers import image_layout
 
-SIDE = 128
-"""Pixels that the network is shown; smaller images are enlarged."""
+RESOLUTION = 128
+"""Side in pixels of the network's input; smaller images are enlarged."""
 TAPS = (4, 7, 12)
-"""Layers whose outputs are judged: 31, 15 and 7 places on a side."""
+"""Layers with a head: their outputs have 31, 15 and 7 positions on a side."""
 
 
 class Heads(nn.Module):
-    """A verdict per place on each of a network's features."""
+    """Two convolutions on each of a network's features, and a mean over positions."""
 
     def __init__(self, channels: Sequence[int], width: int = 32):
         super().__init__()
@@ -31,15 +31,15 @@ class Heads(nn.Module):
         self.outer = nn.ModuleList(Conv(width, 1, 1, bias=False) for _ in channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Per layer (N, C_l, h_l, w_l) -> logits (N, layers): means over the places."""
-        found = [
+        """Per layer (N, C_l, h_l, w_l) -> logits (N, layers): means over the positions."""
+        logits = [
             outer(inner(x, padding=1)).mean((1, 2, 3))
             for x, inner, outer in zip(features, self.inner, self.outer, strict=True)
         ]
-        return torch.stack(found, 1)
+        return torch.stack(logits, 1)
 
 
-def trunk(weights: Path) -> Trunk:
+def backbone(weights: Path) -> Trunk:
     """SqueezeNet 1.1, frozen; raises FileNotFoundError or ValueError about its weights."""
     from torchvision.models import squeezenet1_1
 
@@ -50,9 +50,11 @@ def trunk(weights: Path) -> Trunk:
     return Trunk(stack, TAPS, ones, unit=True).eval().requires_grad_(False)
 
 
-def look(network: Trunk, image: Tensor) -> list[Tensor]:
-    """image: (N, 3, S, S) in [-1, 1] -> features (N, C_l, h_l, w_l) with a mean square of 1."""
-    if image.shape[-1] < SIDE:
-        image = F.interpolate(image, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-    # A pixel's channel vector has length 1.
+def extract_features(network: Trunk, image: Tensor) -> list[Tensor]:
+    """image: (N, 3, R, R) in [-1, 1] -> features (N, C_l, h_l, w_l) with a mean square of 1."""
+    if image.shape[-1] < RESOLUTION:
+        image = F.interpolate(
+            image, size=(RESOLUTION, RESOLUTION), mode="bilinear", align_corners=False
+        )
+    # The network normalises each pixel's channel vector to length 1.
     return [x * x.shape[1] ** 0.5 for x in network(image_layout(image))]

@@ -1,0 +1,150 @@
+"""`facsimile train`: train a generator, an encoder, or the landmark network.
+
+    facsimile train generator --data faces.zip --resolution 64 --images 1000000 --out runs/a
+    accelerate launch train.py generator ...      torchrun --nproc_per_node 2 train.py generator ...
+
+To resume after a stop, run the same command again: the weights are the same as without the stop.
+Exit status: 0 complete, 1 a loss became NaN or infinite, 2 wrong use, 130 after Ctrl-C or SIGTERM.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import tyro
+from accelerate import Accelerator
+
+from facsimile import checkpoints, encoders
+from facsimile.training import Distributed, Diverged, TrainingRecipe, TrainingSettings, malloc
+from facsimile.training.config_file import expand_config
+from facsimile.training.generator import GeneratorRecipe
+from facsimile.training.generator_settings import GeneratorSettings
+from facsimile.training.landmark_detector import LandmarkDetectorRecipe, LandmarkDetectorSettings
+from facsimile.training.launcher import obey_launcher
+from facsimile.training.loop import micro_batch, train
+from facsimile.training.settings import to_dict
+
+OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Kind(NamedTuple):
+    """Something that can be trained."""
+
+    settings: type[TrainingSettings]
+    recipe: Callable[[Any, Distributed], TrainingRecipe]
+
+
+def kinds() -> dict[str, Kind]:
+    """Everything that can be trained, by its name on the command line."""
+    table = {name: Kind(kind.settings, kind.recipe) for name, kind in encoders.KINDS.items()}
+    table["generator"] = Kind(GeneratorSettings, GeneratorRecipe)
+    table["landmarks"] = Kind(LandmarkDetectorSettings, LandmarkDetectorRecipe)
+    return table
+
+
+def main(args: list[str] | None = None) -> int:
+    """Train as the arguments say, by default those of the process; returns the exit status."""
+    malloc.retain_freed_memory()
+    try:
+        args = expand_config(sys.argv[1:] if args is None else args)
+        table = kinds()
+        settings = tyro.extras.subcommand_cli_from_dict(
+            {name: kind.settings for name, kind in table.items()},
+            prog="train",
+            description=__doc__,
+            args=args,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+        run(args[0], obey_launcher(settings, os.environ), table[args[0]].recipe)
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to resume", file=sys.stderr)
+        return INTERRUPTED
+    except Diverged as error:
+        print(f"train: {error}", file=sys.stderr)
+        return DIVERGED
+    except (ValueError, OSError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return WRONG_USE
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            "train: out of memory; choose a smaller --batch, or more micro-steps with --accumulate "
+            "(such as --accumulate 2), which gives the same result",
+            file=sys.stderr,
+        )
+        return WRONG_USE
+    return OK
+
+
+def run(
+    kind: str,
+    settings: TrainingSettings,
+    make_recipe: Callable[[Any, Distributed], TrainingRecipe],
+) -> None:
+    """Set up the recipe and train it; with --dry-run only print its configuration."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    device = settings.torch_device()
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        gradient_accumulation_steps=settings.accumulate,
+        log_with="tensorboard",
+        project_dir=settings.out,
+    )
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    distributed = Distributed(
+        device=accelerator.device,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+        all_mean=lambda x: accelerator.reduce(x, "mean"),
+        load_networks=checkpoints.find,
+        landmark_network=checkpoints.LANDMARKS,
+    )
+    recipe = make_recipe(settings, distributed)
+    micro_batch(settings, recipe, distributed)  # raises ValueError
+    configuration = _configuration(kind, settings, recipe)
+    accelerator.print(configuration, flush=True)
+    if settings.dry_run:
+        return
+    accelerator.print(recipe.setup_data(), flush=True)
+    if accelerator.is_main_process:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        (settings.out / "config.json").write_text(configuration + "\n", encoding="utf-8")
+    accelerator.wait_for_everyone()
+    start = time.monotonic()
+    try:
+        train(settings, recipe, accelerator, distributed)
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+    accelerator.wait_for_everyone()
+    minutes = (time.monotonic() - start) / 60
+    accelerator.print(f"done in {minutes:.1f} minutes: {settings.out}")
+    accelerator.end_training()
+
+
+def _configuration(kind: str, settings: TrainingSettings, recipe: TrainingRecipe) -> str:
+    """JSON that `--config` reads."""
+    parameters = {
+        x.name: sum(weight.numel() for weight in x.module.parameters()) for x in recipe.trainables
+    }
+    content = {"kind": kind, "settings": to_dict(settings), "parameters": parameters}
+    return json.dumps(content, indent=1)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU or a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

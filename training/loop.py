@@ -1,0 +1,180 @@
+"""The training loop on Accelerate, whatever the recipe.
+
+Each step: batch, forward, losses, backward, learning rate, optimizer step, moving average; then
+log, save, sample and evaluate when they are due. Recipes compute; only the loop writes.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from .checkpoint import Checkpoints, resume, run_state
+from .log import Log
+from .processes import Meter, all_reduce_gradients, check_finite
+from .recipe import BatchSlice, Distributed, TrainingRecipe
+from .settings import TrainingSettings, resume_key
+from .signals import GRACE, interruptible, stop_in_any_process
+
+
+def train(
+    settings: TrainingSettings,
+    recipe: TrainingRecipe,
+    accelerator: Accelerator,
+    distributed: Distributed,
+) -> None:
+    """Train until `settings.images` images were seen, from the last checkpoint if there is one.
+
+    Raises Diverged, OSError, or KeyboardInterrupt after a stop whose checkpoint is written.
+    """
+    prepare(recipe, accelerator)
+    checkpoints = Checkpoints(settings.out, resume_key(settings))
+    step = resume(checkpoints, recipe)
+    images_seen = step * settings.batch
+    meter = Meter(distributed, settings.batch)
+    log = Log(accelerator, settings.out, images_seen)
+    bar = tqdm(
+        total=settings.images,
+        initial=min(images_seen, settings.images),
+        unit="img",
+        smoothing=0.02,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+        disable=not distributed.is_main,
+    )
+    with bar, interruptible(GRACE if distributed.processes > 1 else 0.0) as stop:
+        stop_requested = stop_in_any_process(stop, distributed.processes)
+        while images_seen < settings.images:
+            train_step(settings, recipe, accelerator, distributed, meter, step)
+            step += 1
+            images_seen = step * settings.batch
+            bar.update(min(settings.batch, settings.images - bar.n))
+            stopping, complete = stop_requested(), images_seen >= settings.images
+
+            def due(interval: int, images_seen: int = images_seen) -> bool:
+                return images_seen // interval != (images_seen - settings.batch) // interval
+
+            # Log. All processes take part, as losses are means over all of them.
+            save = complete or stopping or due(settings.save_every)
+            if save or step % settings.log_every == 0:
+                metrics = meter.read() | _learning_rates(recipe)  # raises Diverged
+                if distributed.is_main:
+                    log.scalars(metrics | recipe.extra_metrics(), images_seen)
+
+            # Save. A full disk ends the run only at its end.
+            if save:
+                check_finite(recipe.trainables)  # raises Diverged
+                if distributed.is_main:
+                    last = complete or stopping
+                    write = checkpoints.save if last else _tolerate(checkpoints.save)
+                    write(run_state(step, recipe))
+
+            # Sample.
+            if distributed.is_main and (complete or stopping or due(settings.sample_every)):
+                _tolerate(recipe.save)(settings.out)
+                if images := recipe.sample_grid():
+                    _tolerate(log.sheet)(images, images_seen)
+                else:
+                    bar.write(f"{images_seen} images: no sheet, as there is no image to show")
+
+            # Evaluate.
+            if distributed.is_main and (complete or due(settings.score_every)):
+                scores = recipe.evaluate()
+                log.scalars(scores, images_seen)
+                values = (f"{name} {value:.5g}" for name, value in scores.items())
+                bar.write("  ".join([f"{images_seen} images", *values]))
+
+            if stopping:
+                raise KeyboardInterrupt
+
+
+def train_step(
+    settings: TrainingSettings,
+    recipe: TrainingRecipe,
+    accelerator: Accelerator,
+    distributed: Distributed,
+    meter: Meter,
+    step: int,
+) -> None:
+    """Update every trainable once."""
+    # Batch: the samples of this process, divided into micro-steps.
+    size = micro_batch(settings, recipe, distributed)
+    start = step * settings.batch + distributed.rank * settings.accumulate * size
+    batches = [BatchSlice(step, start + i * size, size) for i in range(settings.accumulate)]
+    learning_rates = recipe.learning_rates(step * settings.batch)
+
+    # Forward: once for all trainables, unless that would hold several graphs in memory.
+    shared = recipe.forward(batches[0]) if len(batches) == 1 else None
+    for trainable in recipe.trainables:
+        for batch in batches:
+            with accelerator.accumulate(trainable.module):
+                if len(batches) > 1:
+                    with torch.set_grad_enabled(trainable.uses_forward_graph):
+                        shared = recipe.forward(batch)
+
+                # Losses.
+                losses = recipe.losses(trainable.name, batch, shared)
+                terms = {name: x for name, x in losses.items() if x.requires_grad}
+                statistics = {name: x for name, x in losses.items() if not x.requires_grad}
+
+                # Backward.
+                accelerator.backward(sum(terms.values()), inputs=trainable.parameters())
+                meter.add(terms)
+                if statistics:
+                    recipe.record(statistics)
+
+                # Learning rate and optimizer step, after the last micro-step.
+                if accelerator.sync_gradients:
+                    all_reduce_gradients(trainable.parameters(), distributed)
+                    for group in trainable.optimizer.param_groups:
+                        group["lr"] = learning_rates[trainable.name]
+                    trainable.optimizer.step()
+                    trainable.optimizer.zero_grad()
+
+    # Moving averages and adaptive settings.
+    recipe.on_step_end(batches[0])
+    meter.step()
+
+
+def prepare(recipe: TrainingRecipe, accelerator: Accelerator) -> None:
+    """Let Accelerate prepare the optimizers.
+
+    The networks stay as they are: recipes call parts of them and differentiate twice, which
+    DistributedDataParallel does not support, so `train_step` averages the gradients itself. Recipes
+    choose what runs in bf16 as well; the rest, such as losses and penalties, stays in float32.
+    """
+    recipe.trainables = tuple(
+        replace(x, optimizer=accelerator.prepare(x.optimizer)) for x in recipe.trainables
+    )
+
+
+def micro_batch(
+    settings: TrainingSettings, recipe: TrainingRecipe, distributed: Distributed
+) -> int:
+    """Images per process and micro-step; ValueError if --batch cannot be divided so."""
+    parts = distributed.processes * settings.accumulate
+    if settings.batch % (parts * recipe.group_size):
+        raise ValueError(
+            f"--batch is {settings.batch}; with {distributed.processes} processes, --accumulate "
+            f"{settings.accumulate} and groups of {recipe.group_size} images that share their "
+            f"statistics it must be a multiple of {parts * recipe.group_size}"
+        )
+    return settings.batch // parts
+
+
+def _learning_rates(recipe: TrainingRecipe) -> dict[str, float]:
+    return {f"lr/{x.name}": x.optimizer.param_groups[0]["lr"] for x in recipe.trainables}
+
+
+def _tolerate(write: Callable[..., object]) -> Callable[..., None]:
+    """`write`, but a failure is only reported: a full disk may have room again later."""
+
+    def attempt(*args) -> None:
+        try:
+            write(*args)
+        except OSError as error:
+            tqdm.write(f"train: cannot write ({error}); older files are kept, and training goes on")
+
+    return attempt

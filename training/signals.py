@@ -1,0 +1,68 @@
+"""Stopping between two steps: what Ctrl-C and SIGTERM do, in one process and in several."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.distributed
+
+GRACE = 2.0
+"""Seconds. A launcher passes on a Ctrl-C that the terminal has sent to every process already; a
+signal so soon after the first one is taken for the same."""
+
+
+@contextlib.contextmanager
+def interruptible(grace: float = 0.0) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets, so that no step is cut in two.
+
+    The second signal acts at once, unless it follows within `grace` seconds. Outside the main
+    thread signals stay as they are.
+    """
+    stop = threading.Event()
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {}
+    first = None
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    def request_stop(number: int, frame: object) -> None:
+        nonlocal first
+        stop.set()
+        if first is None:
+            first = time.monotonic()
+            if not grace:
+                restore()
+        elif time.monotonic() - first > grace:
+            restore()
+            signal.raise_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A job in the background ignores Ctrl-C, as it should.
+        if main and signal.getsignal(number) is not signal.SIG_IGN:
+            handlers[number] = signal.signal(number, request_stop)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+def stop_in_any_process(stop: threading.Event, processes: int) -> Callable[[], bool]:
+    """A function that says whether `stop` is set in any process; all must call it, step by step.
+
+    The processes exchange one number on their CPUs, so that no GPU is waited for.
+    """
+    if processes == 1:
+        return stop.is_set
+    group = torch.distributed.new_group(backend="gloo")
+
+    def any_stop() -> bool:
+        stops = torch.tensor(int(stop.is_set()))
+        torch.distributed.all_reduce(stops, torch.distributed.ReduceOp.MAX, group=group)
+        return bool(stops)
+
+    return any_stop
