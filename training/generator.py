@@ -24,9 +24,10 @@ from facsimile.stylegan.randomness import keyed_generator
 from . import augment, ema, growth, vision_aided
 from .generator_settings import GeneratorSettings
 from .growth import Critic
-from .keyed_sampler import KeyedSampler, cache_on_gpu
+from .keyed_sampler import KeyedSampler
 from .penalties import path_lengths, r1
 from .recipe import BatchSlice, Distributed, Trainable
+from .training_set import open_training_set
 
 ADA_INTERVAL = 4
 """Steps between two changes of the probability of augmentation."""
@@ -66,7 +67,7 @@ class GeneratorRecipe:
         self.backbone, self.heads = self._vision_aided_critic()
         self.critic.heads = self.heads
         self.group_size = critic.network.config.mbstd_group
-        self.sampler = KeyedSampler(settings.seed, self.group_size, self.device, settings.dtype)
+        self.sampler = KeyedSampler.for_run(settings, distributed, self.group_size)
         self.trainables = (
             Trainable("critic", self.critic, self._adam(self.critic), uses_forward_graph=False),
             Trainable("generator", self.generator, self._adam(self.generator)),
@@ -116,9 +117,9 @@ class GeneratorRecipe:
 
     def setup_data(self) -> str:
         settings = self.settings
-        images = data.load_images(settings.dataset.data, settings.network.resolution)
-        self.images = cache_on_gpu(images, self.device)
-        return images.summary()
+        sources, resolution = settings.dataset.data, settings.network.resolution
+        self.images = open_training_set(sources, resolution, settings, self.distributed)
+        return self.images.summary()
 
     # One step -------------------------------------------------------------------------------------
 
@@ -309,7 +310,7 @@ class GeneratorRecipe:
         if self._real_moments is None:
             rng = keyed_generator("cpu", self.settings.seed, "judged")
             indices = torch.randperm(len(self.images), generator=rng)[:count].split(PART)
-            parts = (self.images.batch(x, self.device, torch.float32) for x in indices)
+            parts = self.images.batches(indices, self.device, torch.float32)
             self._real_moments = moments(map(network, parts))
         parts = (x.float().clamp(-1, 1) for x in self.generate(count, 1.0, "judged"))
         return {self._features.name: frechet(moments(map(network, parts)), self._real_moments)}

@@ -26,6 +26,7 @@ from . import ema, landmark_augment
 from .keyed_sampler import KeyedSampler
 from .recipe import BatchSlice, Distributed, Trainable
 from .settings import EmaSettings, TrainingSettings, at_least
+from .training_set import open_training_set
 
 NAME = "landmarks"
 """Name of the only trainable."""
@@ -148,7 +149,7 @@ class LandmarkDetectorRecipe:
         self.settings, self.distributed = settings, distributed
         self.device = distributed.device
         self.group_size = 1
-        self.sampler = self._sampler()
+        self.sampler = KeyedSampler.for_run(settings, distributed, self.group_size)
         network = _network(settings)
         network = network.to(self.device, settings.dtype, memory_format=torch.channels_last)
         self.network = network.train()
@@ -163,12 +164,10 @@ class LandmarkDetectorRecipe:
         self.train_points: Tensor | None = None
         self.eval_points: Tensor | None = None
 
-    def _sampler(self) -> KeyedSampler:
-        return KeyedSampler(self.settings.seed, 1, self.device, self.settings.dtype)
-
     def setup_data(self) -> str:
         sources, file = self.settings.dataset.data, self.settings.dataset.landmark_file
-        images = data.load_images(sources, OVERSAMPLING * self.side)
+        resolution = OVERSAMPLING * self.side
+        images = open_training_set(sources, resolution, self.settings, self.distributed)
         photos, landmarks = match_landmarks(images, file)
         if len(photos) < 2:
             raise ValueError(
@@ -209,8 +208,7 @@ class LandmarkDetectorRecipe:
     def _faces(self, batch: BatchSlice) -> Faces:
         """Augmented training photos."""
         dtype, numbers = self.settings.dtype, self.sampler.numbers
-        indices = self.sampler.indices(len(self.train_photos), batch)
-        photos = self.train_photos.batch(indices, self.device, dtype)
+        photos, indices = self.sampler.batch(self.train_photos, batch)
         points = self.train_points[indices].to(self.device, dtype)
         uniform = numbers("change", batch, torch.rand, landmark_augment.UNIFORMS)
         order = numbers("order", batch, torch.rand, landmark_augment.TILES**2).argsort(1)
@@ -264,8 +262,9 @@ class LandmarkDetectorRecipe:
         how: "plain", "degraded" (and moved), or "negative", without faces; always the same ones.
         """
         dtype = self.settings.dtype
-        for part in torch.arange(min(count, len(self.eval_photos))).split(PART):
-            photos = self.eval_photos.batch(part, self.device, dtype)
+        parts = torch.arange(min(count, len(self.eval_photos))).split(PART)
+        batches = self.eval_photos.batches(parts, self.device, dtype)
+        for part, photos in zip(parts, batches, strict=True):
             points = self.eval_points[part].to(self.device, dtype)
             images = resize(photos, (self.side, self.side), clamp=True)
             if how != "plain":
@@ -277,7 +276,7 @@ class LandmarkDetectorRecipe:
         self, photos: Tensor, points: Tensor, batch: BatchSlice, *, negative: bool
     ) -> tuple[Tensor, Tensor]:
         """Held-out photos as in training, but all of them faces or all of them negatives."""
-        numbers = self._sampler().numbers
+        numbers = self.sampler.numbers
         uniform = numbers("judged", batch, torch.rand, landmark_augment.UNIFORMS)
         uniform[:, -1] = 0.0 if negative else 1.0
         tiles = numbers("judged tiles", batch, torch.rand, landmark_augment.TILES**2)

@@ -31,6 +31,11 @@ class TrainingSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     """CPU threads. Default: PyTorch's choice."""
+    data_memory: float | None = None
+    """GB of decoded training images that each process may hold in memory; a larger set is decoded
+    as it is needed, with the same results. Default: half of the available memory, shared."""
+    data_workers: int | None = None
+    """Processes that decode images, for each training process. Default: the CPU cores, shared."""
     log_every: int = 20
     """Steps between two entries of the curves."""
     save_every: int = 5_000
@@ -46,6 +51,7 @@ class TrainingSettings:
 
     MAY_CHANGE: ClassVar[tuple[str, ...]] = (
         *("out", "images", "accumulate", "device", "threads", "dry_run", "config"),
+        *("data_memory", "data_workers"),
         *("log_every", "save_every", "sample_every", "score_every"),
     )
     """Settings that may differ when a run is resumed: they do not change the weights of a step."""
@@ -53,6 +59,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         intervals = ("log_every", "save_every", "sample_every", "score_every")
         at_least(self, 1, "images", "batch", "accumulate", *intervals)
+        at_least(self, 0, "data_memory", "data_workers")
 
     @property
     def dtype(self) -> torch.dtype:
