@@ -1,37 +1,39 @@
-"""What refinement does, as data: a `Recipe` is a list of `Phase`s."""
+"""Recipes as data: a `Recipe` is a list of `Phase`s, each with its variables and loss terms."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Learning-rate factor over a phase: a linear rise, then 1, then a cosine fall to 0."""
+    """Learning-rate factor over a phase: a linear rise to 1, then 1, then a cosine fall to 0."""
 
-    rise: float = 0.0
-    """Share of the steps, from the start."""
-    fall: float = 0.0
-    """Share of the steps, at the end."""
+    rampup: float = 0.0
+    """Share of the steps that the rise takes, in [0, 1]."""
+    rampdown: float = 0.0
+    """Share of the steps that the fall takes, in [0, 1]."""
 
     def factor(self, step: int, steps: int) -> float:
+        """The factor at `step` (from 0) of a phase of so many steps."""
         done = step / steps
-        up = min(1.0, (step + 1) / (self.rise * steps)) if self.rise else 1.0
-        left = min(1.0, (1 - done) / self.fall) if self.fall else 1.0
-        return up * (0.5 - 0.5 * math.cos(left * math.pi))
+        rise = min(1.0, (step + 1) / (self.rampup * steps)) if self.rampup else 1.0
+        left = min(1.0, (1 - done) / self.rampdown) if self.rampdown else 1.0
+        return rise * (0.5 - 0.5 * math.cos(left * math.pi))
 
 
 @dataclass(frozen=True)
 class Variable:
-    """Something that moves."""
+    """A part of the latents that a phase optimises."""
 
     name: Literal["code", "feature", "noise"]
     lr: float
-    """Learning rate in front of the schedule."""
+    """Learning rate before the schedule."""
     inputs: tuple[int, ...] | None = None
-    """Style inputs of the code, or noise maps, that move; negative: from the end; None: all."""
-    per_strength: bool = False
-    """For noise: lr is that of the activation, and a map's own is lr / |its noise strength|."""
+    """Style inputs of the code, or noise maps, to optimise; negative: from the end; None: all."""
+    lr_per_noise_strength: bool = False
+    """For noise: `lr` is the rate of the activation; a map's rate is lr / |its noise strength|."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,31 @@ class Term:
     """One weighted term of a loss; `refine.terms` has the formula under its name."""
 
     name: str
-    weight: float
+    weight: float | Mapping[str, float]
+    """A number, or one for each perceptual network by its name: {"vgg16": 1.0, "none": 0.0,
+    "other": 10.0}. "none" applies without a perceptual network, "other" to all that are not listed.
+    `Recipe.for_networks` selects the number. A term of weight 0 is not computed."""
     mask: str | None = None
     """Name of the mask (N, 1, H, W) in `refine(masks=...)` that selects the pixels."""
     target: str = "target"
     """Name of the images in `refine(targets=...)` to compare with."""
 
+    def weight_for(self, perceptual: str) -> float:
+        """The weight with the perceptual network of this name, or "none"."""
+        if not isinstance(self.weight, Mapping):
+            return self.weight
+        for name in (perceptual, "other"):
+            if name in self.weight:
+                return self.weight[name]
+        raise ValueError(
+            f'the term "{self.name}" has no weight for the perceptual network "{perceptual}", only '
+            f'for {", ".join(self.weight)}; add one, or one for "other"'
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Which variables move, how, for how long and under which terms."""
+    """Which variables are optimised, how, for how long and under which terms."""
 
     name: str
     variables: tuple[Variable, ...]
@@ -56,12 +73,14 @@ class Phase:
     steps: int
     optimiser: Literal["adam", "gradient-descent"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam."""
     eps: float = 1e-8
+    """Of Adam."""
     schedule: Schedule = Schedule()
     patience: int | None = None
-    """An image stops when its loss has not gained in so many steps; None: it runs to the end."""
-    gain: float = 1e-3
-    """Relative fall of the loss that counts as a gain."""
+    """An image stops after so many steps without an improvement; None: after `steps`."""
+    min_rel_delta: float = 1e-3
+    """Relative fall of the loss that counts as an improvement."""
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -72,31 +91,85 @@ class Phase:
                 "give it one, or leave the phase out"
             )
 
+    def has_variable(self, name: str) -> bool:
+        return any(variable.name == name for variable in self.variables)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How one image is refined: the space, where it starts, and the phases."""
+    """How one image is refined: the space, the initial latents, and the phases."""
 
     name: str
     space: str
+    """Name of the latent space: z, z+, w, w+, p_n, p_n+, s, or f/ and one of these."""
     phases: tuple[Phase, ...]
-    start: Literal["mean", "random", "encoder"] | None = None
-    """None: an encoder's guess where there is such an encoder, else the space's own start (random
-    for Z spaces, mean for the others)."""
-    encoder: Literal["base", "in-domain"] | None = None
-    """The kind of encoder that can guess where it starts."""
-    anchor: Term | None = None
-    """Holds the feature to an encoder's guess, where it starts from one."""
+    init: Literal["mean", "random", "encoder"] | None = None
+    """Where the code begins. None: at an encoder's prediction where `encoder` names one that is
+    available, else where the space begins by default (random in Z spaces, the mean elsewhere)."""
+    encoder: Literal["feature", "in-domain"] | None = None
+    """The kind of encoder that can predict the initial latents; None: no kind can."""
+    feature_reg: Term | None = None
+    """Added to the phases that optimise the feature, where an encoder predicted it."""
     layer: str | None = None
     """Layer of the feature; None: `Generator.default_feature_layer`."""
     rgb_skip: Literal["keep", "zero"] = "keep"
     """Whether the image that the layers before the feature have drawn is kept."""
-    truncation: float = 1.0
-    cutoff: int | None = None
+    truncation_psi: float = 1.0
+    """Factor by which w is moved towards the average w, in [0, 1]; 1 leaves it where it is."""
+    truncation_cutoff: int | None = None
+    """Number of style inputs, from the first on, that are truncated; None: all."""
+
+    def __post_init__(self) -> None:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f'the recipe "{self.name}" has phases named {", ".join(names)}; the history is '
+                "kept by phase, so give each a name of its own"
+            )
 
     @property
     def steps(self) -> int:
+        """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
+
+    def terms(self) -> list[Term]:
+        """The terms of all phases whose weight is not 0."""
+        return [term for phase in self.phases for term in phase.terms if term.weight]
+
+    def has_term(self, name: str) -> bool:
+        return any(term.name == name for term in self.terms())
+
+    def for_networks(self, networks: Mapping[str, Any]) -> "Recipe":
+        """The same recipe with numbers as weights: those for the perceptual network at hand.
+
+        networks: as in `refine`. Terms whose weight becomes 0 are left out. `refine` does this
+        itself; what prints or stores a recipe does it to show the numbers.
+        """
+        network = networks.get("perceptual")
+        name = "none" if network is None else getattr(network, "name", "other")
+        phases = []
+        for phase in self.phases:
+            terms = [
+                replace(term, weight=term.weight_for(name))
+                if isinstance(term.weight, Mapping)
+                else term
+                for term in phase.terms
+                if term.weight_for(name)
+            ]
+            phases.append(replace(phase, terms=tuple(terms)))
+        return replace(self, phases=tuple(phases))
+
+    def from_encoder(self) -> "Recipe":
+        """The recipe initialised by an encoder, and regularised towards it by `feature_reg`."""
+        phases = self.phases
+        if self.feature_reg is not None:
+            phases = tuple(
+                replace(phase, terms=(*phase.terms, self.feature_reg))
+                if phase.has_variable("feature")
+                else phase
+                for phase in phases
+            )
+        return replace(self, init="encoder", feature_reg=None, phases=phases)
 
     def with_steps(self, steps: int) -> "Recipe":
         """The first phase with so many steps, and the others in proportion."""
@@ -116,29 +189,15 @@ class Recipe:
         """Every learning rate times `factor`."""
         phases = []
         for phase in self.phases:
-            moving = tuple(replace(v, lr=v.lr * factor) for v in phase.variables)
-            phases.append(replace(phase, variables=moving))
+            variables = tuple(replace(v, lr=v.lr * factor) for v in phase.variables)
+            phases.append(replace(phase, variables=variables))
         return replace(self, phases=tuple(phases))
-
-    def from_encoder(self) -> "Recipe":
-        """The recipe that starts from an encoder's guess, and is held to it by `anchor`."""
-        phases = self.phases
-        if self.anchor is not None:
-            held = [any(v.name == "feature" for v in phase.variables) for phase in phases]
-            phases = tuple(
-                replace(phase, terms=(*phase.terms, self.anchor)) if has else phase
-                for phase, has in zip(phases, held, strict=True)
-            )
-        return replace(self, start="encoder", anchor=None, phases=phases)
-
-    def has_term(self, name: str) -> bool:
-        return any(t.name == name and t.weight for phase in self.phases for t in phase.terms)
 
     def with_layer(self, layer: str) -> "Recipe":
         """The feature at another layer."""
         return replace(self, layer=layer)
 
-    def with_patience(self, patience: int | None, gain: float = 1e-3) -> "Recipe":
+    def with_patience(self, patience: int | None, min_rel_delta: float = 1e-3) -> "Recipe":
         """Every phase with early stopping."""
-        phases = [replace(p, patience=patience, gain=gain) for p in self.phases]
+        phases = [replace(p, patience=patience, min_rel_delta=min_rel_delta) for p in self.phases]
         return replace(self, phases=tuple(phases))

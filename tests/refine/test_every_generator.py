@@ -40,7 +40,7 @@ class World:
         c_dim = self.generator.c_dim
         self.label = torch.eye(c_dim)[[0, c_dim - 1][:count]] if c_dim else None
 
-    def check(self, name):
+    def assert_two_steps(self, name):
         """Two steps: everything that the recipe moves has moved, and no loss has risen."""
         recipe = get(name).with_steps(2)
         n = len(self.targets)
@@ -48,11 +48,11 @@ class World:
             self.generator, recipe.space, n, label=self.label, layer=recipe.layer
         )
         networks = {"perceptual": self.perceptual}
-        if recipe.has_term("domain"):
+        if recipe.has_term("domain_reg"):
             networks["encoder"] = self.make_guess(self.generator)
-        result = refine(self.generator, start, self.targets, recipe, **networks)
+        result = refine(self.generator, start, self.targets, recipe, networks=networks)
         assert result.status == ["done"] * n
-        image = result.latents.draw(self.generator)
+        image = result.latents.synthesize(self.generator)
         assert image.shape == self.targets.shape
         assert image.isfinite().all()
         maps = self.generator.noise_maps(n)
@@ -87,9 +87,9 @@ def world(request, makers):
 def test_small(world, name):
     if "noise" in name and not world.generator.noise_strengths:
         with pytest.raises(ValueError, match="has no noise inputs; choose a recipe without"):
-            world.check(name)
+            world.assert_two_steps(name)
     else:
-        world.check(name)
+        world.assert_two_steps(name)
 
 
 @pytest.mark.parametrize("architecture", ["stylegan1", "stylegan2"])
@@ -98,7 +98,7 @@ def test_large(makers, architecture):
     world = World(makers, 1024, 2, count=1, architecture=architecture)
     assert world.generator.num_ws == 18
     for name in ("w+ +noise", "f/z+"):
-        world.check(name)
+        world.assert_two_steps(name)
 
 
 def test_a_generator_without_noise(makers):
@@ -107,9 +107,9 @@ def test_a_generator_without_noise(makers):
         layer._replace(noise=None, module=Silent(layer.module) if layer.feature else layer.module)
         for layer in world.generator.synthesis.layers
     ]
-    world.check("w+")
+    world.assert_two_steps("w+")
     with pytest.raises(ValueError, match="has no noise inputs; choose a recipe without \\+noise"):
-        world.check("w+ +noise")
+        world.assert_two_steps("w+ +noise")
 
 
 class Silent(nn.Module):

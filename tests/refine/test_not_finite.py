@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from runs_of_little import bits, go, states_of
+from refine_helpers import bits, go, states_of
 
 from facsimile.refine import refine
 from facsimile.refine.recipes import get
@@ -55,10 +55,10 @@ class Gradient(torch.autograd.Function):
 
 @pytest.mark.parametrize("name", ["w+", "z+", "f/z +joint-noise", "f/s +noise"])
 @pytest.mark.parametrize("how", [Value, Gradient])
-def test_one_image_that_breaks_stops_alone(little, name, how):
+def test_one_image_that_breaks_stops_alone(tiny, name, how):
     recipe = get(name).with_steps(12)
-    whole = go(little, recipe)
-    result = go(little, recipe, perceptual=Spoiled(little.perceptual, 2, 5, how))
+    whole = go(tiny, recipe)
+    result = go(tiny, recipe, networks={"perceptual": Spoiled(tiny.perceptual, 2, 5, how)})
     assert result.status == ["done"] * 2 + ["not finite"] + ["done"] * 5
     # A gradient that is not finite shows in the loss of the next step.
     assert result.steps[2] == (5 if how is Value else 6)
@@ -71,47 +71,51 @@ def test_one_image_that_breaks_stops_alone(little, name, how):
     # The last good code: as far as a run comes that ends there.
     shorter = recipe.with_steps(4 if how is Value else 5)
     shorter = replace(shorter, phases=shorter.phases[:1])
-    before = go(little, shorter)
+    before = go(tiny, shorter)
     for key, x in before.latents.tensors().items():
         got = result.latents.tensors()[key]
         torch.testing.assert_close(got[2], x[2], atol=1e-10, rtol=0)
-    assert (result.latents.code[2] - little.start(recipe.space).code[2]).abs().max() > 1e-3
+    assert (result.latents.code[2] - tiny.start(recipe.space).code[2]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_target_that_is_not_finite(little, value):
+def test_a_target_that_is_not_finite(tiny, value):
     recipe = get("w+ +noise").with_steps(5)
-    targets = little.targets.clone()
+    targets = tiny.targets.clone()
     targets[3, 0, 2, 2] = value
-    start = little.start("w+")
-    result = refine(little.generator, start, targets, recipe, perceptual=little.perceptual)
+    start = tiny.start("w+")
+    result = refine(
+        tiny.generator, start, targets, recipe, networks={"perceptual": tiny.perceptual}
+    )
     assert result.status[3] == "not finite"
     assert result.steps == [8, 8, 8, 0, 8, 8, 8, 8]
     assert torch.equal(result.latents.code[3], start.code[3])
-    whole = go(little, recipe)
+    whole = go(tiny, recipe)
     others = [0, 1, 2, 4, 5, 6, 7]
     for key, x in result.latents.tensors().items():
         torch.testing.assert_close(
             x[others], whole.latents.tensors()[key][others], atol=1e-10, rtol=0
         )
-    constant = [m[3] for m in little.generator.noise_maps(8)]
+    constant = [m[3] for m in tiny.generator.noise_maps(8)]
     assert all(torch.equal(m[3], c) for m, c in zip(result.latents.noise, constant, strict=True))
 
 
-def test_all_images_break(little):
+def test_all_images_break(tiny):
     recipe = get("w+ +noise").with_steps(5)
-    start = little.start("w+")
-    targets = torch.full_like(little.targets, torch.nan)
-    result = refine(little.generator, start, targets, recipe, perceptual=little.perceptual)
+    start = tiny.start("w+")
+    targets = torch.full_like(tiny.targets, torch.nan)
+    result = refine(
+        tiny.generator, start, targets, recipe, networks={"perceptual": tiny.perceptual}
+    )
     assert result.status == ["not finite"] * 8
     assert torch.equal(result.latents.code, start.code)
 
 
-def test_a_broken_image_stays_broken_after_resumption(little):
+def test_a_broken_image_stays_broken_after_resumption(tiny):
     recipe = get("w+ +noise").with_steps(8)
-    spoiled = Spoiled(little.perceptual, 2, 3, Value)
-    whole, files = states_of(little, recipe, perceptual=spoiled)
+    spoiled = Spoiled(tiny.perceptual, 2, 3, Value)
+    whole, files = states_of(tiny, recipe, networks={"perceptual": spoiled})
     assert whole.status[2] == "not finite"
     for index in (5, 9, 11):
         state = torch.load(io.BytesIO(files[index]), weights_only=True)
-        assert bits(go(little, recipe, state=state), whole)
+        assert bits(go(tiny, recipe, state=state), whole)

@@ -1,30 +1,26 @@
 """Oracle: the formulas, written out."""
 
-from dataclasses import replace
-
 import pytest
 import torch
+from refine_helpers import one_phase
 
 from facsimile import metrics
-from facsimile.refine import Recipe, Term
-from facsimile.refine.terms import Batch, evaluate
+from facsimile.refine import Term
+from facsimile.refine.terms import evaluate, prepare
 from facsimile.stylegan import spaces
 
 
 @pytest.fixture
-def value(little):
+def value(tiny):
     """value(term, space, ..) -> (N,) of latents that have moved away from their start."""
 
     def compute(*terms, space="f/w+", masks=None):
-        start = little.start(space)
-        recipe = Recipe(name="", space=space, phases=())
-        batch = Batch.prepare(
-            *(little.generator, start, {"target": little.targets}, masks or {}, None, recipe),
-            little.encoder,
-        )
-        features = {"target": little.perceptual.features(little.targets)}
-        batch = replace(batch, perceptual=little.perceptual, target_features=features)
-        return evaluate(batch.scene(away(start)), terms)
+        start = tiny.start(space)
+        networks = {"perceptual": tiny.perceptual, "encoder": tiny.encoder}
+        images = {"target": tiny.targets}
+        recipe = one_phase(space, terms=terms)
+        targets = prepare(tiny.generator, start, images, masks or {}, networks, recipe)
+        return evaluate(targets.inputs(away(start)), terms)
 
     return compute
 
@@ -38,9 +34,9 @@ def single(values):
     return only
 
 
-def test_pixel(little, value):
-    image = away(little.start("f/w+")).draw(little.generator)
-    error = (image - little.targets).square()
+def test_pixel(tiny, value):
+    image = away(tiny.start("f/w+")).synthesize(tiny.generator)
+    error = (image - tiny.targets).square()
     torch.testing.assert_close(single(value(Term("pixel", 3.0))), 3 * error.sum((1, 2, 3)) / 192)
     # Image2StyleGAN++: the mask is inside the square, and the whole image is the denominator.
     mask = torch.rand(8, 1, 8, 8, dtype=torch.float64)
@@ -48,19 +44,19 @@ def test_pixel(little, value):
     torch.testing.assert_close(got, (error * mask**2).sum((1, 2, 3)) / 192)
 
 
-def test_noise_pixel(little, value):
+def test_noise_pixel(tiny, value):
     """1e-5 times the squares on 0..255, divided by the scalars of 1024 x 1024 x 3."""
-    image = away(little.start("f/w+")).draw(little.generator)
-    squares = ((image - little.targets) * 127.5).square().sum((1, 2, 3))
+    image = away(tiny.start("f/w+")).synthesize(tiny.generator)
+    squares = ((image - tiny.targets) * 127.5).square().sum((1, 2, 3))
     expected = 1e-5 * squares / (1024 * 1024 * 3)
     torch.testing.assert_close(single(value(Term("noise_pixel", 1.0))), expected)
 
 
-def test_perceptual(little, value):
-    image = away(little.start("f/w+")).draw(little.generator)
+def test_perceptual(tiny, value):
+    image = away(tiny.start("f/w+")).synthesize(tiny.generator)
     got = single(value(Term("perceptual", 10.0)))
     expected = 10 * metrics.distance(
-        little.perceptual.features(image), little.perceptual.features(little.targets)
+        tiny.perceptual.features(image), tiny.perceptual.features(tiny.targets)
     )
     torch.testing.assert_close(got, expected)
     mask = torch.zeros(8, 1, 8, 8, dtype=torch.float64)
@@ -70,32 +66,32 @@ def test_perceptual(little, value):
     assert (half > 0).all()
 
 
-def test_anchors(little, value):
-    start = little.start("f/w+")
+def test_regularisers(tiny, value):
+    start = tiny.start("f/w+")
     moved = away(start)
-    got = single(value(Term("feature_anchor", 10.0)))
+    got = single(value(Term("feature_reg", 10.0)))
     expected = 10 * (moved.feature - start.feature).square().mean((1, 2, 3))
     torch.testing.assert_close(got, expected)
-    got = single(value(Term("code_anchor", 2.0)))
+    got = single(value(Term("latent_reg", 2.0)))
     torch.testing.assert_close(got, 2 * (moved.code - start.code).square().mean((1, 2)))
 
 
-def test_domain(little, value):
-    moved = away(little.start("w+"))
-    guess = little.encoder(moved.draw(little.generator))
+def test_domain_reg(tiny, value):
+    moved = away(tiny.start("w+"))
+    guess = tiny.encoder(moved.synthesize(tiny.generator))
     expected = 2 * (moved.code - guess).square().mean((1, 2))
-    torch.testing.assert_close(single(value(Term("domain", 2.0), space="w+")), expected)
+    torch.testing.assert_close(single(value(Term("domain_reg", 2.0), space="w+")), expected)
 
 
-def test_domain_has_the_gradient_of_finite_differences(little):
+def test_domain_reg_has_the_gradient_of_finite_differences(tiny):
     """Through the encoder and the generator, and into no other image."""
-    start = little.start("w+")
-    recipe = Recipe(name="", space="w+", phases=())
-    batch = Batch.prepare(little.generator, start, {}, {}, None, recipe, little.encoder)
+    start = tiny.start("w+")
+    terms = (Term("domain_reg", 2.0),)
+    networks = {"encoder": tiny.encoder}
+    targets = prepare(tiny.generator, start, {}, {}, networks, one_phase(terms=terms))
 
     def losses(code):
-        latents = start.with_tensors({"code": code})
-        return single(evaluate(batch.scene(latents), (Term("domain", 2.0),)))
+        return single(evaluate(targets.inputs(start.with_tensors({"code": code})), terms))
 
     code = start.code.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(losses(code).sum(), code)
@@ -108,29 +104,29 @@ def test_domain_has_the_gradient_of_finite_differences(little):
 
 
 @pytest.mark.parametrize("space", ["w", "w+", "p_n", "p_n+", "s"])
-def test_p_n(little, value, space):
-    code = away(little.start(space)).code
-    got = single(value(Term("p_n", 0.5), space=space))
+def test_p_norm(tiny, value, space):
+    code = away(tiny.start(space)).code
+    got = single(value(Term("p_norm", 0.5), space=space))
     if space == "s":
         # Whitened by the channels' own mean and deviation over samples.
         z = torch.randn(50_000, 8, dtype=torch.float64)
-        samples = torch.cat(little.generator.styles(little.generator.map(z)), 1)
+        samples = torch.cat(tiny.generator.styles(tiny.generator.map(z)), 1)
         expected = ((code - samples.mean(0)) / samples.std(0)).square().mean(1)
         torch.testing.assert_close(got, 0.5 * expected, rtol=0.05, atol=0)
     else:
-        whitened = code if space.startswith("p_n") else spaces.whiten(little.generator, code)
+        whitened = code if space.startswith("p_n") else spaces.whiten(tiny.generator, code)
         torch.testing.assert_close(got, 0.5 * whitened.square().flatten(1).mean(1))
 
 
-def test_p_n_counts_the_inputs_that_act(little, value):
-    code = away(little.start("f/w+")).code
-    whitened = spaces.whiten(little.generator, code[:, 1:])
-    got = single(value(Term("p_n", 1.0), space="f/w+"))
+def test_p_norm_counts_the_inputs_that_act(tiny, value):
+    code = away(tiny.start("f/w+")).code
+    whitened = spaces.whiten(tiny.generator, code[:, 1:])
+    got = single(value(Term("p_norm", 1.0), space="f/w+"))
     torch.testing.assert_close(got, whitened.square().mean((1, 2)))
 
 
-def test_every_image_has_its_value(value, little):
-    names = ["pixel", "noise_pixel", "perceptual", "feature_anchor", "code_anchor", "p_n"]
+def test_every_image_has_its_value(value, tiny):
+    names = ["pixel", "noise_pixel", "perceptual", "feature_reg", "latent_reg", "p_norm"]
     values = value(*[Term(name, 1.0) for name in names])
     assert list(values) == names
     for x in values.values():

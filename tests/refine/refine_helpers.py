@@ -1,4 +1,4 @@
-"""What the tests of refinement share: short runs in the smallest world of tests/conftest.py."""
+"""What the tests of refinement share: short runs with the `tiny` fixture of tests/conftest.py."""
 
 import io
 
@@ -11,10 +11,13 @@ SUFFIXED = [f"{code}{suffix}" for code in RECIPES for suffix in (" +noise", " +j
 NAMES = [*RECIPES, *SUFFIXED]
 
 
-def go(little, recipe, rows=slice(None), start=None, **options):
-    start = little.start(recipe.space) if start is None else start
-    options = {"perceptual": little.perceptual, "encoder": little.encoder} | options
-    return refine(little.generator, start[rows], little.targets[rows], recipe, **options)
+def go(tiny, recipe, rows=slice(None), start=None, networks=None, **options):
+    """Refine the pictures of `rows`; networks: in place of the tiny ones of the same names."""
+    start = tiny.start(recipe.space) if start is None else start
+    networks = {"perceptual": tiny.perceptual, "encoder": tiny.encoder} | (networks or {})
+    return refine(
+        tiny.generator, start[rows], tiny.targets[rows], recipe, networks=networks, **options
+    )
 
 
 def bits(a, b):
@@ -47,7 +50,7 @@ def one_phase(space="w+", steps=20, lr=0.05, terms=PLAIN[:1], **options):
     return Recipe(name="test", space=space, phases=(phase,))
 
 
-def states_of(little, recipe, every=1, **options):
+def states_of(tiny, recipe, every=1, **options):
     """(result, [what torch.save wrote in the callback])"""
     files = []
 
@@ -57,4 +60,4 @@ def states_of(little, recipe, every=1, **options):
             torch.save(step.state(), file)
             files.append(file.getvalue())
 
-    return go(little, recipe, callback=keep, **options), files
+    return go(tiny, recipe, callback=keep, **options), files

@@ -1,0 +1,62 @@
+"""Whether the arguments of a refinement fit together; each error says what to pass instead."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from facsimile.stylegan import Generator, Latents
+
+from . import terms
+from .loss_inputs import Networks
+from .recipe import Recipe
+
+
+def check(
+    generator: Generator,
+    initial: Latents,
+    targets: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    networks: Networks,
+    recipe: Recipe,
+) -> None:
+    """ValueError where something does not fit the generator, the latents or the recipe."""
+    initial.check(generator)
+    n, side = len(initial), generator.resolution
+    images = (n, generator.img_channels, side, side)
+    for name, target in targets.items():
+        if tuple(target.shape) != images:
+            raise ValueError(
+                f'the images "{name}" have the shape {tuple(target.shape)}; expected {images}, '
+                f"as this generator synthesizes {n} images"
+            )
+    for name, mask in masks.items():
+        if tuple(mask.shape) != (n, 1, side, side):
+            raise ValueError(
+                f'the mask "{name}" has the shape {tuple(mask.shape)}; '
+                f"expected {(n, 1, side, side)}, one channel for each of {n} images"
+            )
+    terms.check(recipe, networks)
+    _check_names(recipe, targets, masks)
+    if any(phase.has_variable("noise") for phase in recipe.phases) and (
+        not generator.noise_strengths
+    ):
+        raise ValueError(
+            f'the recipe "{recipe.name}" optimises noise maps, and this generator has no noise '
+            "inputs; choose a recipe without +noise"
+        )
+
+
+def _check_names(
+    recipe: Recipe, targets: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+) -> None:
+    for term in recipe.terms():
+        if term.target not in targets:
+            raise ValueError(
+                f'the term "{term.name}" compares with the images "{term.target}", and the targets '
+                f"are {list(targets)}; pass targets={{{term.target!r}: ...}}"
+            )
+        if term.mask is not None and term.mask not in masks:
+            raise ValueError(
+                f'the term "{term.name}" has the mask "{term.mask}", and the masks are '
+                f"{list(masks)}; pass masks={{{term.mask!r}: ...}}"
+            )

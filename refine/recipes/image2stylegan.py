@@ -1,0 +1,30 @@
+"""W, W+: "Image2StyleGAN: How to Embed Images Into the StyleGAN Latent Space?".
+
+    w <- the mean w, at every style input
+    repeat
+        L = d(x, G(w)) + lambda_mse |x - G(w)|^2 / N          (equation 1)
+        w <- Adam step on L                                   (Algorithm 1)
+
+"image2stylegan" is the paper's run: its optimiser and 5000 steps (section 5.3) from the mean
+(section 5.1). The perceptual network is the one at hand; the paper's is "vgg16". "w+" and "w" are
+the same with the steps and the optimiser of the other spaces, and "w+" begins at an in-domain
+encoder's prediction where there is such an encoder.
+"""
+
+from dataclasses import replace
+
+from facsimile.refine.recipe import Recipe
+
+from . import register
+from .shared import CODE
+
+register(
+    Recipe(name="w", space="w", phases=(CODE,)),
+    Recipe(name="w+", space="w+", encoder="in-domain", phases=(CODE,)),
+    Recipe(
+        name="image2stylegan",
+        space="w+",
+        init="mean",
+        phases=(replace(CODE, steps=5000, betas=(0.9, 0.999)),),
+    ),
+)
