@@ -1,4 +1,4 @@
-"""Whether a batch gives each image what it would get alone."""
+"""Does a batch give each image the result of a run of its own?"""
 
 import sys
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ COMPARED = ("mse", "perceptual")
 class Options(faces.Options):
     """Invert a batch at once and each of its images alone, in float32, and compare the scores.
 
-    Images of a batch do not influence one another; what could remain is the rounding of other
-    convolution routines, which many steps amplify. Exits with 1 when a score differs by over 2 %.
+    Images of a batch do not influence one another; only the rounding of other convolution routines
+    could differ, and many steps amplify it. Exits with status 1 if a score differs by over 2 %.
     """
 
     count: int = 8

@@ -1,4 +1,4 @@
-"""How far a generator's samples are from real faces, as the model cards give it."""
+"""Fréchet distance of a generator's samples to real faces, as in the model cards."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ BATCH = 16
 class Options:
     """Fréchet distance of samples to real faces, and of one half of the faces to the other.
 
-    All are shrunk to the smallest generator's resolution. Only on InceptionV3's features it is FID.
+    All are shrunk to the resolution of the smallest generator. It is FID on InceptionV3's features
+    only.
     """
 
     faces: tyro.conf.Positional[tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""What random edits of an inversion leave of the person: the F/Z+ paper's figure 6.
+"""Identity similarity after random edits of an inversion: the F/Z+ paper's figure 6.
 
 Legend: N faces, R side of the image.
 """
@@ -22,26 +22,26 @@ PAIRS = (
     ("IDInvert", "Image2StyleGAN"),
     CLOSE,
 )
-"""The first of each is expected to keep the person better. IDInvert against W+ from the encoder has
-the same start and steps, only the domain term more; from the mean the same steps, Image2StyleGAN
-thousands."""
+"""The first of each is expected to preserve identity better. IDInvert and W+ from the encoder have
+the same initialisation and steps, and differ by the domain term; W+ from the mean has the same
+steps, Image2StyleGAN thousands."""
 STRENGTHS = torch.linspace(-2, 2, 11).tolist()
 DIRECTIONS = 4
 DEVIATION = 0.04**0.5
-"""Of a direction's numbers: the paper's variance is 0.04."""
+"""Standard deviation of a direction's entries; the paper's variance is 0.04."""
 MSE_TOLERANCE = 0.10
-"""F/Z+ is as close to the photo as F/W+ when its MSE is at most so much larger, relatively."""
+"""F/Z+ counts as being as close to the photo as F/W+ up to this relative difference in MSE."""
 
 
 @torch.no_grad()
 def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
     """A table of the similarity by strength, and what is expected of it; writes edits.png.
 
-    The MSE of the inversion itself says how close to the photo each is edited from.
+    The MSE of the inversion itself says how close to the photo each edit started.
     """
     embed = identity_judge(path)
     if embed is None:
-        return ["Edits: left out, as there is no judge of identity (--identity)"]
+        return ["Edits: left out, because there is no judge of identity (--identity)"]
     embeddings = embed(bench.faces.images)
     similarity, pictures = {}, {"target": bench.faces.images}
     for name in dict.fromkeys(name for pair in PAIRS for name in pair):
@@ -52,7 +52,7 @@ def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
                 values[number, index] = cosine_similarity(embed(images), embeddings)
                 if number == 0 and abs(strength) == max(STRENGTHS):
                     pictures[f"{name} {strength:+g}"] = images
-        # A face that is not seen any more is nobody's.
+        # Where no face is detected any more, the similarity is 0.
         similarity[name] = values.nan_to_num(0).mean((0, 2))
     faces.save_picture(bench.options.out / "edits.png", pictures)
     strengths = (f"{x:+.1f}" for x in STRENGTHS)
@@ -83,7 +83,7 @@ def _findings(rows: dict[str, Row], similarity: dict[str, Tensor]) -> list[str]:
         for what, part in (("", slice(None)), (" at strength 2", [0, -1])):
             a, b = (float(similarity[name][part].mean()) for name in (better, worse))
             claims.append(
-                (f"{better} keeps the person better than {worse}{what} ({a:.3f}, {b:.3f})", a > b)
+                (f"{better} preserves identity better than {worse}{what} ({a:.3f}, {b:.3f})", a > b)
             )
     a, b = (rows[name].mean["mse"] for name in CLOSE)
     claims.append(

@@ -29,18 +29,18 @@ RECIPES = {"base": (FeatureRun, FeatureRecipe), "in-domain": (InDomainRun, InDom
 class Options:
     """Time whole training steps, and the generator, the encoder and the losses on their own.
 
-    What is left of a step is the loop's: draws, optimisers, moving averages, the curves. Lazy
-    penalties are left out, as they come every 16th step.
+    The rest of a step is the loop's: random numbers, optimisers, moving averages, curves. Lazy
+    penalties are left out, because they come every 16th step.
     """
 
     recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
     generator: str = "faces"
     width: int | None = None
-    """Channels of the encoder's first stage; None: the recipe's own."""
+    """Channels of the encoder's first stage; None: the recipe's."""
     batch: int = 16
     precision: Literal["fp32", "bf16"] = "bf16"
     turns: int = 7
-    """Of which each time is the median."""
+    """Repetitions; each time is their median."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = None
     """CPU threads; None: PyTorch's choice."""
@@ -101,7 +101,7 @@ def measure(name: str, options: Options) -> dict[str, float]:
 
 
 class Parts:
-    """What one step asks of each network, on the images of one place."""
+    """The work of each network in one step, on the images of one batch."""
 
     def __init__(self, recipe: FeatureRecipe | InDomainRecipe, place: BatchSlice):
         self.recipe, self.place = recipe, place
@@ -131,7 +131,7 @@ class Parts:
             return self.recipe.generator.synthesize(ws, **start).to(self.recipe.run.dtype)
 
     def generator(self) -> None:
-        """Draw a sample, draw what the encoder said, and go back to what it said."""
+        """Synthesize a sample and the prediction, and propagate back to the prediction."""
         with torch.no_grad():
             self._sample()
         prediction = self.prediction.detach().requires_grad_()
@@ -145,7 +145,7 @@ class Parts:
         torch.autograd.grad(prediction, self.weights, torch.ones_like(prediction))
 
     def losses(self) -> None:
-        """All terms of all players, without the lazy ones."""
+        """All terms of all trainables, without the lazy ones."""
         image = self.image.detach().requires_grad_()
         total = sum(self.recipe._apart(image, self.target).values())
         if self.critic is not None:

@@ -1,4 +1,4 @@
-"""What the quality benchmarks share: the faces, recipes run over them and kept, the picture.
+"""Shared by the quality benchmarks: the faces, stored runs of recipes over them, the picture.
 
 Legend: N faces, HxW pixels, R side of the generator's images.
 """
@@ -27,11 +27,11 @@ from facsimile.starts import Start, decide
 from facsimile.stylegan import Generator, Latents, spaces
 
 RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.init != "encoder")
-"""Those that begin without an encoder, as all do here: so the spaces compare, not the encoders."""
+"""Those without an encoder: the comparison is of spaces, not of encoders."""
 SHOWN = 8
 """Faces in the picture."""
 SMALLEST_SHOWN = 128
-"""Pixels; smaller faces are enlarged in the picture by an integer."""
+"""Pixels; smaller faces are enlarged in the picture by an integer factor."""
 DEVIATION = (
     "distance of the code from the generator's samples: for z spaces the largest relative distance "
     "from the sphere, 0 = on it; for the others the root mean square of the whitened code, 1 = "
@@ -41,25 +41,25 @@ DEVIATION = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every quality benchmark is told; each has its own defaults."""
+    """Options of every quality benchmark; each has its own defaults."""
 
     faces: tyro.conf.Positional[Path]
     """Folder or .zip of aligned, square faces; the first `count` in sorted order are used."""
     count: int = 16
     steps: int = 500
-    """Steps of the first phase; the others in proportion."""
+    """Steps of the first phase; those of the others are in proportion."""
     out: Path = Path("runs/faces")
-    """Folder of the results. What is done there under the same settings is not done again."""
+    """Folder of the results. Rows that are there under the same settings are not computed again."""
     generator: str = "faces"
     """Name of a bundled generator, a file, or a folder with generator.safetensors."""
     encoders: tuple[Path, ...] = ()
-    """Encoders, files or folders of runs, in the place of those beside the generator."""
+    """Encoders, as files or folders of runs, instead of those beside the generator."""
     perceptual: str = "discriminator"
-    """The perceptual distance that is minimised, as metrics.build_perceptual names them."""
+    """The perceptual distance that is minimised; a name of metrics.build_perceptual."""
     perceptual_weights: Path | None = None
     """File with its ImageNet weights."""
     judge: Path | None = None
-    """SqueezeNet 1.1 weights with torchvision's names: a perceptual distance that only scores."""
+    """SqueezeNet 1.1 weights with torchvision's names: a perceptual distance for scores only."""
     recipes: tuple[str, ...] = ()
     batch: int = 16
     """Faces refined at once."""
@@ -109,7 +109,7 @@ class Row:
     name: str
     latents: Latents
     record: dict
-    """What its JSON file holds: settings, seconds per image, mean and per-image scores."""
+    """Content of its JSON file: settings, seconds per image, mean and per-image scores."""
 
     @property
     def mean(self) -> dict[str, float]:
@@ -149,7 +149,7 @@ class Bench:
         steps: int | None = None,
         start: str | None = None,
     ) -> Row:
-        """A recipe over all faces, `batch` at once; from the folder where it is done already.
+        """A recipe over all faces, `batch` at once; read from the folder if it is there already.
 
         steps: as in `Studio.invert`, but noise maps get three fifths of them after every recipe, so
         that rows compare. start: likewise, but None is without an encoder.
@@ -177,7 +177,7 @@ class Bench:
             self.options.out.mkdir(parents=True, exist_ok=True)
             latents.save(latents_path)
             record |= {"settings": settings, "machine": report.machine(self.options.device)}
-        # Scores are made anew each time, as the judge may have come later.
+        # Scores are computed anew each time: a judge may have been added.
         record |= self._score(latents)
         report.write_json(json_path, metrics.jsonable(record))
         return Row(name, latents, record)
@@ -194,7 +194,7 @@ class Bench:
         return torch.cat(parts).clamp(-1, 1)
 
     def _settings(self, start: Start, batch: int) -> dict:
-        """All that the result depends on."""
+        """Everything that the result depends on."""
         return start.settings() | {
             "recipe": repr(start.recipe),
             "generator": self.generator.fingerprint,
@@ -207,7 +207,7 @@ class Bench:
         }
 
     def _refine(self, start: Start, batch: int) -> tuple[Latents, dict]:
-        """The latents, and how they came: seconds, status, the mean curve of every term.
+        """The latents, and a record: seconds, status, the mean curve of every term.
 
         Of phases after the first, the seconds and curves are in `later`.
         """
@@ -274,7 +274,7 @@ class Bench:
 
 
 def curves(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> dict[str, list[float]]:
-    """Unweighted terms of a phase, of each face's best in it until then; means over the faces.
+    """Unweighted terms of a phase at each face's best so far; means over the faces.
 
     As many values as steps, and one: the first is that of the phase's start.
     """

@@ -1,8 +1,8 @@
-"""Quality against seconds, with and without encoders: what a first guess is worth.
+"""Quality against seconds, with and without encoders.
 
 The reference is Image2StyleGAN: W+ from the mean by the paper's optimiser, thousands of steps. The
-others take a small share of them, from the encoders beside the generator or from none, and are
-asked when they have its MSE and its perceptual distance.
+others take a small share of them, with the encoders beside the generator or without, and are
+compared by when they reach its MSE and its perceptual distance.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import edits, faces, guesses, report
+from benchmarks import edits, encoders_alone, faces, report
 from benchmarks.faces import Bench, Row
 
 
 @dataclass(frozen=True)
 class Way:
-    """A row: a recipe, where it starts, and its share of the reference's steps."""
+    """A row: a recipe, its initialisation, and its share of the reference's steps."""
 
     name: str
     recipe: str
@@ -49,25 +49,24 @@ class Options(faces.Options):
     """Invert the same faces in every way, and print quality against steps and seconds.
 
     Writes a JSON and the latents of every way as soon as it is done, inversion.md, curves.png,
-    faces.png, guesses.png and edits.png. Needs a base and an in-domain encoder.
+    faces.png, encoders.png and edits.png. Needs a feature and an in-domain encoder.
     """
 
     count: int = 24
     steps: int = 5000
-    """Of the reference; the others take a twenty-fifth, and F/Z+ without encoder a tenth."""
+    """Steps of the reference; the others take a twenty-fifth, F/Z+ without encoder a tenth."""
     batch: int = 8
     out: Path = Path("runs/inversion")
     noise: bool = True
-    """Those from an encoder also with noise maps afterwards."""
+    """Rows with an encoder come again with noise maps after the code."""
     alone: int = 300
-    """Faces on which the encoders alone are measured; 0: leave that out."""
-    uncriticised: Path | None = None
-    """An in-domain encoder that was trained without a critic, to show beside."""
+    """Faces on which the encoders alone are measured; 0: none."""
+    without_critic: Path | None = None
+    """An in-domain encoder that was trained without a critic, for comparison."""
     edited: bool = True
-    """Also what random edits leave of the person, see benchmarks.edits."""
+    """Also measure identity after random edits, see benchmarks.edits."""
     identity: Path | None = None
-    """Who judges whether it is the same person, see benchmarks.edits. Default: FaceNet, where its
-    weights can be had."""
+    """The judge of identity, see benchmarks.judges. Default: FaceNet, if its weights are there."""
 
 
 def main(options: Options) -> None:
@@ -76,7 +75,7 @@ def main(options: Options) -> None:
     rows = {way: _run(bench, way, options) for way in ways}
     parts = [table(rows), *findings(rows)]
     if options.alone:
-        parts += ["", *guesses.compare(bench, options.alone, options.uncriticised)]
+        parts += ["", *encoders_alone.compare(bench, options.alone, options.without_critic)]
     if options.edited:
         named_rows = {way.name: row for way, row in rows.items()}
         parts += ["", *edits.compare(bench, named_rows, options.identity)]
@@ -96,7 +95,7 @@ def _run(bench: Bench, way: Way, options: Options) -> Row:
 
 
 def seconds(row: Row) -> list[float]:
-    """Of one image, up to each value of the curves of the row's first phase."""
+    """Seconds of one image up to each value of the curves of the row's first phase."""
     later = sum(phase["seconds_per_image"] for phase in row.record["later"].values())
     begun, whole = row.record["seconds_to_start"], row.record["seconds_per_image"] - later
     return _evenly(begun, whole, len(row.record["curves"]["pixel"]))
@@ -139,7 +138,7 @@ def table(rows: dict[Way, Row]) -> str:
         named = [curves[name] for name in COMPARED if name in curves]
         before = ""
         if "+noise" in way.recipe:
-            # What comes before is the row without noise maps. Of these, the MSE alone is minimised.
+            # The code's phase is the row without noise maps. This one minimises the MSE alone.
             before = f"{len(times) - 1} + "
             times, mse = noise_curve(row)
             named = [mse]
@@ -159,7 +158,7 @@ def table(rows: dict[Way, Row]) -> str:
 
 
 def findings(rows: dict[Way, Row]) -> list[str]:
-    """When each way has the reference's quality; what seeding saves."""
+    """When each way reaches the reference's quality, and what the encoder saves."""
     curves = rows[REFERENCE].record["curves"]
     thresholds = {name: curves[name][-1] for name in COMPARED if name in curves}
     quality = ", ".join(f"{name} {value:.4f}" for name, value in thresholds.items())

@@ -1,4 +1,4 @@
-"""Who judges faces from outside: networks that nothing here was trained with.
+"""Independent judges of faces: networks that nothing here was trained with.
 
 Legend: N images, R side of the image, K = 68 points, D numbers of an embedding.
 """
@@ -16,17 +16,17 @@ from torch import Tensor
 from facsimile import data
 
 IdentityJudge = Callable[[Tensor], Tensor]
-"""Images (N, 3, R, R) in [-1, 1] -> unit vectors (N, D), NaN where there is no face."""
+"""Images (N, 3, R, R) in [-1, 1] -> unit vectors (N, D), NaN where no face is detected."""
 LandmarkJudge = Callable[[Tensor], Tensor]
-"""Images (N, 3, R, R) in [-1, 1] -> landmarks (N, K, 2) in their pixels, NaN where there is no
-face."""
+"""Images (N, 3, R, R) in [-1, 1] -> landmarks (N, K, 2) in their pixels, NaN where no face is
+detected."""
 
 
 def identity_judge(path: Path | None) -> IdentityJudge | None:
-    """Who says whether two pictures show the same person; None where nobody can.
+    """The judge of whether two pictures show the same person; None if there is none.
 
     path: a Python file with a function identity(image) from uint8 (H, W, 3) to a unit vector, or
-    None where it sees no face; or FaceNet's weights. None: FaceNet, if its weights can be had.
+    None if it detects no face; or FaceNet's weights. None: FaceNet, if its weights are available.
     """
     if path is None or path.suffix != ".py":
         from facsimile.metrics.identity import Identity
@@ -43,11 +43,11 @@ def identity_judge(path: Path | None) -> IdentityJudge | None:
 def landmark_judge(
     path: Path | None, landmarker: data.Landmarker | None
 ) -> tuple[LandmarkJudge, str]:
-    """(who says where landmarks are, a sentence about that).
+    """(the judge of landmarks, a sentence that describes it).
 
     path: a Python file; if it has a function landmarks68(image) from uint8 (H, W, 3) to (68, 2) in
-    pixels, or None where it sees no face, that one. Else `own`, which is partial: the encoders are
-    told what it saw. Raises ValueError where there is neither.
+    pixels, or None if it detects no face, that one. Otherwise `landmarker`, which is biased: the
+    encoders are given its landmarks. Raises ValueError if there is neither.
     """
     module = _module(path) if path is not None and path.suffix == ".py" else None
     if hasattr(module, "landmarks68"):
@@ -63,13 +63,13 @@ def landmark_judge(
         return landmarks.points.where(landmarks.is_face[:, None, None], torch.nan).cpu()
 
     return look, (
-        "landmarks of the results: the network that the encoders are told by, which flatters them "
+        "landmarks of the results: by the network of the training, which flatters the encoders "
         "(--identity names a file with landmarks68 for an independent one)"
     )
 
 
 def name(path: Path | None) -> str:
-    """What tells one judge from another: of a file its name and 8 digits of its hash."""
+    """An identifier of a judge: the name of its file and 8 digits of its hash."""
     if path is None:
         return "default"
     return f"{path.name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
@@ -83,7 +83,7 @@ def _module(path: Path) -> ModuleType:
 
 
 def _each(look: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Tensor], Tensor]:
-    """One image after the other; NaN for None. Where all are None, of the last known shape."""
+    """One image after the other; NaN for None, of the last known shape if all are None."""
     shape: tuple[int, ...] = (1,)
 
     def looked(images: Tensor) -> Tensor:

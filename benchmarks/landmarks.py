@@ -1,4 +1,4 @@
-"""What finds landmarks, against a judge: how far off it is, and how many faces it sees in a second.
+"""Landmark networks against a judge: their error, and faces a second.
 
 Legend: N images, R their resolution, K = 68 points.
 """
@@ -18,19 +18,18 @@ from facsimile.data.landmarks import FanLandmarker, Landmarks, SmallLandmarker
 from facsimile.data.points68 import OUTER_EYES
 
 OPENINGS = {"mouth": ((62, 66),), "eyes": ((37, 41), (38, 40), (43, 47), (44, 46))}
-"""Pairs of points that part as mouth and eyes open."""
+"""Pairs of points whose distance grows as mouth and eyes open."""
 ROUNDS = 3
-"""Through all images; the fastest counts."""
+"""Rounds through all images; the fastest counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The small network as it is used (the mean with the mirror image's points) and alone; FAN too
-    with --fan.
+    """Measure the small network with the mirrored image, as it is used, and without it; also FAN.
 
     Error: mean distance of the points to the judge's, in % of the distance of the outer eye
-    corners, over the faces that the judge sees. mouth, eyes: correlation over those faces of how
-    far they are open, in the same unit, with what the judge sees.
+    corners, over the faces that the judge detects. mouth, eyes: how far they are open, in the same
+    unit; the correlation with the judge's values over those faces.
     """
 
     faces: tyro.conf.Positional[Path]
@@ -43,9 +42,9 @@ class Options:
     """File of FAN's weights."""
     count: int = 300
     resolution: int = 256
-    """Pixels of the images, for the judge too."""
+    """Of the images in pixels, for the judge too."""
     batch: int = 16
-    """How many are shown together; the speed is measured one by one as well."""
+    """Images at once; the speed is measured one by one as well."""
     out: Path = Path("runs/landmarks.json")
     device: str = "cpu"
     threads: int | None = 1
@@ -66,9 +65,11 @@ def main(options: Options) -> None:
     images = faces.read(options.faces, options.resolution, options.count).images
     expected = judge(images)
     known = ~expected.isnan().flatten(1).any(1)
-    print(f"judge: {options.identity.name}; it sees a face in {int(known.sum())} of {len(images)}")
+    print(
+        f"judge: {options.identity.name}; it detects a face in {int(known.sum())} of {len(images)}"
+    )
     if not known.any():
-        raise ValueError(f"{options.identity} sees no face in {options.faces}; check both")
+        raise ValueError(f"{options.identity} detects no face in {options.faces}; check both")
     images = images.to(options.device)
     results = {}
     for name, way in ways.items():

@@ -1,4 +1,4 @@
-"""Whether a generator loads as fast as its tensors alone, and in little memory."""
+"""Does a generator load as fast as its bare tensors, and in little memory?"""
 
 import json
 import math
@@ -26,10 +26,10 @@ MODULE = "torch_utils.persistence"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """`stylegan.load` beside `torch.load(weights_only=True)` of the generator's tensors.
+    """Time `stylegan.load` against `torch.load(weights_only=True)` of the generator's tensors.
 
-    Every load is a process of its own, in turns; the files are in the memory of the system. Fails
-    when a format takes more than the limits.
+    Every load is a process of its own, in turns; the files are in the system's cache. Exits with
+    status 1 if a format takes more than the limits.
     """
 
     resolution: int = 1024
@@ -38,13 +38,13 @@ class Options:
     latent: int = 512
     rounds: int = 7
     slower: float = 1.3
-    """Times torch.load's seconds that are too much, the fastest round of each."""
+    """Limit: multiple of torch.load's seconds, the fastest round of each."""
     memory: float = 2.2
-    """Times the bytes of the tensors, at the peak, that are too much."""
+    """Limit: peak memory as a multiple of the tensors' bytes."""
     out: Path | None = None
     """A JSON file for the numbers."""
     measure: tuple[str, Path] | None = None
-    """For the processes that this starts: which loader, which file."""
+    """Used by the processes that this starts: loader and file."""
 
 
 def main(options: Options) -> None:
@@ -56,7 +56,7 @@ def main(options: Options) -> None:
         loads = compare(paths, options.rounds)
     rows, failed = [], False
     for name, (seconds, peaks) in loads.items():
-        # The fastest of each: other work on the machine only adds.
+        # The fastest of each: other work on the machine only adds time.
         ratio = min(seconds) / min(loads["torch.load"][0])
         peak = max(peaks) / size
         failed |= name != "torch.load" and (ratio > options.slower or peak > options.memory)

@@ -1,4 +1,4 @@
-"""Whether many inversions in one process leave memory behind."""
+"""Do many inversions in one process leak memory?"""
 
 import sys
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ WIDTHS = (128, 4096, 128)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Refine, draw and score again and again; fail when the resident memory goes on growing.
+    """Refine, synthesize and score again and again; exit with status 1 if memory keeps growing.
 
     The first inversions fill caches, so growth is counted from the first mark on.
     """
@@ -29,7 +29,7 @@ class Options:
     marks: tuple[int, ...] = (20, 100, 200)
     """Inversions after which the resident memory is read; the last one ends the run."""
     limit: float = 20.0
-    """MB of growth from the first mark to the last that are too much."""
+    """Limit of the growth from the first mark to the last, in MB."""
     recipes: tuple[str, ...] = ("f/z+", "w+ +noise", "s")
     """Taken in turns."""
     steps: int = 3
@@ -84,7 +84,7 @@ def invert(
     refined = refine(generator, start, targets, recipe, networks={"perceptual": perceptual})
     with torch.no_grad():
         images = refined.latents.synthesize(generator)
-    # Random networks overshoot what scores take for an image.
+    # Random networks leave the range that scores accept.
     metrics.score(images.clamp(-1, 1), targets, {"perceptual": perceptual})
 
 
@@ -97,7 +97,7 @@ def resident(*, peak: bool = False) -> float:
         return int(line.split()[1]) / 1024
     import resource
 
-    # Elsewhere only the peak is to be had, in bytes on macOS: it grows with a leak all the same.
+    # Elsewhere only the peak is available, in bytes on macOS: it grows with a leak as well.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -1,7 +1,7 @@
-"""What noise maps add to W+, one after the other and both at once, and what they hold.
+"""What noise maps add to W+, after the code or with it, and which content they take over.
 
-"Image2StyleGAN++: How to Edit the Embedded Images?", section 3 and figure 2: noise maps that move
-together with the code take over what belongs into the code, so a redraw with fresh noise is worse.
+"Image2StyleGAN++: How to Edit the Embedded Images?", section 4.2 and figure 2: noise maps that are
+optimised jointly with the code take over its content, so that fresh noise costs more.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ PICTURED = {"w+ +noise": "W+ then noise", "w+ +joint-noise": "W+ and noise at on
 class Options(faces.Options):
     """Refine W+ codes alone, then noise maps after them, or with them, on the same faces.
 
-    "fresh" is a redraw of the same code with random noise in place of the maps. Prints a table;
+    "fresh": the same code synthesized with random noise in place of the maps. Prints a table;
     writes a JSON and the latents of every recipe, noise.json, noise.md and noise.png.
     """
 
     out: Path = Path("runs/noise")
     recipes: tuple[str, ...] = VARIANTS
-    """W+ alone comes first: the others' gain is counted from it."""
+    """W+ alone comes first: the gain of the others is relative to it."""
 
 
 def main(options: Options) -> None:

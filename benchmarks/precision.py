@@ -1,4 +1,4 @@
-"""What bfloat16 changes in encoder training: no more than another seed does."""
+"""What bfloat16 changes in encoder training, beside what another seed changes."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ import train
 from benchmarks import report
 
 RUNS = (("fp32", 0), ("bf16", 0), ("fp32", 1), ("bf16", 1))
-"""Precision and seed. Two runs of one seed see the same images, two of one precision do not."""
+"""Precision and seed. Runs with the same seed see the same images."""
 SMOOTHED = 20
-"""Entries of a curve in one point of the picture."""
+"""Entries of a curve that are averaged into one point of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Train each encoder in both precisions with two seeds, and show the curves side by side.
 
-    Stopped, it goes on where it was. Writes OUT/precision.md and curves.png.
+    The same command resumes. Writes OUT/precision.md and curves.png.
     """
 
     recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
@@ -31,7 +31,7 @@ class Options:
     max_width: int = 128
     """Most channels of a stage of the in-domain encoder."""
     images: int = 4000
-    """Of each run."""
+    """Images of each run."""
     threads: int | None = None
     """CPU threads; None: PyTorch's choice."""
     out: Path = Path("runs/precision")
@@ -77,7 +77,7 @@ def _trained(recipe: str, precision: str, seed: int, options: Options) -> dict[s
 
 
 def curves(out: Path) -> dict[str, list[tuple[int, float]]]:
-    """What the log of a run holds, by name: pairs of images seen and value."""
+    """Curves of a run by name: pairs of images seen and value."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tensorboard's own dependencies
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

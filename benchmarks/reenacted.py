@@ -1,4 +1,4 @@
-"""Pairs of evaluation faces, and what an encoder makes of a source with a target's landmarks.
+"""Pairs of evaluation faces, and the scores of an encoder that moves sources to targets.
 
 Legend: M faces, P pairs, N images of a batch, R side of the image, K = 68 points.
 """
@@ -36,8 +36,8 @@ def mover(
     keep_own: bool,
     strength: float = 1.0,
 ) -> Mover:
-    """encoder: None leaves the source as the in-domain encoder redraws it. strength: share of a
-    difference that is taken."""
+    """encoder: None leaves the in-domain reconstruction as it is. strength: factor of the predicted
+    difference."""
 
     @torch.no_grad()
     def move(
@@ -61,8 +61,8 @@ def mover(
 def pair_up(faces: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """(sources, targets), (P,) each: two different faces, and no pair twice.
 
-    In every `faces` pairs each face is a source once and a target once. ValueError where there are
-    not so many pairs.
+    In every `faces` pairs each face is a source once and a target once. Raises ValueError if there
+    are not so many pairs.
     """
     if count > faces * (faces - 1):
         raise ValueError(
@@ -77,22 +77,22 @@ def pair_up(faces: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Pairs:
-    """The faces that all rows are measured on. Landmarks are in pixels of R."""
+    """The faces of all rows. Landmarks are in pixels of R."""
 
     images: data.ImageDataset
     """All M faces, of R pixels."""
     usable: Tensor
-    """Numbers of those in which everybody sees a face; the others are in no pair."""
+    """Indices of those in which every network detects a face; the others are in no pair."""
     condition_landmarks: Tensor
-    """(M, K, 2) as the encoders are told."""
+    """(M, K, 2), the encoders' input."""
     judged: Tensor
-    """(M, K, 2) as the judge sees them."""
+    """(M, K, 2) by the judge."""
     codes: Tensor
-    """(M, L, D) as the in-domain encoder finds them."""
+    """(M, L, D) by the in-domain encoder."""
     persons: Tensor | None
-    """(M, D) as the judge of identity sees them; None where there is none."""
+    """(M, D) by the judge of identity; None if there is none."""
     source: Tensor
-    """(P,) numbers of faces."""
+    """(P,) indices of faces."""
     target: Tensor
     landmark_judge: judges.LandmarkJudge
     identity_judge: judges.IdentityJudge | None
@@ -102,7 +102,7 @@ class Pairs:
 
     @property
     def once(self) -> int:
-        """Pairs until every usable face was a source: Fréchet distances are of these."""
+        """Pairs until every usable face was a source once; Fréchet distances are of these."""
         return min(len(self.source), len(self.usable))
 
     @cached_property
@@ -132,7 +132,7 @@ class Pairs:
 
     @torch.no_grad()
     def measure(self, name: str, move: Mover) -> dict:
-        """Values per pair, NaN where the judge sees no face, and the two Fréchet distances."""
+        """Values per pair, NaN where the judge detects no face, and the two Fréchet distances."""
         values: dict[str, list[Tensor]] = {"hausdorff": [], "csim": [], "mse": []}
         redrawn, manipulated = [], []
         bar = tqdm(total=len(self.source), desc=name, unit="pair")
@@ -168,7 +168,7 @@ class Pairs:
         return cosine_similarity(self.persons[sources], self.identity_judge(images.cpu()))
 
     def strangers(self) -> dict:
-        """The targets' own faces beside the sources: other persons, and landmarks not moved."""
+        """Targets compared with sources: other persons, landmarks not moved."""
         persons = torch.full((len(self.source),), torch.nan)
         if self.persons is not None:
             persons = cosine_similarity(self.persons[self.source], self.persons[self.target])
@@ -184,7 +184,7 @@ def detect_faces(
     batch: int,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """condition, judged and persons of all faces, see `Pairs`; NaN where no face is seen."""
+    """condition, judged and persons of all faces, see `Pairs`; NaN where no face is detected."""
     parts: dict[str, list[Tensor]] = {}
     for numbers in tqdm(torch.arange(len(images)).split(batch), desc="faces"):
         faces = images.batch(numbers, device, torch.float32)
@@ -197,7 +197,7 @@ def detect_faces(
         for name, x in results.items():
             parts.setdefault(name, []).append(x.float().cpu())
     size = max((x.shape[1] for x in parts.get("persons", [])), default=0)
-    # Where the first faces show nobody, how long a vector is was not known yet.
+    # The length of a vector is unknown until the first face is detected.
     parts |= {"persons": [x.expand(-1, size) for x in parts["persons"]]} if size else {}
     return {name: torch.cat(x) for name, x in parts.items()}
 
@@ -219,13 +219,13 @@ def encode_faces(
 
 
 class ResultCache:
-    """Results in a folder, each under a hash of all that it depends on."""
+    """Results in a folder, each under a hash of everything that it depends on."""
 
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
 
     def row(self, name: str, extra: dict, compute: Callable[[], dict]) -> dict:
-        """A row's record from `compute`, or as it was written. Tensors become lists."""
+        """A row's record, computed or read. Tensors become lists."""
         settings = self.settings | extra
         path = self.folder / f"{name.replace(' ', '_')}-{_key(settings)}.json"
         if not path.is_file():

@@ -24,13 +24,13 @@ from benchmarks.reenacted import (
 )
 from benchmarks.reenactment_rows import PAPER, ROWS, STILL, STRANGERS, Paper, trained
 from facsimile import checkpoints, data, metrics
-from facsimile.checkpoints import Checkpoint
+from facsimile.checkpoints import Networks
 from facsimile.encoders.reenact import KEPT
 from facsimile.metrics.frechet import features
 
 HAUSDORFF_RATIO, CSIM_RATIO, MSE_RATIO = 0.5, 2.0, 1.1
-"""Findings: of the way to the target at most so much is left; so much more like the source than
-another person; a face with its own landmarks at most so much further from its photo."""
+"""Limits of the findings: Hausdorff distance relative to the unmoved source, CSIM relative to
+random pairs, MSE with the source's landmarks relative to the unmoved source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Options:
     """
 
     faces: tyro.conf.Positional[Path]
-    """Folder or .zip of aligned, square faces that nothing was trained on."""
+    """Folder or .zip of aligned, square faces that no network was trained on."""
     runs: tuple[str, ...] = ()
     """The trained encoders: folders of runs of train.py, or files. Which row each is, the run's
     config.json says; without one, or for a row of another name, write NAME=PATH. The paper's rows:
@@ -54,20 +54,19 @@ class Options:
     generator: str = "faces"
     """Name of a bundled generator, a file, or a folder with generator.safetensors."""
     landmark_weights: Path = checkpoints.LANDMARKS
-    """The small network whose landmarks the encoders are told, as in their training."""
+    """The landmark detector that the encoders were trained with."""
     identity: Path | None = None
-    """Who judges: a Python file with identity(image) and landmarks68(image), see benchmarks.judges;
-    or FaceNet's weights. Default: FaceNet, where its weights can be had, and the landmarks of
+    """The judge: a Python file with identity(image) and landmarks68(image), see benchmarks.judges;
+    or FaceNet's weights. Default: FaceNet, if its weights are available, and the landmarks of
     --landmark-weights."""
     pairs: int = 500
-    """Of a source and a target, two different faces; where there are fewer faces, each is in
-    several."""
+    """Pairs of a source and a target, two different faces; a face may be in several."""
     seed: int = 0
     keep_own: bool = False
     """What d does at own landmarks is subtracted near them, as facsimile reenact does, in the place
     of the paper's w + d: then own landmarks move nothing at all."""
     strength: float = 1.0
-    """Share of the differences that is taken, to compare encoders where they go equally far."""
+    """Factor of the predicted differences, to compare encoders that move equally far."""
     frechet: Literal["auto", "inception", "squeezenet", "discriminator"] = "auto"
     """Features, as in benchmarks.distance: auto, inception, squeezenet, discriminator."""
     frechet_weights: Path | None = None
@@ -113,14 +112,14 @@ def main(options: Options) -> None:
     print(text)
     reenactment_sheets.pairs(options.out / "sheet.png", pairs, movers)
     if networks:
-        # The paper's own method where it is there, else what comes last.
+        # The paper's method if it is there, otherwise the last one.
         name = ROWS[-1] if ROWS[-1] in networks else tuple(networks)[-1]
         move = mover(checkpoint.generator, networks[name], keep_own=True)
         reenactment_sheets.motions(options.out / "motions.png", pairs, move)
 
 
-def prepare(options: Options, checkpoint: Checkpoint) -> tuple[Pairs, ResultCache, list[str]]:
-    """The pairs, where results are kept, and what is to be said of both."""
+def prepare(options: Options, checkpoint: Networks) -> tuple[Pairs, ResultCache, list[str]]:
+    """The pairs, the cache of results, and notes about both."""
     device, generator = torch.device(options.device), checkpoint.generator
     images = data.load_images([options.faces], generator.resolution)
     landmarker = data.landmarker("small", small=options.landmark_weights, device=device)
@@ -177,22 +176,22 @@ def prepare(options: Options, checkpoint: Checkpoint) -> tuple[Pairs, ResultCach
     judge_name = options.identity.name if options.identity else "FaceNet"
     left = len(images) - len(usable)
     notes = [
-        f"{len(images)} faces, {left} left out, as one of the networks sees no face in them; "
+        f"{len(images)} faces, {left} left out, because a network detects no face in them; "
         f"{options.pairs} pairs",
         f"{feature_network.note}; of {pairs.once} images each, to the {len(images)} faces",
         source_note,
-        "on the faces themselves it differs from what the encoders are told by a Hausdorff of "
+        "on the faces themselves they differ from the encoders' input by a Hausdorff distance of "
         f"{float(pairs.hausdorff(pairs.judged, pairs.condition_landmarks)[usable].mean()):.3f}",
         f"identity (CSIM): {'none' if identity_judge is None else judge_name}",
     ]
     return pairs, ResultCache(options.out, settings), notes
 
 
-# What is said -------------------------------------------------------------------------------------
+# Report -------------------------------------------------------------------------------------------
 
 
 def values(record: dict, name: str) -> Tensor:
-    """(P,) of a record, NaN where the judge saw no face."""
+    """(P,) of a record, NaN where the judge detected no face."""
     return torch.tensor([float(x) for x in record["per_pair"].get(name, [])], dtype=torch.float64)
 
 
@@ -214,7 +213,7 @@ def table(records: dict[str, dict], distance: str) -> str:
         means = summary(record)
         ours = [
             _number(means.get("reconstruction")),
-            # A source that is not moved is no manipulation.
+            # An unmoved source is no manipulation.
             _number(None if name == STILL else means.get("manipulation")),
             *(_number(means.get(x), 3) for x in ("hausdorff", "csim")),
             _number(means.get("mse"), 4),
@@ -234,7 +233,7 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def findings(records: dict[str, dict], names: tuple[str, ...]) -> list[str]:
-    """Per encoder whether it moves the face, keeps the person, and leaves what is to stay."""
+    """Whether each encoder moves the face, preserves identity, and leaves the rest."""
     lines = []
     for name in names:
         claims = [
@@ -250,7 +249,7 @@ def findings(records: dict[str, dict], names: tuple[str, ...]) -> list[str]:
         for what, other, claim, limit in claims:
             ours, theirs = both(values(records[name], what), values(records[other], what))
             if not len(ours):
-                lines.append(f"unknown: {name}, {claim} (nobody judged)")
+                lines.append(f"unknown: {name}, {claim} (not judged)")
                 continue
             a, b = float(ours.mean()), float(theirs.mean())
             is_met = a >= limit * b if what == "csim" else a <= limit * b

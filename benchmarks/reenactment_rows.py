@@ -1,6 +1,6 @@
-"""The rows of the paper's table of models: its numbers, and which trained encoder is which row.
+"""The rows of the paper's table of models: its numbers, and the row of a trained encoder.
 
-"Learning an Encoder for Image Editing within a StyleGAN Latent Space", section 5.
+"Learning an Encoder for Image Editing within a StyleGAN Latent Space", section 3.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from facsimile.checkpoints import Checkpoint
+from facsimile.checkpoints import Networks
 from facsimile.encoders import DifferenceEncoder, NaiveEncoder
 from facsimile.encoders.files import check, read
 from facsimile.stylegan import freeze
@@ -38,7 +38,7 @@ PAPER = {
 ROWS = tuple(PAPER)[2:]
 
 
-def trained(runs: tuple[str, ...], checkpoint: Checkpoint) -> dict[str, nn.Module]:
+def trained(runs: tuple[str, ...], checkpoint: Networks) -> dict[str, nn.Module]:
     """Row -> its frozen encoder, in the order of the paper's table. Raises ValueError."""
     networks: dict[str, nn.Module] = {}
     for text in runs:
@@ -46,7 +46,7 @@ def trained(runs: tuple[str, ...], checkpoint: Checkpoint) -> dict[str, nn.Modul
         encoder = read(path)
         if not isinstance(encoder, DifferenceEncoder | NaiveEncoder):
             raise ValueError(
-                f"{path} is an encoder that is told of no landmarks; expected one of train.py "
+                f"{path} is an encoder without landmarks as input; expected one of the kinds "
                 "difference, keypoint or naive (the in-domain encoder goes to --in-domain)"
             )
         name = name or row_of(path, encoder)
@@ -66,11 +66,11 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def row_of(path: Path, encoder: nn.Module) -> str:
-    """The row of a run, as its config.json has it; ValueError where there is none."""
+    """The row of a run, by its config.json; ValueError if there is none."""
     config = (path if path.is_dir() else path.parent) / "config.json"
     if not config.is_file():
         raise ValueError(
-            f"{path} does not say how it was trained, as there is no {config}; write NAME={path}, "
+            f"{path} does not say how it was trained: there is no {config}; write NAME={path}, "
             f"for NAME one of: {'; '.join(ROWS)}"
         )
     cycle = json.loads(config.read_text())["settings"]["cycle"]

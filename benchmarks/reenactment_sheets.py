@@ -1,4 +1,4 @@
-"""Pictures of reenactment: pairs beside every result, and sources by hand-made and real targets.
+"""Pictures of reenactment: pairs with every result, and sources by scripted and real targets.
 
 Legend: N faces, R side of the image, K = 68 points.
 """
@@ -14,14 +14,14 @@ from facsimile import data
 from facsimile.scripted import pose, read_motion
 
 SHOWN = 6
-"""Sources of a sheet; the first pairs of the seed, not selected."""
+"""Number of sources in a sheet; the first pairs of the seed, not selected."""
 MOTIONS = ("yaw:-20", "yaw:20", "mouth:open", "mouth:closed", "smile:1")
 REAL = 3
-"""Faces whose landmarks are targets beside those."""
+"""Number of faces whose landmarks are further targets."""
 
 
 def pairs(path: Path, dataset: Pairs, movers: dict[str, Mover]) -> None:
-    """A row per pair: source, target, what each mover makes of them."""
+    """A row per pair: source, target, the result of each mover."""
     sources, targets = dataset.source[:SHOWN], dataset.target[:SHOWN]
     columns = {"source": dataset.images_of(sources), "target": dataset.images_of(targets)}
     for name, move in movers.items():

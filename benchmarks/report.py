@@ -1,4 +1,4 @@
-"""What benchmarks print and write: markdown tables, JSON files, the machine they ran on."""
+"""Output of the benchmarks: markdown tables, JSON files, the machine."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from facsimile.training import malloc
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table, padded so that it reads as plain text too; numbers to the right."""
+    """A markdown table, padded to be read as plain text; numbers are right-aligned."""
     size = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     rule = ["-" * size[0], *("-" * (n - 1) + ":" for n in size[1:])]
     lines = []
@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all, with its folder."""
+    """Write a file whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
@@ -34,9 +34,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def prepare(device: str, threads: int | None) -> None:
-    """float32 that is float32 on every device, and so many CPU threads (None: PyTorch's choice).
+    """True float32 on every device, and a number of CPU threads (None: PyTorch's choice).
 
-    Freed memory is kept, as the programs keep it.
+    Freed memory is retained, as in the programs.
     """
     malloc.retain_freed_memory()
     if threads is not None:
@@ -47,7 +47,7 @@ def prepare(device: str, threads: int | None) -> None:
 
 
 def machine(device: str) -> dict[str, str | int]:
-    """What the numbers depend on."""
+    """Device, threads and versions that the numbers depend on."""
     cuda = torch.device(device).type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or "cpu",

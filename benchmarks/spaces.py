@@ -1,8 +1,8 @@
 """Every latent space on the same faces: Table 1 of the F/Z+ paper, for any generator.
 
 "Revisiting Latent Space of GAN Inversion for Real Image Editing", Table 1: 50 CelebA-HQ faces,
-StyleGAN2 FFHQ at 1024 px. Its numbers stand beside for the order, not for the values: SSIM there is
-another one, and another generator has other numbers.
+StyleGAN2 FFHQ at 1024 px. Its numbers are shown for the ranking only: its SSIM is another one, and
+so is its generator.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ PAPER = {
     "f/z+": (0.01742, 0.81477),
 }
 ORDER = ("z", "z+", "w+", "f/z", "f/z+")
-"""From the largest MSE to the least, in the paper."""
+"""From the largest MSE to the smallest, in the paper."""
 MSE_TOLERANCE = 0.10
-"""F/Z+ is as good as F/W+ (P_N) when its MSE is at most so much larger, relatively."""
+"""F/Z+ counts as being as good as F/W+ (P_N) up to this relative difference in MSE."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Options(faces.Options):
     recipes: tuple[str, ...] = faces.RECIPES
     """One row each, by the names of refine.recipes."""
     seeded: bool = False
-    """Features begin at the guess of the base encoder, as in the paper."""
+    """Features start at the prediction of the feature encoder, as in the paper."""
 
 
 def main(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""How fast synthesis and refinement are, each against the plain alternative in the same run."""
+"""Speed of synthesis and refinement, each against the plain alternative in the same run."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,7 +26,7 @@ ENGINE_RECIPES = ("f/z+", "w+")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Time synthesis against grouped convolutions, and `refine.refine` against a bare loop, in turns.
+    """Time synthesis against grouped convolutions, and `refine` against a bare loop, in turns.
 
     The weights are random. Ratios are per pair of turns: the median, and the least and greatest.
     """
@@ -41,7 +41,7 @@ class Options:
     pairs: int = 15
     """Pairs of turns per row."""
     seconds: float = 120.0
-    """No further pair of turns after so long, once there are 5."""
+    """Seconds after which no further pair of turns starts, if there are 5."""
     engine_steps: int = 50
     """Steps per turn of the engine part; refine draws once more, to look at the last step."""
     engine_batch: int = 8
@@ -78,7 +78,7 @@ def main(options: Options) -> None:
 
 
 def synthesis(options: Options) -> list[dict]:
-    """Grouped convolutions against `Generator.synthesize`, forward alone and with the gradient of ws."""
+    """Grouped convolutions against `Generator.synthesize`, with and without the gradient of ws."""
     rows = []
     for resolution in options.resolutions:
         base, most, batches = SIZES[resolution]
@@ -112,7 +112,7 @@ def backward(way, ws: Tensor) -> Tensor:
 
 
 def _difference(ways, ws: Tensor) -> float:
-    """Largest difference of the two images: a fast answer must be the same answer."""
+    """Largest difference of the two images; RuntimeError if they are not the same to rounding."""
     a, b = (forward(way, ws) for way in ways)
     largest = float((a - b).abs().max())
     if not largest <= 1e-3 * max(1.0, float(a.abs().max())):
@@ -124,7 +124,7 @@ def _difference(ways, ws: Tensor) -> float:
 
 
 def engine(options: Options) -> list[dict]:
-    """`refine.refine` against nothing but image, terms and gradient."""
+    """`refine.refine` against image, terms and gradient alone."""
     generator = random_generator(64, *SIZES[64][:2]).to(options.device)
     discriminator = random_discriminator(64, *SIZES[64][:2]).to(options.device)
     perceptual = metrics.discriminator_features(discriminator)
@@ -150,7 +150,7 @@ def engine(options: Options) -> list[dict]:
 def bare_loop(
     generator: Generator, start: Latents, targets: Tensor, recipe: Recipe, perceptual: Perceptual
 ) -> None:
-    """The forward and backward passes of a recipe of one phase in W+ or F/Z+, and nothing else."""
+    """The forward and backward passes of a recipe with one phase in W+ or F/Z+ alone."""
     (phase,) = recipe.phases
     weight = {term.name: term.weight for term in phase.terms}
     code = start.code.clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""Whether a folder of photos streams through an encoder as fast as its networks allow."""
+"""Does a folder of photos stream through an encoder as fast as the networks run?"""
 
 import sys
 import time
@@ -22,19 +22,19 @@ from facsimile.stylegan import Generator, freeze
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Invert generated pictures by the base encoder alone, from files to files, and in memory.
+    """Invert generated pictures with the feature encoder alone, from files to files and in memory.
 
-    The files: facsimile invert FILES --no-align --steps 0 --start encoder, from reading a picture
-    to the last summary. Bare: encoder and generator on batches that lie in memory. Exits with 1
-    when the files come at less than `least` of the bare rate.
+    The files: facsimile invert FILES --no-align --steps 0 --init encoder, from reading a picture
+    to the last summary. Bare: encoder and generator on batches in memory. Exits with status 1
+    if the files' rate is below `least` times the bare rate.
     """
 
     files: int = 1000
     batch: int = 8
     generator: str = "faces"
     encoder: Path | None = None
-    """A base encoder. Default: the one beside the generator, else one of random weights, whose
-    speed is the same."""
+    """A feature encoder. Default: the one beside the generator, otherwise one with random weights,
+    which is as fast."""
     least: float = 0.8
     device: str = "cpu"
     threads: int | None = None
@@ -51,7 +51,7 @@ def main(options: Options) -> None:
         job = Job(studio, photos, work / "out", job_options(recipe, options))
         bare(studio, recipe, images[: 2 * options.batch], options)  # warms up
         half = len(images) // 2
-        # Before and after, so that a machine that slows down slows both.
+        # Before and after: a machine that slows down slows both.
         seconds = bare(studio, recipe, images[:half], options)
         began = time.perf_counter()
         job.run()
@@ -62,7 +62,7 @@ def main(options: Options) -> None:
     rates = {"bare": len(photos) / seconds, "files": len(photos) / streamed}
     ratio = rates["files"] / rates["bare"]
     print(report.table(("", "images/s"), [(name, f"{rate:.1f}") for name, rate in rates.items()]))
-    print(f"files / bare: {ratio:.2f}, at least {options.least:g} is wanted")
+    print(f"files / bare: {ratio:.2f}, expected at least {options.least:g}")
     print(report.machine(options.device))
     if ratio < options.least:
         sys.exit(1)
@@ -73,7 +73,7 @@ def job_options(recipe: Recipe, options: Options) -> jobs.Options:
 
 
 def load(options: Options, work: Path) -> Studio:
-    """Without a perceptual network, as the command line has it at 0 steps."""
+    """Without a perceptual network, as the command line does with 0 steps."""
     named = () if options.encoder is None else (options.encoder,)
     checkpoint = checkpoints.find(options.generator, options.device, named)
     encoder_set = checkpoint.encoders
@@ -85,7 +85,7 @@ def load(options: Options, work: Path) -> Studio:
 
 
 def random_encoder(generator: Generator) -> FeatureEncoder:
-    """Of the width that train.py gives it."""
+    """With the default width."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         encoder = FeatureEncoder(FeatureConfig.of(generator, None, 128, "zero")).to(

@@ -1,4 +1,4 @@
-"""Two ways of doing one thing, timed in turns A B A B, so that a busy machine slows both alike."""
+"""Two functions timed in turns A B A B, so that a busy machine slows both alike."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Pairs:
 
     @property
     def ratios(self) -> list[float]:
-        """first / second, turn by turn: above 1 the second is faster."""
+        """first / second, turn by turn; above 1 the second is faster."""
         return [a / b for a, b in zip(self.first, self.second, strict=True)]
 
     def summary(self) -> dict:
@@ -42,7 +42,7 @@ def alternate(
     pairs: int = 15,
     seconds: float = 60.0,
 ) -> Pairs:
-    """Both in turns, `pairs` times each, or fewer but at least 5 when `seconds` are over."""
+    """Both in turns, `pairs` times each; fewer, but at least 5, if that takes over `seconds`."""
     began = time.perf_counter()
     for _ in range(WARM_UP_ROUNDS):
         clock(first, device), clock(second, device)
@@ -57,7 +57,7 @@ def alternate(
 
 
 def clock(work: Callable[[], object], device: str) -> float:
-    """Seconds that the work takes, with all that it left to the device."""
+    """Seconds of the work, including what it queued on the device."""
     _wait(device)
     began = time.perf_counter()
     work()

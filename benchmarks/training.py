@@ -29,7 +29,7 @@ class Options:
     seconds: float = 90.0
     """No further pair of turns after so long, once there are 5."""
     peak: float = 0.0
-    """10^12 operations a second that the device can do in bfloat16, for the share of the peak."""
+    """Peak of the device in bfloat16, in 10^12 operations a second; 0: unknown."""
     device: str = "cpu"
     threads: int | None = None
     """CPU threads; None: PyTorch's choice."""
@@ -38,7 +38,7 @@ class Options:
 
 
 class Trained:
-    """A pair of networks with their optimisers, and one step of both."""
+    """A generator and a critic with their optimisers, and one step of both."""
 
     def __init__(self, resolution: int, options: Options, *, ours: bool, half: bool):
         """own: as `stylegan` writes them, else as `grouped_conv` does. half: bfloat16."""

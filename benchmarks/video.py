@@ -1,4 +1,4 @@
-"""Reenactment by a video, from file to file: frames a second, and whether its length costs memory.
+"""Reenactment by a video, from file to file: frames a second, and memory over its length.
 
 Legend: T frames, R resolution of the generator's images.
 """
@@ -23,7 +23,7 @@ from facsimile.stylegan.randomness import keyed_generator
 
 FPS = 25.0
 FACES = 4
-"""Samples that the video goes through, one after another and back to the first."""
+"""Samples that the video interpolates, one after another and back to the first."""
 SIZE = (480, 360)
 """Of the video, in pixels; the face takes two thirds of its height."""
 
@@ -32,13 +32,13 @@ SIZE = (480, 360)
 class Options:
     """Make a video of faces, reenact a sample by it, and count the frames at both ends.
 
-    Writes driver.mp4 and what facsimile reenact does. Fails when frames are lost, when another
-    number of them is held than shows no face, or when the resident memory goes on growing.
+    Writes driver.mp4 and the files of facsimile reenact. Exits with status 1 if frames are lost, if
+    the number of frames without a face is wrong, or if memory keeps growing.
     """
 
     frames: int = 200
     faceless: int = 10
-    """After a tenth of the video, grey: so all that is ever done was done before the marks."""
+    """Grey frames after a tenth of the video, before the marks."""
     marks: tuple[int, ...] = (50, 100, 150, 200)
     """Frames after which the resident memory is read."""
     limit: float = 20.0
@@ -50,7 +50,7 @@ class Options:
     landmarks: str = "small"
     """auto, fan or small, see facsimile reenact."""
     align: bool = True
-    """Also find the face in every frame; without, the frames are aligned faces."""
+    """Detect the face in every frame; without, the frames are aligned faces."""
     seed: int = 0
     out: Path = Path("runs/video")
     device: str = "cpu"
@@ -59,7 +59,7 @@ class Options:
 
 
 class Watched(Film):
-    """A driver of which is noted how much memory there is while it is read."""
+    """A driver that records the resident memory while it is read."""
 
     def __init__(self, film: Film, marks: tuple[int, ...]):
         super().__init__(film.frames, film.tracker, film.side)
@@ -104,7 +104,7 @@ def main(options: Options) -> None:
 
 @torch.no_grad()
 def sample(generator: Generator, seed: int, count: int) -> torch.Tensor:
-    """Codes (count, num_ws, w_dim) of samples, truncated so that faces are seen from the front."""
+    """Codes (count, num_ws, w_dim) of samples, truncated so that faces look to the front."""
     z = torch.randn(count, generator.z_dim, generator=keyed_generator("cpu", seed, "video"))
     ws = generator.broadcast_ws(generator.map(z.to(generator.device, generator.dtype)))
     mean = spaces.SPACES["w+"].initial_code(generator, 1, "mean")

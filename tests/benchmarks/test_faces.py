@@ -124,7 +124,7 @@ def test_ways_of_inversion_are_compared(
         alone=3,
         generator=str(networks),
         identity=tmp_path / "judge.py",
-        uncriticised=networks / "in-domain.safetensors",
+        without_critic=networks / "in-domain.safetensors",
         out=tmp_path / "out",
     )
     inversion.main(options)
@@ -132,8 +132,8 @@ def test_ways_of_inversion_are_compared(
     assert said.count("**") == 2 * len(inversion.WAYS + inversion.NOISE)
     assert "FAILS: in-domain MSE at most half the mean face's" in said
     for name in ("W+ from the encoder", "W+ from the mean", "Image2StyleGAN"):
-        assert said.count(f"IDInvert keeps the person better than {name}") == 2
-    assert said.count("F/Z+ keeps the person better than F/W+") == 2
+        assert said.count(f"IDInvert preserves identity better than {name}") == 2
+    assert said.count("F/Z+ preserves identity better than F/W+") == 2
     assert said.count("MSE of F/Z+ within 10 % of F/W+") == 1
     (record,) = (json.loads(path.read_text()) for path in options.out.glob("in-domain-*.json"))
     _, table = said.split("| identity after an edit")
@@ -147,7 +147,7 @@ def test_ways_of_inversion_are_compared(
     assert {
         line.split("|")[2].strip() for line in re.findall(r"^\| \*\*.*$", said, re.MULTILINE)
     } == {*("20", "1", "2", "1 + 0")}
-    for name in ("curves", "faces", "guesses", "edits"):
+    for name in ("curves", "faces", "encoders", "edits"):
         assert (options.out / f"{name}.png").stat().st_size > 1000
     inversion.main(options)
     assert capsys.readouterr().out == said

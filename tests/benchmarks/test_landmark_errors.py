@@ -49,7 +49,7 @@ def test_the_error_is_what_the_judge_is_beside(faces: Path, tmp_path: Path, caps
         out=tmp_path / "landmarks.json",
     )
     landmarks.main(options)
-    assert "it sees a face in 3 of 4" in capsys.readouterr().out
+    assert "it detects a face in 3 of 4" in capsys.readouterr().out
     rows = json.loads((tmp_path / "landmarks.json").read_text())["landmarks"]
     small = data.landmarker("small", small=checkpoints.LANDMARKS)
     images = torch.stack([data.to_tensor(data.read_photo(x)) for x in sorted(faces.iterdir())])

@@ -242,7 +242,7 @@ def test_rows_have_names(networks: Path) -> None:
         named(str(path))
     with pytest.raises(ValueError, match="would be a second row difference"):
         named(known, known)
-    with pytest.raises(ValueError, match="told of no landmarks"):
+    with pytest.raises(ValueError, match="without landmarks as input"):
         named(str(networks / "in-domain.safetensors"))
     with pytest.raises(FileNotFoundError, match="does not exist"):
         named("nowhere")
@@ -255,7 +255,7 @@ def test_without_a_judge_the_encoders_own_landmarks_count(
     reenactment.main(dataclasses.replace(options, identity=None))
     said = capsys.readouterr().out
     assert "which flatters them" in said
-    assert "are told by a Hausdorff of 0.000" in said
+    assert "encoders' input by a Hausdorff distance of 0.000" in said
     assert "identity (CSIM): none" in said
     assert "unknown: naive, CSIM at least twice" in said
 

@@ -2,13 +2,13 @@
 
 import torch
 
-from benchmarks.guesses import first_look
+from benchmarks.encoders_alone import without_iterations
 from facsimile import stylegan
 
 
-def test_the_first_look_is_without_passes(make_encoder, generator, targets, make_discriminator):
+def test_an_encoder_without_iterations(make_encoder, generator, targets, make_discriminator):
     eyes = make_discriminator(generator.resolution)
     encoder = make_encoder("in-domain", generator, passes=2, eyes=eyes)
-    alone = stylegan.freeze(first_look(encoder))
+    alone = stylegan.freeze(without_iterations(encoder))
     assert alone.config.passes == 0
     assert torch.equal(alone(targets), encoder(targets))

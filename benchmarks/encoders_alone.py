@@ -1,4 +1,4 @@
-"""What encoders make of faces alone, before any refinement."""
+"""Encoders alone, before any refinement."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +13,17 @@ from facsimile.checkpoints import EncoderSet
 from facsimile.encoders import InDomainEncoder
 
 STEPS = 100
-"""Of Image2StyleGAN, W+ from the mean, which the in-domain encoder alone is to surpass."""
-FIRST, UNCRITICISED = "in-domain, first look", "in-domain, first look, no critic"
+"""Steps of Image2StyleGAN, W+ from the mean, that the in-domain encoder alone should surpass."""
+WITHOUT_ITERATIONS, WITHOUT_CRITIC = (
+    "in-domain, no iterations",
+    "in-domain, no iterations, no critic",
+)
 
 
-def compare(bench: Bench, count: int, uncriticised: Path | None) -> list[str]:
-    """A table over `count` faces, and what is expected of it; writes guesses.png.
+def compare(bench: Bench, count: int, without_critic: Path | None) -> list[str]:
+    """A table over `count` faces, and which expectations it meets; writes encoders.png.
 
-    uncriticised: an in-domain encoder that was trained without a critic.
+    without_critic: an in-domain encoder that was trained without a critic.
     """
     options = bench.options
     known = faces.read(options.faces, bench.generator.resolution, count)
@@ -32,19 +35,19 @@ def compare(bench: Bench, count: int, uncriticised: Path | None) -> list[str]:
     }
     with TemporaryDirectory() as folder:
         alone = Path(folder) / "in-domain.safetensors"
-        encoders.save(first_look(bench.encoders.get("in-domain").network), alone)
-        for name, path in ((FIRST, alone), (UNCRITICISED, uncriticised)):
+        encoders.save(without_iterations(bench.encoders.get("in-domain").network), alone)
+        for name, path in ((WITHOUT_ITERATIONS, alone), (WITHOUT_CRITIC, without_critic)):
             if path is not None:
                 other = replace(many, encoders=EncoderSet(bench.generator, named=path))
                 rows[name] = other.run("w+", steps=0, start="encoder")
     images = {name: many.draw(row.latents) for name, row in rows.items()}
-    faces.save_picture(options.out / "guesses.png", {"target": many.faces.images} | images)
+    faces.save_picture(options.out / "encoders.png", {"target": many.faces.images} | images)
     sharp = {name: sharpness(x, many.faces.images) for name, x in images.items()}
     return [f"Encoders alone, {count} faces:", "", _table(rows, sharp), "", *_findings(bench, rows)]
 
 
-def first_look(network: InDomainEncoder) -> InDomainEncoder:
-    """The same without its passes, if it has any."""
+def without_iterations(network: InDomainEncoder) -> InDomainEncoder:
+    """The same encoder without its iterations, if it has any."""
     alone = InDomainEncoder(replace(network.config, passes=0, eyes=None))
     alone.load_state_dict({k: v for k, v in network.state_dict().items() if "descent." not in k})
     return alone
@@ -82,7 +85,9 @@ def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
             a, b = few["alone"].mean[name], few["steps"].mean[name]
             what = f"in-domain {name} below {STEPS} steps of Image2StyleGAN ({a:.4f}, {b:.4f})"
             claims.append((what, a < b))
-    if UNCRITICISED in rows and "judge" in rows[FIRST].mean:
-        a, b = rows[FIRST].mean["judge"], rows[UNCRITICISED].mean["judge"]
-        claims.append((f"first look's judge below that without critic ({a:.4f}, {b:.4f})", a < b))
+    if WITHOUT_CRITIC in rows and "judge" in rows[WITHOUT_ITERATIONS].mean:
+        a, b = rows[WITHOUT_ITERATIONS].mean["judge"], rows[WITHOUT_CRITIC].mean["judge"]
+        claims.append(
+            (f"judge without iterations below that without critic ({a:.4f}, {b:.4f})", a < b)
+        )
     return [f"{'holds' if is_met else 'FAILS'}: {claim}" for claim, is_met in claims]
