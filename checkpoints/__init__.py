@@ -1,6 +1,6 @@
-"""The bundled networks, and the registry that finds a network by name or path."""
+"""The bundled networks, and the registry that finds networks by name or path."""
 
-from .encoder_set import Encoder, EncoderSet
-from .registry import LANDMARKS, Checkpoint, find, names
+from .encoder_set import EncoderSet, LoadedEncoder
+from .registry import LANDMARKS, Networks, find, names
 
-__all__ = ["LANDMARKS", "Checkpoint", "Encoder", "EncoderSet", "find", "names"]
+__all__ = ["LANDMARKS", "EncoderSet", "LoadedEncoder", "Networks", "find", "names"]

@@ -18,16 +18,19 @@ GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Networks:
+    """A generator and what belongs to it; the networks are frozen."""
+
     name: str
+    """As it was asked for."""
     generator: Generator
     discriminator: Discriminator | None
-    """None where neither the folder nor the file has one."""
+    """None if neither the folder nor the file has one."""
     encoders: EncoderSet
 
 
 def names() -> list[str]:
-    """The bundled networks."""
+    """Names of the bundled networks."""
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{GENERATOR}"))
 
 
@@ -35,13 +38,12 @@ def find(
     name: str | Path,
     device: torch.device | str = "cpu",
     encoders: str | Path | Sequence[str | Path] = (),
-) -> Checkpoint:
+) -> Networks:
     """The frozen networks called `name`: a bundled name, a generator's file, or a folder.
 
-    A folder holds generator.safetensors and may hold discriminator.safetensors; beside a single
-    file a discriminator.safetensors is looked for too, and then in the file itself. Encoders are
-    KIND.safetensors beside the generator, or those that `encoders` names: files, or folders of
-    runs. Raises FileNotFoundError or ValueError.
+    The discriminator is in discriminator.safetensors beside the generator, or in the generator's
+    file. Encoders are KIND.safetensors beside the generator, or those that `encoders` names: files,
+    or folders of runs. Raises FileNotFoundError or ValueError.
     """
     path = BUNDLED / str(name) if str(name) in names() else Path(name)
     if path.is_dir():
@@ -57,14 +59,14 @@ def find(
     if beside.is_file():
         discriminator = stylegan.load_discriminator(beside, device)
     else:
-        beside, discriminator = path, _inside(path, device)
+        beside, discriminator = path, _discriminator_in(path, device)
     if discriminator is not None and discriminator.img_channels != generator.img_channels:
         raise ValueError(
             f"{beside} takes images of {discriminator.img_channels} channels, and the generator "
             f"beside it makes {generator.img_channels}; keep only networks of one pair in a folder"
         )
-    found = EncoderSet(generator, path.parent, encoders)
-    return Checkpoint(str(name), generator, discriminator, found)
+    encoder_set = EncoderSet(generator, path.parent, encoders)
+    return Networks(str(name), generator, discriminator, encoder_set)
 
 
 def statistics_cache(path: Path) -> tuple[Path, ...]:
@@ -76,12 +78,12 @@ def statistics_cache(path: Path) -> tuple[Path, ...]:
         return (beside,)
 
 
-def _inside(path: Path, device: torch.device | str) -> Discriminator | None:
-    """The discriminator in a generator's own file; None where it has none that is known."""
+def _discriminator_in(path: Path, device: torch.device | str) -> Discriminator | None:
+    """The discriminator in a generator's file; None if there is none, or an unknown variant."""
     if "discriminator" not in files.kinds(path):
         return None
     try:
         return stylegan.load_discriminator(path, device)
     except ValueError:
-        # A variant that is not read here is no reason to refuse the generator.
+        # An unknown variant is no reason to refuse the generator.
         return None

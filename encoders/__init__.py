@@ -1,12 +1,17 @@
-"""From an image to latents in one pass; the recipes by which `train.py` trains such networks."""
+"""Encoders: from an image to latents in one pass, and the recipes that train them.
 
-from .difference import DifferenceEncoder
+A kind is one page or folder of this room, see `encoders.kinds`.
+"""
+
+from .difference.network import DifferenceEncoder
 from .encode import encode
-from .feature import FeatureEncoder
-from .files import FILE, kind_of, load, read, save
-from .in_domain import InDomainEncoder
+from .feature.network import FeatureEncoder
+from .files import FILE, load, read, save
+from .in_domain.network import InDomainEncoder
+from .keypoint import KeypointEncoder
+from .kinds import KINDS, EncoderKind, kind_of, register
 from .naive import NaiveEncoder
-from .reenact import reenact_codes
 
-__all__ = ["FILE", "FeatureEncoder", "DifferenceEncoder", "InDomainEncoder", "NaiveEncoder"]
-__all__ += ["kind_of", "encode", "load", "read", "reenact_codes", "save"]
+__all__ = ["FILE", "KINDS", "DifferenceEncoder", "EncoderKind", "FeatureEncoder"]
+__all__ += ["InDomainEncoder", "KeypointEncoder", "NaiveEncoder"]
+__all__ += ["encode", "kind_of", "load", "read", "register", "save"]

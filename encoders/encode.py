@@ -1,83 +1,81 @@
-"""The first guess: latents of images, from an encoder of any kind.
+"""Latents of images from an encoder of any kind that needs nothing but images.
 
-Legend: N images, L style inputs, D numbers in w, R side of the image.
+Legend: N images, L style inputs, D numbers in w, R image resolution.
 """
 
-import torch
-from torch import Tensor
+from typing import Any
+
+from torch import Tensor, nn
 
 from facsimile.stylegan import Generator, Latents, spaces
 
-from .feature import FeatureEncoder
-from .files import Encoder, check
-from .in_domain import InDomainEncoder
+from .files import check
+from .kinds import kind_of
 
 
 def encode(
-    encoder: Encoder,
+    encoder: nn.Module,
     generator: Generator,
     images: Tensor,
     space: str | None = None,
     *,
-    how: str | None = None,
+    init: str | None = None,
     seed: int = 0,
     label: Tensor | None = None,
-    truncation: float = 1.0,
-    cutoff: int | None = None,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
 ) -> Latents:
-    """Latents of images (N, img_channels, R, R).
+    """Latents of images (N, img_channels, R, R) in [-1, 1].
 
-    A base encoder gives their features, and with them the code of the space's start (how and seed
-    as in `stylegan.start`), with which its passes draw; space: f/ and an inner space, None: f/z+.
-    An in-domain encoder gives their codes; space: w+ (None), or what follows from w+: p_n+ and s.
-    Its passes draw too, and no gradient goes through them.
-    The rest is as in `stylegan.start`.
-    Raises ValueError for another generator's encoder, and for spaces that it does not reach.
+    space: one that the encoder's kind can start; None: the kind's default.
+    An encoder of features gives the features; the code beside them is initialised as by
+    `stylegan.init_latents` (init, seed, label), and the encoder's iterations synthesize with it.
+    An encoder into W+ gives the codes, converted to the space; no gradient goes through its
+    iterations, if it has any. The other arguments are those of `stylegan.init_latents`.
+    Raises ValueError for an encoder of another generator, for a kind that needs landmarks, and for
+    a space that the kind cannot start.
     """
     check(encoder, generator)
-    if not isinstance(encoder, FeatureEncoder | InDomainEncoder):
+    kind = kind_of(encoder)
+    space = space or kind.default_space
+    if space is None:
         raise ValueError(
-            "this encoder needs landmarks beside a face; take a base or an in-domain encoder, and "
-            "go on from its latents with encoders.reenact_codes"
+            f"an encoder of the kind {kind.name} needs landmarks beside a face; take another kind "
+            "and edit its latents with facsimile.editing.reenact_latents"
         )
-    told = {
+    if space not in kind.spaces:
+        raise ValueError(
+            f'an encoder of the kind {kind.name} cannot start "{space}"; take '
+            f"{', '.join(kind.spaces)}"
+        )
+    fields = {
         "fingerprint": generator.fingerprint,
         "label": label,
-        "truncation": truncation,
-        "cutoff": cutoff,
+        "truncation_psi": truncation_psi,
+        "truncation_cutoff": truncation_cutoff,
     }
-    if not isinstance(encoder, FeatureEncoder):
-        space = space or "w+"
-        return Latents(space=space, code=_code(encoder, generator, images, space), **told)
-    space = space or "f/z+"
-    inner, has_feature = spaces.parse(space)
-    if not has_feature:
-        raise ValueError(f'a base encoder gives a feature, and "{space}" has none; take f/{space}')
-    found = encoder.feature(images)
-    first = Latents(
-        space=space,
-        code=inner.start(generator, len(images), how or inner.default_start, seed, label),
-        layer=found.layer,
-        feature=found.x,
-        rgb=None if found.rgb is None else found.rgb.clone(),
-        **told,
-    )
-
-    def holding(x: Tensor) -> Latents:
-        return first.with_tensors(first.tensors() | {"feature": x})
-
-    return holding(encoder.corrected(images, found.x, lambda x: holding(x).draw(generator)))
-
-
-def _code(encoder: Encoder, generator: Generator, images: Tensor, space: str) -> Tensor:
-    """The encoder's code of W+ (N, L, D), in another space that holds all of W+."""
-    spaces.parse(space)
-    if space not in ("w+", "p_n+", "s"):
-        raise ValueError(
-            f'an in-domain encoder gives a w for every style input, and "{space}" does not hold '
-            "that; take w+, p_n+ or s"
+    inner, _ = spaces.parse(space)
+    if kind.predicts == "feature":
+        fields["code"] = inner.initial_code(
+            generator, len(images), init or inner.default_init, seed, label
         )
-    code = encoder.find(images, generator.synthesize)
-    if space == "p_n+":
-        return spaces.whiten(generator, code)
-    return torch.cat(generator.styles(code), 1) if space == "s" else code
+        return _with_feature(encoder, generator, images, fields | {"space": space})
+    ws = encoder.encode(images, generator.synthesize)
+    return Latents(space=space, code=inner.from_w_plus(generator, ws), **fields)
+
+
+def _with_feature(
+    encoder: nn.Module, generator: Generator, images: Tensor, fields: dict[str, Any]
+) -> Latents:
+    """Latents of these fields with the predicted feature, after the encoder's iterations."""
+    start = encoder.feature(images)
+    rgb = None if start.rgb is None else start.rgb.clone()
+    latents = Latents(layer=start.layer, feature=start.x, rgb=rgb, **fields)
+
+    def with_feature(x: Tensor) -> Latents:
+        return latents.with_tensors(latents.tensors() | {"feature": x})
+
+    def synthesize(x: Tensor) -> Tensor:
+        return with_feature(x).synthesize(generator)
+
+    return with_feature(encoder.refine(images, start.x, synthesize))

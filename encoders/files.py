@@ -1,36 +1,32 @@
-"""Encoders as files: one .safetensors each, which says what it is and whose."""
+"""Encoders as files: one .safetensors file with the kind, the configuration and the weights."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from facsimile import stylegan
 from facsimile.stylegan import Generator, files
 
-from .difference import DifferenceConfig, DifferenceEncoder
-from .feature import FeatureConfig, FeatureEncoder
-from .in_domain import InDomainConfig, InDomainEncoder
-from .naive import NaiveConfig, NaiveEncoder
+from .kinds import KINDS, kind_of
 
 FORMAT = "facsimile encoder"
+VERSION = 1
+"""Of the file format; files without a version are version 0."""
 FILE = "encoder.safetensors"
-Encoder = FeatureEncoder | InDomainEncoder | DifferenceEncoder | NaiveEncoder
-KINDS = {
-    "base": (FeatureConfig, FeatureEncoder),
-    "in-domain": (InDomainConfig, InDomainEncoder),
-    "difference": (DifferenceConfig, DifferenceEncoder),
-    "naive": (NaiveConfig, NaiveEncoder),
-}
-"""What `train.py keypoint` makes is of the kind "difference" too; its configuration says so."""
+FORMER_NAMES = {"feature": ("base",), "keypoint": ("difference",)}
+"""Names of kinds in files of version 0, and of such files beside a generator."""
 
 
-def kind_of(encoder: Encoder) -> str:
-    return next(name for name, (_, network) in KINDS.items() if isinstance(encoder, network))
+def file_names(kind: str) -> tuple[str, ...]:
+    """Names that an encoder's file may have beside its generator, the usual one first."""
+    return tuple(f"{name}.safetensors" for name in (kind, *FORMER_NAMES.get(kind, ())))
 
 
-def check(encoder: Encoder, generator: Generator) -> None:
+def check(encoder: nn.Module, generator: Generator) -> None:
     """ValueError unless the encoder was trained for this generator."""
     if encoder.config.fingerprint != generator.fingerprint:
         raise ValueError(
@@ -39,34 +35,35 @@ def check(encoder: Encoder, generator: Generator) -> None:
         )
 
 
-def save(encoder: Encoder, path: str | Path, *, half: bool = False) -> None:
+def save(encoder: nn.Module, path: str | Path, *, half: bool = False) -> None:
     """Write an encoder with its configuration as one .safetensors file; raises OSError.
 
-    half: matrices and kernels as float16; vectors, few and some of them statistics, as they are.
+    half: matrices and kernels as float16; vectors, which are few and partly statistics, stay.
     """
     tensors = encoder.state_dict()
     if half:
         tensors = {name: x.half() if x.ndim > 1 else x for name, x in tensors.items()}
     metadata = {
         "format": FORMAT,
-        "kind": kind_of(encoder),
+        "version": str(VERSION),
+        "kind": kind_of(encoder).name,
         "config": json.dumps(asdict(encoder.config)),
     }
     files.write_tensors(path, tensors, metadata)
 
 
-def load(path: str | Path, generator: Generator) -> Encoder:
+def load(path: str | Path, generator: Generator) -> nn.Module:
     """The frozen encoder in a file, or in a run's folder, on the generator's device.
 
-    Raises FileNotFoundError, or ValueError for another generator's encoder or what is no encoder.
+    Raises FileNotFoundError, and ValueError for an encoder of another generator or another file.
     """
     encoder = read(path)
     check(encoder, generator)
     return stylegan.freeze(encoder).to(generator.device, generator.dtype)
 
 
-def read(path: str | Path) -> Encoder:
-    """The encoder in a file, or in a run's folder, whosever it is; raises as `load`."""
+def read(path: str | Path) -> nn.Module:
+    """The encoder in a file, or in a run's folder, of any generator; raises as `load`."""
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
@@ -74,20 +71,60 @@ def read(path: str | Path) -> Encoder:
             f"{path} does not exist; expected an encoder's file, or a folder with {FILE}"
         )
     metadata, tensors = files.read_tensors(path)
-    if metadata.get("format") != FORMAT or metadata.get("kind") not in KINDS:
-        raise ValueError(
-            f"{path} is no encoder; expected a file that train.py {' or '.join(KINDS)} has written"
-        )
-    config, network = KINDS[metadata["kind"]]
+    kind, config = _described(metadata, path)
     try:
-        # Nothing is allocated for what the configuration says, only for what is there.
+        # Memory is allocated for the tensors in the file only, whatever the configuration says.
         with torch.device("meta"):
-            encoder = network(config(**json.loads(metadata["config"])))
+            encoder = kind.network(kind.config(**config))
         if "rgb" in tensors:
             encoder.rgb = torch.empty_like(tensors["rgb"])
         encoder.load_state_dict(tensors, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({str(error).splitlines()[0]}); copy it again"
-        ) from error
+        raise ValueError(_damaged(path, error)) from error
     return encoder
+
+
+def kind_in(path: str | Path) -> str | None:
+    """Name of the kind that a file declares; None if it is not an encoder's file."""
+    try:
+        metadata, _ = files.read_tensors(Path(path))
+        return _described(metadata, Path(path))[0].name
+    except (OSError, ValueError):
+        return None
+
+
+def _described(metadata: dict[str, str], path: Path) -> tuple[Any, dict[str, Any]]:
+    """(kind, configuration) of a file, in the words of this version."""
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is not an encoder; expected a file that facsimile train {' or '.join(KINDS)} "
+            "has written"
+        )
+    version = metadata.get("version", "0")
+    if not version.isdigit() or int(version) > VERSION:
+        raise ValueError(
+            f"{path} was written by a newer version of facsimile (format {version}, this one reads "
+            f"up to {VERSION}); install a newer facsimile, or convert the file there"
+        )
+    try:
+        name, config = metadata["kind"], json.loads(metadata["config"])
+        if int(version) == 0:
+            name, config = _from_version_0(name, config)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(_damaged(path, error)) from error
+    if name not in KINDS:
+        raise ValueError(
+            f'{path} holds an encoder of the kind "{name}"; the kinds here are {", ".join(KINDS)}'
+        )
+    return KINDS[name], config
+
+
+def _from_version_0(name: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Files without a version: other names of kinds and fields, and "difference" had variants."""
+    name = config.pop("variant", {"base": "feature"}.get(name, name))
+    fields = {"passes": "iterations", "eyes": "feature_net"}
+    return name, {fields.get(field, field): value for field, value in config.items()}
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged ({str(error).splitlines()[0]}); copy it again"

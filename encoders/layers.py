@@ -1,6 +1,6 @@
-"""What the encoders' networks share: how they take images, and their batch normalisation.
+"""What the encoders' networks share: how they take images, and batch normalisation over groups.
 
-Legend: N images, C channels, HxW pixels, R side of the image, G images of a group.
+Legend: N images, C channels, HxW pixels, R image resolution, G images of a group.
 """
 
 from collections.abc import Callable
@@ -12,31 +12,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile.metrics.resize import resize
-from facsimile.stylegan import Discriminator
+from facsimile.stylegan import Discriminator, Generator
 from facsimile.stylegan.layers import image_layout
 
-SMALLEST = 4
-"""Side of the last feature map of a tower, in pixels."""
-EYES = "stylegan2"
-"""Architecture of discriminators that serve as eyes: a file holds all that they are."""
+MIN_SIDE = 4
+"""Side of the last feature map of a convolutional network, in pixels."""
+FEATURE_NET_ARCH = "stylegan2"
+"""Architecture of the discriminators that can be a feature network: their configuration is
+complete, so that an encoder's file can hold one."""
 
 
-def check_resolution(side: int) -> None:
-    """ValueError unless halving leads to SMALLEST."""
-    if side < SMALLEST or side & (side - 1):
+def check_resolution(resolution: int) -> None:
+    """ValueError unless repeated halving leads to MIN_SIDE."""
+    if resolution < MIN_SIDE or resolution & (resolution - 1):
         raise ValueError(
-            f"the encoder's resolution is {side}; it must be a power of two, at least {SMALLEST}"
+            f"the encoder's resolution is {resolution}; it must be a power of two, "
+            f"at least {MIN_SIDE}"
         )
 
 
-def widths(side: int, width: int, most: int) -> list[int]:
-    """Channels of a tower's first stage, and after each of its log2(side / 4) halvings."""
-    halvings = (side // SMALLEST).bit_length() - 1
-    return [min(width << i, most) for i in range(halvings + 1)]
+def default_resolution(generator: Generator) -> int:
+    """The generator's resolution, or the power of two below it."""
+    return 1 << (generator.resolution.bit_length() - 1)
 
 
-def shown(images: Tensor, channels: int, side: int) -> Tensor:
-    """Images (N, channels, R, R) of any R as (N, channels, side, side); ValueError on others."""
+def channel_schedule(resolution: int, width: int, max_width: int) -> list[int]:
+    """Channels of the first stage and after each of its log2(resolution / 4) halvings."""
+    halvings = (resolution // MIN_SIDE).bit_length() - 1
+    return [min(width << i, max_width) for i in range(halvings + 1)]
+
+
+def prepare_images(images: Tensor, channels: int, resolution: int) -> Tensor:
+    """Images (N, channels, R, R) of any R -> (N, channels, resolution, resolution).
+
+    Raises ValueError for other shapes.
+    """
     if images.ndim != 4 or images.shape[1] != channels:
         raise ValueError(
             f"got images of the shape {tuple(images.shape)}; this encoder takes "
@@ -47,69 +57,75 @@ def shown(images: Tensor, channels: int, side: int) -> Tensor:
             f"got images of {images.shape[3]}x{images.shape[2]} pixels; "
             "this encoder takes squares: crop them first"
         )
-    return image_layout(resize(images, (side, side)))
+    return image_layout(resize(images, (resolution, resolution)))
 
 
-def describe(eyes: Discriminator | None) -> dict[str, Any] | None:
-    """Its configuration as a file would give it back; None for one that cannot serve as eyes."""
-    if eyes is None or eyes.config.architecture != EYES:
+def feature_net_config(discriminator: Discriminator | None) -> dict[str, Any] | None:
+    """Configuration of a discriminator as JSON; None for one that cannot be a feature network."""
+    if discriminator is None or discriminator.config.architecture != FEATURE_NET_ARCH:
         return None
-    return asdict(eyes.config) | {"channels": list(eyes.config.channels)}
+    return asdict(discriminator.config) | {"channels": list(discriminator.config.channels)}
 
 
 class GhostBatchNorm(nn.Module):
-    """Batch normalisation over groups of G images, so that it does not matter where they are.
+    """Batch normalisation over groups of G images instead of the whole batch.
 
-    x: (N, C) or (N, C, H, W). Training: the images of a group lie as `training.draws.together`
-    lays them out, and the running statistics move in `settle`, once per step, by those of all
-    groups. In use: by these.
+    "Train longer, generalize better: closing the generalization gap in large batch training of
+    neural networks" (Hoffer 2017), section 5. The result does not depend on how a batch is divided
+    over processes and micro-steps, as long as each group stays together.
+
+    x: (N, C) or (N, C, H, W). Training: groups lie in the batch as
+    `training.keyed_sampler.interleave_groups` puts them; `update_running_stats` moves the running
+    statistics once per step. Evaluation: the running statistics are used.
     """
 
-    def __init__(self, channels: int, group: int):
+    def __init__(self, channels: int, group_size: int):
         super().__init__()
-        self.group = group
+        self.group_size = group_size
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("variance", torch.ones(channels))
-        self.drawn: list[Tensor] = []
+        self.batch_stats: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias)
         n, channels, *sides = x.shape
-        groups = n // self.group
+        groups = n // self.group_size
         mean, variance = self.mean.repeat(groups), self.variance.repeat(groups)
         weight, bias = self.weight.repeat(groups), self.bias.repeat(groups)
-        x = x.reshape(self.group, groups * channels, *sides)
-        # A momentum of 1 puts this batch's own statistics into mean and variance.
+        x = x.reshape(self.group_size, groups * channels, *sides)
+        # A momentum of 1 writes the statistics of this batch into mean and variance.
         x = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0)
-        self.drawn.append(torch.stack([mean, variance]).view(2, groups, channels).mean(1))
+        self.batch_stats.append(torch.stack([mean, variance]).view(2, groups, channels).mean(1))
         return x.reshape(n, channels, *sides)
 
 
-def _norms(network: nn.Module) -> list[GhostBatchNorm]:
+def _ghost_norms(network: nn.Module) -> list[GhostBatchNorm]:
     return [module for module in network.modules() if isinstance(module, GhostBatchNorm)]
 
 
-def forget(network: nn.Module) -> None:
-    """Drop the statistics drawn since the last time: of images that will be drawn again."""
-    for norm in _norms(network):
-        norm.drawn.clear()
+def discard_batch_stats(network: nn.Module) -> None:
+    """Forget the statistics since the last update, of images that will be computed again."""
+    for norm in _ghost_norms(network):
+        norm.batch_stats.clear()
 
 
 @torch.no_grad()
-def settle(network: nn.Module, share: float, mean: Callable[[Tensor], Tensor]) -> None:
-    """Move the running statistics by `share` towards those drawn since the last time.
+def update_running_stats(
+    network: nn.Module, weight: float, all_mean: Callable[[Tensor], Tensor]
+) -> None:
+    """running = (1 - weight) running + weight batch, with all batches since the last update.
 
-    mean: of a tensor over all processes.
+    all_mean: mean of a tensor over all processes.
     """
-    norms = [norm for norm in _norms(network) if norm.training]
+    norms = [norm for norm in _ghost_norms(network) if norm.training]
     if not norms:
         return
-    drawn = [torch.stack(norm.drawn).mean(0) for norm in norms]
-    means = mean(torch.cat(drawn, 1)).split([x.shape[1] for x in drawn], 1)
-    for norm, (own, variance) in zip(norms, means, strict=True):
-        norm.mean.lerp_(own, share)
-        norm.variance.lerp_(variance, share)
-        norm.drawn.clear()
+    stats = [torch.stack(norm.batch_stats).mean(0) for norm in norms]
+    means = all_mean(torch.cat(stats, 1)).split([x.shape[1] for x in stats], 1)
+    for norm, (mean, variance) in zip(norms, means, strict=True):
+        norm.mean.lerp_(mean, weight)
+        norm.variance.lerp_(variance, weight)
+        norm.batch_stats.clear()

@@ -1,0 +1,108 @@
+"""The registry of encoder kinds: every page or folder of this room that declares a `KIND`.
+
+To add a kind, write one page (a module or a folder) that ends in `KIND = EncoderKind(...)`, and put
+it into this folder; a page elsewhere calls `register(EncoderKind(...))` when it is imported.
+Training, files, the registry of networks and the commands read `KINDS`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from facsimile.stylegan import spaces
+
+Prediction = Literal["feature", "w+", "w+ given landmarks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderKind:
+    """What there is to know about one kind of encoder."""
+
+    name: str
+    """As on the command line and in files, e.g. "in-domain"."""
+    config: type
+    """Frozen dataclass with a field `fingerprint`, of the generator; written to files as JSON."""
+    network: type[nn.Module]
+    """network(config); of this class and no other kind."""
+    settings: type
+    """Settings of its training: a subclass of `encoders.settings.EncoderSettings`."""
+    recipe: type
+    """recipe(settings, distributed), see `training.recipe`."""
+    predicts: Prediction
+    """What the network computes. "feature": `feature(images)` -> `stylegan.Feature`, and
+    `refine(images, feature, synthesize)`. "w+": `encode(images, synthesize)` -> codes (N, L, D).
+    "w+ given landmarks": network(source, landmarks) -> codes (N, L, D)."""
+    source: Literal["image", "w+"] = "image"
+    """What the network takes: images, or codes in W+."""
+    default_space: str | None = None
+    """The latent space that `encode` starts by default; None for a kind that needs landmarks."""
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """The latent spaces that `encode` can start, which follow from the prediction."""
+        if self.predicts == "feature":
+            return tuple(f"f/{name}" for name in spaces.SPACES)
+        if self.predicts == "w+":
+            return tuple(name for name, x in spaces.SPACES.items() if x.contains_w_plus)
+        return ()
+
+
+class _Registry(Mapping[str, EncoderKind]):
+    """Kinds by name, gathered from the room's pages the first time that one is asked for."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, EncoderKind] = {}
+        self._is_complete = False
+
+    def _gather(self) -> dict[str, EncoderKind]:
+        if not self._is_complete:
+            self._is_complete = True
+            room = importlib.import_module(__package__)
+            for page in pkgutil.iter_modules(room.__path__, f"{__package__}."):
+                kind = getattr(importlib.import_module(page.name), "KIND", None)
+                if kind is not None:
+                    self.add(kind)
+        return self._kinds
+
+    def add(self, kind: EncoderKind) -> None:
+        other = self._kinds.setdefault(kind.name, kind)
+        if other.network is not kind.network:
+            raise ValueError(
+                f'there are two encoder kinds called "{kind.name}": {other.network.__module__} and '
+                f"{kind.network.__module__}; give one of them another name"
+            )
+
+    def __getitem__(self, name: str) -> EncoderKind:
+        return self._gather()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._gather())
+
+    def __len__(self) -> int:
+        return len(self._gather())
+
+
+KINDS: Mapping[str, EncoderKind] = _Registry()
+"""Every encoder kind by its name."""
+
+
+def register(kind: EncoderKind) -> EncoderKind:
+    """Add a kind that is declared outside this folder; raises ValueError if its name is taken."""
+    KINDS._gather()
+    KINDS.add(kind)
+    return kind
+
+
+def kind_of(encoder: Any) -> EncoderKind:
+    """The kind of a network; raises ValueError if it is of none."""
+    for kind in KINDS.values():
+        if type(encoder) is kind.network:
+            return kind
+    raise ValueError(
+        f"{type(encoder).__name__} is not the network of an encoder kind "
+        f"({', '.join(KINDS)}); add its kind with encoders.register"
+    )
