@@ -1,7 +1,7 @@
 """The discriminators: StyleGAN2's residual one and StyleGAN1's plain one, with labels or without.
 
 Legend: N images, C channels, HxW pixels, R side of the image.
-Its block features also serve as a perceptual distance that needs no download.
+The features of its blocks also serve as a perceptual distance that needs no download.
 """
 
 import math
@@ -29,6 +29,8 @@ from .mapping import Mapping, check_label
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
+    """Architecture and sizes."""
+
     architecture: Literal["stylegan1", "stylegan2"] = "stylegan2"
     img_resolution: int
     img_channels: int
@@ -36,14 +38,14 @@ class DiscriminatorConfig:
     """Width of the blocks 4, 8, .., img_resolution."""
     c_dim: int = 0
     mapping_layers: int = 8
-    """Of the label; StyleGAN1 has no use for it, nor for the clamp."""
+    """Layers of the label's mapping. StyleGAN1 ignores it, and `conv_clamp`."""
     conv_clamp: float | None = None
     mbstd_group: int = 4
-    """Images over which the minibatch standard deviation is taken."""
+    """Group size of the minibatch standard deviation, in images."""
     downsampling: Literal["fir", "mean"] = "fir"
-    """"fir" is StyleGAN2; "mean" shrinks by a 2x2 mean before conv1 and skip, which is faster.
+    """"fir" is StyleGAN2's; "mean" is a 2x2 mean before conv1 and skip, which is faster.
 
-    StyleGAN1 has a blur and a 2x2 mean of its own.
+    StyleGAN1 ignores it: it always has a blur and a 2x2 mean.
     """
 
 
@@ -77,7 +79,7 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block that halves the side."""
+    """Residual block that halves the resolution."""
 
     def __init__(self, config: DiscriminatorConfig, inputs: int, outputs: int, first: bool):
         super().__init__()
@@ -106,19 +108,19 @@ class Block(nn.Module):
 
 
 class PlainConv(nn.Module):
-    """StyleGAN1's convolution: its gain is in the scale of the weight, and not on the bias."""
+    """StyleGAN1's convolution: its gain multiplies the weight and not the bias."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.shrinking = CachedTransform(shrinking_kernel)
+        self.downsampling_kernel = CachedTransform(downsampling_kernel)
 
     def forward(self, x: Tensor, *, down: bool = False) -> Tensor:
-        """(N, I, H, W) -> (N, O, H, W); with `down`, which takes a 3x3 kernel, of half the side."""
+        """(N, I, H, W) -> (N, O, H, W); with `down` (3x3 only) (N, O, H/2, W/2)."""
         scale = GAIN / math.sqrt(self.weight[0].numel())
         if down:
-            weight, stride, padding = self.shrinking(self.weight), 2, 1
+            weight, stride, padding = self.downsampling_kernel(self.weight), 2, 1
         else:
             weight, stride, padding = self.weight, 1, self.weight.shape[-1] // 2
         weight = weight * scale
@@ -126,16 +128,16 @@ class PlainConv(nn.Module):
         return activate(x)
 
 
-def shrinking_kernel(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) -> (O, I, 4, 4), which with stride 2 is the convolution and then a 2x2 mean.
+def downsampling_kernel(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) -> (O, I, 4, 4): with stride 2, the convolution followed by a 2x2 mean.
 
-    StyleGAN1 runs it so from 128 pixels on, and in two steps below: to the same numbers.
+    StyleGAN1 runs one operation from 128 pixels on and two below; the result is the same.
     """
     return four_shifts(weight) / 4
 
 
 class PlainBlock(nn.Module):
-    """StyleGAN1's block, without a residual; halves the side."""
+    """StyleGAN1's block, without a residual; halves the resolution."""
 
     def __init__(self, config: DiscriminatorConfig, inputs: int, outputs: int, first: bool):
         super().__init__()
@@ -171,7 +173,7 @@ class Epilogue(nn.Module):
 
 
 class PlainEpilogue(nn.Module):
-    """The same of StyleGAN1."""
+    """The last layers of StyleGAN1."""
 
     def __init__(self, config: DiscriminatorConfig, outputs: int):
         super().__init__()
@@ -184,7 +186,7 @@ class PlainEpilogue(nn.Module):
     def dense(self, x: Tensor) -> Tensor:
         """(N, width, 4, 4) -> (N, width)"""
         x = self.conv(torch.cat([x, minibatch_std(x, self.group)], 1))
-        # The gain is on the weight, and not on the bias.
+        # The gain multiplies the weight and not the bias.
         return activate(self.fc(x.flatten(1) * GAIN))
 
 
@@ -194,7 +196,8 @@ def minibatch_std(x: Tensor, group: int) -> Tensor:
     size = min(group, n)
     if n % size:
         raise ValueError(
-            f"got a batch of {n}; the minibatch statistics want a multiple of {size} images"
+            f"got a batch of {n} images; the minibatch standard deviation needs a multiple of "
+            f"{size}"
         )
     y = x.reshape(size, n // size, *x.shape[1:])
     y = (y.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # (N / size,)
@@ -202,6 +205,8 @@ def minibatch_std(x: Tensor, group: int) -> Tensor:
 
 
 class Discriminator(nn.Module):
+    """Images, and labels if `c_dim` is not 0, to logits."""
+
     def __init__(self, config: DiscriminatorConfig):
         super().__init__()
         self.config = config
@@ -222,32 +227,32 @@ class Discriminator(nn.Module):
         self.b4 = epilogue(config, outputs)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """image: (N, img_channels, H, W) -> outputs of the blocks, largest first.
+        """image: (N, img_channels, H, W) -> outputs of the blocks, highest resolution first.
 
         None of them depends on the other images of the batch.
         """
-        found, x = [], image
+        features, x = [], image
         for name in self.blocks:
             x = getattr(self, name)(x)
-            found.append(x)
-        return found
+            features.append(x)
+        return features
 
     def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:
         """image: (N, img_channels, R, R) in [-1, 1]; c: (N, c_dim) -> logits (N, 1); high: real."""
-        return self.logits_from(self.embed(image), c)
+        return self.logits_from(self.embedding(image), c)
 
-    def embed(self, image: Tensor) -> Tensor:
-        """image: (N, img_channels, R, R) -> what the verdict is drawn from, (N, channels[0])."""
+    def embedding(self, image: Tensor) -> Tensor:
+        """image: (N, img_channels, R, R) -> the input of the last layer, (N, channels[0])."""
         return self.b4.dense(self.features(image)[-1])
 
-    def logits_from(self, embedded: Tensor, c: Tensor | None = None) -> Tensor:
-        """embedded: of `embed`; c: (N, c_dim) -> logits (N, 1)."""
-        y = self.b4.out(embedded)
+    def logits_from(self, embedding: Tensor, c: Tensor | None = None) -> Tensor:
+        """embedding: (N, channels[0]); c: (N, c_dim) -> logits (N, 1)."""
+        y = self.b4.out(embedding)
         if not self.config.c_dim:
             return y
         if self.config.architecture == "stylegan1":
-            # One output for every label.
+            # One output per label.
             return (y * check_label(c, self.config.c_dim)).sum(1, keepdim=True)
-        # "cGANs with Projection Discriminator", without its unconditional term, as NVIDIA does it.
+        # "cGANs with Projection Discriminator", without its unconditional term, as NVIDIA has it.
         label = self.mapping(None, c)
         return (y * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])

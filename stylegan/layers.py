@@ -1,7 +1,7 @@
-"""What StyleGAN networks are built from: linear layers, FIR resampling, modulated convolutions.
+"""The layers of StyleGAN networks: linear layers, FIR resampling, modulated convolutions.
 
 Legend: N images, C channels (in: I, out: O), HxW pixels, D numbers in a latent.
-Plain PyTorch: everything follows the device and dtype of its input and has second derivatives.
+Plain PyTorch: results have the device and dtype of the input, and second derivatives.
 """
 
 import math
@@ -12,13 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2
+"""Of the leaky ReLU, for negative numbers."""
+GAIN = math.sqrt(2)
+"""After a leaky ReLU, so that the variance of activations stays the same."""
 ROWS = 8
+"""`linear` pads a batch to a multiple of so many rows."""
 SMALL_IMAGE = 20_480
-GAIN = math.sqrt(2)  # after a leaky ReLU; keeps the variance of activations
+"""Numbers up to which PyTorch convolves a single image on a CPU by a routine of its own."""
 
 
 def image_layout(x: Tensor) -> Tensor:
-    """The memory layout in which convolutions are fastest on x's device; the numbers are the same.
+    """x in the memory layout that makes convolutions fastest on its device; same values.
 
     On a CPU, channels-last convolutions run 2 to 5 times faster than NCHW (benchmarks/speed.py).
     """
@@ -28,9 +32,9 @@ def image_layout(x: Tensor) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (N, I), weight (O, I), bias (O,) -> (N, O).
 
-    Where gradients are on, a row gives to the last bit what it gives in a batch. On a CPU few rows
-    take other routines, which round differently, and the hundreds of steps of a refinement would
-    amplify that; rows of zeros, to a multiple of 8, cost little.
+    With gradients enabled, a row has the same result alone and in a batch, to the last bit. On a
+    CPU, PyTorch runs other routines for few rows. They round differently, and the hundreds of steps
+    of a refinement would amplify that. Padding with zeros to a multiple of 8 rows costs little.
     """
     n = len(x)
     if n % ROWS and x.device.type == "cpu" and torch.is_grad_enabled():
@@ -39,10 +43,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def as_batch(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """convolve(x) for x (N, C, H, W); with gradients on, one image as in a batch: see `linear`.
+    """convolve(x) for x (N, C, H, W); with gradients, one image as in a batch: see `linear`.
 
-    On a CPU PyTorch gives a batch, and one image of over 20480 numbers, to oneDNN, and one smaller
-    image to a routine of its own.
+    On a CPU, PyTorch convolves a batch, or one image of more than `SMALL_IMAGE` numbers, by oneDNN,
+    and one smaller image by a routine of its own.
     """
     small = len(x) == 1 and x.numel() <= SMALL_IMAGE and x.device.type == "cpu"
     if small and torch.is_grad_enabled():
@@ -79,7 +83,7 @@ def filter2d(
 def four_shifts(kernel: Tensor) -> Tensor:
     """(.., k, k) -> (.., k + 1, k + 1): the sum of a kernel's four shifts by 0 or 1 on each axis.
 
-    With it a convolution and a 2x2 sum, or nearest x2 and a convolution, are one operation.
+    It merges a convolution and a 2x2 sum, or nearest x2 and a convolution, into one operation.
     """
     padded = F.pad(kernel, (1, 1, 1, 1))
     rows = padded[..., 1:, :] + padded[..., :-1, :]
@@ -87,7 +91,7 @@ def four_shifts(kernel: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Twice the side, zeros inserted, filtered: (N, C, H, W) -> (N, C, 2H, 2W)."""
+    """Twice the resolution: zeros inserted, then filtered: (N, C, H, W) -> (N, C, 2H, 2W)."""
     size = kernel.shape[0]
     channels = x.shape[1]
     # Zero insertion and the true convolution with the filter are one transposed convolution.
@@ -110,27 +114,27 @@ def activate(x: Tensor, gain: float = 1.0, clamp: float | None = None) -> Tensor
 
 
 class CachedTransform:
-    """A tensor that follows from a weight; kept while the weight is frozen and stays the same."""
+    """A function of a weight; the result is cached while the weight is frozen and unchanged."""
 
     def __init__(self, compute: Callable[[Tensor], Tensor]):
         self.compute = compute
-        self._kept: tuple[object, Tensor] | None = None
+        self._cache: tuple[object, Tensor] | None = None
 
     def __call__(self, weight: Tensor) -> Tensor:
         if weight.requires_grad:
             return self.compute(weight)
         key = (weight.data_ptr(), weight._version, weight.dtype)
-        if self._kept is None or self._kept[0] != key:
-            # What is kept in inference mode must serve a gradient later.
+        if self._cache is None or self._cache[0] != key:
+            # A tensor cached in inference mode could not be used for a gradient later.
             with torch.inference_mode(False), torch.no_grad():
-                self._kept = (key, self.compute(weight))
-        return self._kept[1]
+                self._cache = (key, self.compute(weight))
+        return self._cache[1]
 
 
 class Linear(nn.Module):
     """Fully connected layer with an equalised learning rate: (..., I) -> (..., O).
 
-    The stored weight is 1 / lr_multiplier times as large as the effective one, times sqrt(I).
+    Stored weight = effective weight * sqrt(I) / lr_multiplier.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, lr_multiplier: float = 1.0):
@@ -140,16 +144,16 @@ class Linear(nn.Module):
         self.lr_multiplier = lr_multiplier
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        # The scale goes onto x, which is smaller than the weight.
+        # The scale multiplies x, which is smaller than the weight.
         scale = gain * self.lr_multiplier / math.sqrt(self.weight.shape[1])
         return linear(x * scale, self.weight, self.bias * (gain * self.lr_multiplier))
 
 
 class ModulatedConv(nn.Module):
-    """3x3 convolution whose input channels a style scales; then noise, bias, leaky ReLU.
+    """3x3 convolution with input channels scaled by a style; then noise, bias, leaky ReLU.
 
-    weight: (O, I, k, k). With `up` the output has twice the side: a transposed convolution, then
-    the FIR filter. "Analyzing and Improving the Image Quality of StyleGAN", equations 1 to 3.
+    weight: (O, I, k, k). With `up` the output has twice the resolution: a transposed convolution,
+    then the FIR filter. "Analyzing and Improving the Image Quality of StyleGAN", equations 1 to 3.
     """
 
     def __init__(
@@ -157,7 +161,7 @@ class ModulatedConv(nn.Module):
         inputs: int,
         outputs: int,
         w_dim: int,
-        side: int,
+        resolution: int,
         *,
         up: bool = False,
         kernel: int = 3,
@@ -168,7 +172,7 @@ class ModulatedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.affine = Linear(w_dim, inputs, bias=1)
         self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn(side, side))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.register_buffer("resample_filter", resample_filter())
         self.up = up
         self.clamp = clamp
@@ -176,8 +180,8 @@ class ModulatedConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
         """x: (N, I, H, W); style: (N, I); noise: (1 or N, 1, H', W') or None -> (N, O, H', W')."""
-        # Scaled activations in place of per-sample weights: one plain convolution for the batch,
-        # and no gradient of a weight is needed to differentiate with respect to the style.
+        # Scaled activations instead of per-sample weights: one plain convolution for the batch, and
+        # a gradient of the style needs no gradient of a weight.
         demodulation = torch.rsqrt(linear(style.square(), self.energy(self.weight)) + 1e-8)
         x = x * style[:, :, None, None]
         if self.up:
@@ -187,8 +191,8 @@ class ModulatedConv(nn.Module):
         else:
             padding = self.weight.shape[-1] // 2
             x = as_batch(lambda x: F.conv2d(x, self.weight, padding=padding), x)
-        # max(gx, .2gx) = g max(x, .2x): the gain is folded into the small tensors. They take x's
-        # dtype: under autocast a float32 one would make the large ones float32 too.
+        # max(gx, .2gx) = g max(x, .2x): the gain multiplies the small tensors. They are cast to x's
+        # dtype: under autocast, float32 ones would make the large tensors float32 too.
         offset = (self.bias * GAIN)[None, :, None, None].to(x.dtype)
         scale = (demodulation * GAIN)[:, :, None, None].to(x.dtype)
         if noise is None:
@@ -196,10 +200,10 @@ class ModulatedConv(nn.Module):
         else:
             noise = (noise * (self.noise_strength * GAIN)).to(x.dtype)
             if self.weight.requires_grad:
-                # In training: addcmul's gradient takes a pass more over the activations.
+                # In training: the gradient of addcmul needs one more pass over the activations.
                 x = (x * scale).add_(noise).add_(offset)
             else:
-                # In x's layout, which addcmul's result would lose otherwise.
+                # In x's memory layout, which the result of addcmul would lose otherwise.
                 x = torch.addcmul(image_layout(offset + noise), x, scale)
         return activate(x, clamp=self.clamp)
 
@@ -222,7 +226,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x: (N, I, H, W); style: (N, I), unscaled -> (N, channels, H, W)."""
         n, inputs, height, width = x.shape
-        # Per-sample weights are tiny here, and save a pass over the activations.
+        # Per-sample weights are tiny here and save a pass over the activations.
         weight = (
             self.weight[:, :, 0, 0] * (style / math.sqrt(inputs))[:, None, :]
         )  # (N, channels, I)

@@ -1,4 +1,4 @@
-"""Networks from files of any format, and into files of our own."""
+"""Networks from files of any format, and into our own format."""
 
 import json
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from .generator import Generator
 def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
     """The generator in a file, frozen, in float32.
 
-    Raises FileNotFoundError where there is none, and ValueError with what the file is where it is
-    no generator.
+    Raises FileNotFoundError if there is no file, and ValueError that says what the file is if it
+    holds no generator.
     """
     config, tensors = files.read(path, "generator")
     generator = _build(lambda: Generator(config), tensors, path)
@@ -27,19 +27,19 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
 
 
 def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> Discriminator:
-    """The discriminator in a file, frozen, in float32; raises as `load` does."""
+    """The discriminator in a file, frozen, in float32. Raises the errors of `load`."""
     config, tensors = files.read(path, "discriminator")
-    known = DiscriminatorConfig.__dataclass_fields__
-    config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in known})
+    names = DiscriminatorConfig.__dataclass_fields__
+    config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in names})
     network = _build(lambda: Discriminator(config), tensors, path)
     return freeze(network).to(device)
 
 
 class _Unfilled(TorchFunctionMode):
-    """Networks are built without their random weights: in no time, and in no memory.
+    """Builds networks without their random weights, which takes neither time nor memory.
 
-    One number stands for all of a weight, whatever size a file claims. What is not random is real:
-    filters, which no file need hold. (The meta device would do, but its first use takes seconds.)
+    A random weight becomes one expanded number, whatever size a file claims. Constants are built as
+    usual: a file may leave out filters. (The first use of the meta device would take seconds.)
     """
 
     def __torch_function__(
@@ -55,42 +55,42 @@ class _Unfilled(TorchFunctionMode):
 def _build(
     make: Callable[[], nn.Module], tensors: dict[str, Tensor], path: str | Path
 ) -> nn.Module:
-    """The network that `make` constructs, with these tensors; ValueError where none comes of it."""
+    """The network that `make` builds, with these tensors. ValueError if it cannot be built."""
     try:
         with _Unfilled():
             network = make()
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        # The settings are the file's, and may be anything.
+        # The settings come from the file and can be anything.
         raise ValueError(f"{path} describes a network that cannot be built: {error}") from error
     _fill(network, tensors, path)
     return network
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Put the tensors into a network, in float32; filters a file may leave out.
+    """Put the tensors into a network, in float32. A file may leave out filters.
 
-    Raises ValueError naming what does not fit.
+    Raises ValueError with the names that do not fit.
     """
-    own = network.state_dict(keep_vars=True)
-    # Files also carry filters of layers that do not resample.
-    given = {k: v for k, v in tensors.items() if k in own or not k.endswith("resample_filter")}
-    missing = sorted(k for k in own.keys() - given.keys() if not k.endswith("resample_filter"))
-    unexpected = sorted(given.keys() - own.keys())
-    wrong = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
+    state = network.state_dict(keep_vars=True)
+    # Files also hold filters of layers that do not resample.
+    given = {k: v for k, v in tensors.items() if k in state or not k.endswith("resample_filter")}
+    missing = sorted(k for k in state.keys() - given.keys() if not k.endswith("resample_filter"))
+    unexpected = sorted(given.keys() - state.keys())
+    wrong = [k for k in state.keys() & given.keys() if state[k].shape != given[k].shape]
     if missing or unexpected or wrong:
         raise ValueError(
             f"{path} does not fit the network that its configuration describes: "
             f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {wrong[:3]}"
         )
     for name, tensor in given.items():
-        own[name].data = _copy(tensor)
+        state[name].data = _copy(tensor)
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    """In float32, and always a copy: readers give views of a file, which may change or end."""
+    """A copy in float32. Readers return views of a file, which could change or be cut short."""
     copy = torch.empty(tensor.shape)
     if tensor.dtype == torch.float32:
-        # NumPy copies in one thread: on a busy machine PyTorch's wait for each other far longer.
+        # NumPy copies in one thread: on a busy machine, the threads of PyTorch wait for each other.
         np.copyto(copy.numpy(), tensor.detach().numpy())
         return copy
     return copy.copy_(tensor.detach())
@@ -102,7 +102,10 @@ def freeze(network: nn.Module) -> nn.Module:
 
 
 def save(network: Generator | Discriminator, path: str | Path, *, half: bool = False) -> None:
-    """Write a network as a self-describing .safetensors file, in float16 with `half`."""
+    """Write a network as a self-describing .safetensors file, in float16 with `half`.
+
+    Raises OSError, or ValueError if a number exceeds float16.
+    """
     if isinstance(network, Generator):
         kind, config = "generator", network.config
     else:

@@ -22,7 +22,8 @@ def check_label(c: Tensor | None, c_dim: int) -> Tensor:
     if c is None or c.shape[-1] != c_dim:
         got = "none" if c is None else f"one of length {c.shape[-1]}"
         raise ValueError(
-            f"this network wants a label of length {c_dim}, got {got}; pass c=(N, {c_dim})"
+            f"this network needs a label of length {c_dim}, got {got}; pass c of the shape "
+            f"(N, {c_dim})"
         )
     return c
 

@@ -73,7 +73,7 @@ def test_labels_count(make_discriminator, targets):
     discriminator = make_discriminator(c_dim=3)
     one, other = (discriminator(targets, torch.eye(3)[[i] * 4]) for i in (0, 1))
     assert (one - other).abs().max() > 1e-4
-    with pytest.raises(ValueError, match="wants a label of length 3, got none; pass"):
+    with pytest.raises(ValueError, match="needs a label of length 3, got none; pass"):
         discriminator(targets)
     with pytest.raises(ValueError, match="got one of length 2"):
         discriminator(targets, torch.zeros(4, 2))
@@ -145,7 +145,7 @@ def test_stylegan1_in_plain_operations(plain):
     c = torch.eye(3).double()[[2, 0, 1, 1]]
     expected = scores[range(4), [2, 0, 1, 1]][:, None]
     torch.testing.assert_close(plain(image, c), expected)
-    with pytest.raises(ValueError, match="wants a label of length 3, got none"):
+    with pytest.raises(ValueError, match="needs a label of length 3, got none"):
         plain(image)
 
 

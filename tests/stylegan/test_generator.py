@@ -73,7 +73,7 @@ def test_labels(make_generator):
     z = torch.randn(2, 32)
     one, other = (generator.map(z, torch.eye(3)[[i, i]]) for i in (0, 1))
     assert (one - other).abs().max() > 1e-3
-    with pytest.raises(ValueError, match="wants a label of length 3, got none; pass c="):
+    with pytest.raises(ValueError, match="needs a label of length 3, got none; pass c of the"):
         generator.map(z)
 
 

@@ -153,10 +153,13 @@ def test_low_pass():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_layers": 2}, "2 layers, 2 of them critically sampled; expected more layers"),
-        ({"first_cutoff": 0}, "first_cutoff is 0; expected a number from 1 on, of the kind float"),
+        ({"num_layers": 2}, "2 layers, 2 of them critically sampled; expected at least"),
+        (
+            {"first_cutoff": 0},
+            "first_cutoff is 0; expected a number of the type float, 1 or larger",
+        ),
         ({"first_stopband": math.nan}, "first_stopband is nan; expected"),
-        ({"margin_size": -1}, "margin_size is -1; expected a number from 0 on, of the kind int"),
+        ({"margin_size": -1}, "margin_size is -1; expected a number of the type int, 0 or larger"),
         ({"margin_size": 10.5}, "margin_size is 10.5; expected"),
         ({"img_resolution": 1e9}, "img_resolution is 1000000000.0; expected"),
         ({"filter_size": 1000}, "filters of 2000 and 2000 taps; expected at most 256"),
