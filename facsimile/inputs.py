@@ -1,15 +1,21 @@
-"""Which photos a command takes, and the names of what becomes of them."""
+"""Which photos a command takes, and the names of what is made of them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from facsimile import data
 
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+"""Names that Windows keeps for devices, whatever follows a dot."""
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+"""Characters that Windows does not allow in file names."""
+
 
 def photos_for(paths: list[Path], out: Path) -> list[Path]:
-    """Photos, and those in folders, save what lies in `out`; see `data.find_photos`.
+    """Photos, and those in folders, except what lies in `out`; see `data.find_photos`.
 
-    Raises FileNotFoundError, and ValueError where there is none or `out` is one of the folders.
+    Raises FileNotFoundError, and ValueError if there is none or `out` is one of the folders.
     """
     if not paths:
         raise ValueError("no photo was named; give photos or folders of photos")
@@ -18,7 +24,7 @@ def photos_for(paths: list[Path], out: Path) -> list[Path]:
             f"got {out} for both the photos and their results, which the next run would take for "
             "photos; choose another --out"
         )
-    photos = data.find_photos(paths, but=out)
+    photos = data.find_photos(paths, exclude=out)
     if not photos:
         raise ValueError(
             f"no photo found in {', '.join(map(str, paths))}; expected photos or folders of photos"
@@ -26,8 +32,15 @@ def photos_for(paths: list[Path], out: Path) -> list[Path]:
     return photos
 
 
-def candidates(stem: str) -> Iterator[str]:
-    """Names for the results of a photo; the first that is free is taken."""
+def safe_name(name: str) -> str:
+    """A file or folder name that Windows accepts too; most names are returned as they are."""
+    name = _FORBIDDEN.sub("_", name).rstrip(". ")
+    return f"_{name}" if not name or _RESERVED.match(name) else name
+
+
+def candidate_names(stem: str) -> Iterator[str]:
+    """Names for the results of a photo, in order of preference: stem, stem-2, stem-3, .."""
+    stem = safe_name(stem)
     yield stem
     number = 2
     while True:
@@ -35,16 +48,23 @@ def candidates(stem: str) -> Iterator[str]:
         number += 1
 
 
-def keys(paths: Iterable[Path]) -> set[str]:
-    """What files are told apart by, also where capitals do not count."""
-    return {str(path.resolve()).casefold() for path in paths}
+def path_key(path: Path) -> str:
+    """Equal for paths of the same file on a file system that ignores case."""
+    return str(path.resolve()).casefold()
 
 
-def free_name(stem: str, out: Path, taken: set[str]) -> str:
-    """The first name of which OUT/NAME.png is not `taken`, which it then is; see `keys`."""
-    for name in candidates(stem):
-        key = keys([out / f"{name}.png"])
-        if not key & taken:
+def path_keys(paths: Iterable[Path]) -> set[str]:
+    return {path_key(path) for path in paths}
+
+
+def unique_name(stem: str, out: Path, taken: set[str], suffix: str = ".png") -> str:
+    """The first candidate for which OUT/NAME + suffix is not in `taken`, a set of `path_key`s.
+
+    The name is added to `taken`.
+    """
+    for name in candidate_names(stem):
+        key = path_key(out / f"{name}{suffix}")
+        if key not in taken:
             break
-    taken |= key
+    taken.add(key)
     return name

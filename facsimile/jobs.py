@@ -1,12 +1,11 @@
-"""A folder of photos as a job: skips what is done, takes up what was cut off, lists what failed.
+"""A folder of photos as a job: skips what is done, resumes what was interrupted, lists failures.
 
-Every photo has a folder of its own in `out`, which appears whole. What is under way is kept in
-`out/.unfinished`, so that the same command goes on where it stopped. While a batch is computed, the
-next photos are read and the last results are written.
+Every photo has a folder of its own in `out`, which appears whole. The batch in progress is stored
+in `out/.resume`, so that the same command continues where it stopped. While a batch is computed,
+the next photos are read and the last results are written.
 """
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -18,28 +17,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facsimile.data import PhotoError
-from facsimile.refine import NOT_FINITE, Recipe
+from facsimile.refine import NOT_FINITE
+from facsimile.training.signals import interruptible
 
 from . import summary
-from .inputs import candidates
+from .inputs import path_key, path_keys, unique_name
+from .inversion import Inverter
+from .json_files import read_json
 from .result import SCORES, Result
-from .studio import Studio
-from .unfinished import Unfinished, Watch, interruptible
-from .workers import Line
+from .resume import ProgressCallback, ResumeFile
+from .targets import TargetReader
+from .workers import OrderedWorkers
 
 WRITERS = min(4, os.cpu_count() or 1)
-"""Threads that write results: compressing pictures takes the time of a small network."""
-
-
-@dataclass(frozen=True)
-class Options:
-    recipe: Recipe
-    seed: int = 0
-    batch: int = 8
-    start: str | None = None
-    label: int | None = None
-    align: bool = True
-    face: str = "largest"
+"""Threads that write results: compressing pictures takes as long as a small network."""
 
 
 @dataclass
@@ -53,76 +44,82 @@ class Item:
     digest: str
     """Of the photo's bytes."""
     faces: int
-    """That were taken from the photo."""
+    """Number of faces that were taken from the photo."""
     target: Tensor
+    """(C, R, R) in [-1, 1]."""
 
 
 @dataclass
 class Read:
-    """What came of reading a photo."""
+    """The outcome of reading a photo."""
 
     photo: Path
     items: list[Item]
     """Its faces that are still to be inverted."""
     done: list[str] = field(default_factory=list)
-    """Its faces, where an earlier run has done them."""
+    """Its faces that an earlier run has finished."""
     error: Exception | None = None
 
 
 @dataclass
 class Saved:
-    """What came of writing a face."""
+    """The outcome of writing a face."""
 
     item: Item
-    there: bool
+    written: bool
     reason: str = ""
-    """What is wrong with it."""
+    """What is wrong with the result."""
 
 
 @dataclass
 class Job:
-    """`run` it. Afterwards `done`, `skipped` and `failed` say what became of every photo."""
+    """Inverts photos by one plan. After `run`, `done`, `skipped` and `failed` list every photo."""
 
-    studio: Studio
+    inverter: Inverter
+    reader: TargetReader
     photos: list[Path]
     out: Path
-    options: Options
+    batch: int = 8
+    """Faces inverted at once."""
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     """Photo -> reason."""
-    settings: dict = field(init=False)
-    """What decides the results; ValueError where it asks for an encoder that is not there."""
+    names: dict[Path, str] = field(default_factory=dict)
+    """Photo -> name of the folder of its first face."""
 
     def __post_init__(self) -> None:
-        o = self.options
-        settings = self.studio.settings(o.recipe, o.seed, o.start, o.label)
-        settings |= {"align": o.align, "face": o.face}
-        self.settings = json.loads(json.dumps(settings))
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; it must be at least 1")
+        self.plan = self.inverter.plan
+        self._plan_record = self.plan.to_dict()
 
     def run(self, *, quiet: bool = False) -> None:
-        """Invert every photo.
+        """Invert every photo; quiet: without a progress bar.
 
-        Raises OSError where `out` cannot be written, and KeyboardInterrupt after Ctrl-C, with all
-        that was done on disk.
+        Raises OSError if `out` cannot be written, and KeyboardInterrupt after Ctrl-C, with all
+        finished results on disk.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         _check_writable(self.out)
-        names, batch = self._names(), self.options.batch
-        unit = "step" if self.options.recipe.steps else "face"
+        self.names, batch = self._folder_names(), self.batch
+        unit = "step" if self.plan.steps else "face"
         bar = tqdm(total=len(self.photos) * self._steps, unit=unit, disable=quiet, smoothing=0.05)
         with interruptible() as stop:
             try:
                 # One thread reads: Pillow's limit of size lets no two decode at once.
-                with Line(self._read, 1, batch) as reader, Line(self._save, WRITERS, batch) as line:
+                with (
+                    OrderedWorkers(self._read, 1, batch) as reader,
+                    OrderedWorkers(self._save, WRITERS, batch) as writers,
+                ):
                     try:
-                        for items in self._batches(reader, names, bar, stop):
-                            self._invert(items, line, bar, stop)
+                        for items in self._batches(reader, bar, stop):
+                            self._invert(items, writers, bar, stop)
                             if stop.is_set():
                                 raise KeyboardInterrupt
                     finally:
-                        self._note(line.rest())
-                Unfinished.forget(self.out)
+                        self._record_saved(writers.drain())
+                ResumeFile.clear(self.out)
             finally:
                 bar.close()
                 self._summarise()
@@ -130,35 +127,39 @@ class Job:
     @property
     def _steps(self) -> int:
         """What a face counts in the progress bar."""
-        return self.options.recipe.steps or 1
+        return self.plan.steps or 1
 
-    # Which photo goes where -----------------------------------------------------------------------
+    # Names ----------------------------------------------------------------------------------------
 
-    def _names(self) -> dict[Path, str]:
-        """A folder name for each photo: its stem, with a number where two photos share one.
+    def _folder_names(self) -> dict[Path, str]:
+        """A folder name for each photo: its stem, with a number if two photos share one.
 
         A folder that an earlier run filled from the same photo keeps its name.
         """
-        records = [summary.read_json(path) for path in sorted(self.out.glob(f"*/{SCORES}"))]
-        owned = {record.get("source"): record.get("photo") for record in records}
-        taken = set(owned.values())
+        records = [read_json(path) for path in sorted(self.out.glob(f"*/{SCORES}"))]
+        names_of_sources = {record.get("source"): record.get("photo") for record in records}
+        taken = path_keys(self.out.iterdir())
         names = {}
         for photo in self.photos:
-            name = owned.get(str(photo.resolve()))
+            name = names_of_sources.get(str(photo.resolve()))
             if name is None:
-                free = (n for n in candidates(photo.stem) if n not in taken)
-                name = next(n for n in free if not (self.out / n).exists())
-                taken.add(name)
+                name = unique_name(photo.stem, self.out, taken, suffix="")
+            taken.add(path_key(self.out / name))
             names[photo] = name
         return names
 
+    # Reading --------------------------------------------------------------------------------------
+
     def _batches(
-        self, reader: Line[Read], names: dict[Path, str], bar: tqdm, stop: threading.Event
+        self,
+        reader: OrderedWorkers[Read],
+        bar: tqdm,
+        stop: threading.Event,
     ) -> Iterator[list[Item]]:
         """Faces that are still to be inverted, `batch` at a time."""
         waiting: list[Item] = []
         bar.set_description("reading", refresh=False)
-        for read in self._reads(reader, names):
+        for read in self._reads(reader):
             if stop.is_set():
                 raise KeyboardInterrupt
             self.skipped += read.done
@@ -166,16 +167,16 @@ class Job:
                 self._fail(read.photo, read.error)
             bar.total += (len(read.items) - 1) * self._steps
             waiting += read.items
-            while len(waiting) >= self.options.batch:
-                yield waiting[: self.options.batch]
-                waiting = waiting[self.options.batch :]
+            while len(waiting) >= self.batch:
+                yield waiting[: self.batch]
+                waiting = waiting[self.batch :]
         if waiting:
             yield waiting
 
-    def _reads(self, reader: Line[Read], names: dict[Path, str]) -> Iterator[Read]:
+    def _reads(self, reader: OrderedWorkers[Read]) -> Iterator[Read]:
         for photo in self.photos:
-            yield from reader.put(photo, names[photo])
-        yield from reader.rest()
+            yield from reader.put(photo, self.names[photo])
+        yield from reader.drain()
 
     def _read(self, photo: Path, name: str) -> Read:
         try:
@@ -190,11 +191,11 @@ class Job:
             raise PhotoError(
                 f"{photo}: cannot be read ({error.strerror}); check its permissions"
             ) from error
-        known = self._record(name, digest)
-        faces = _face_names(name, known.get("faces", 1))
-        if known and all(self._record(face, digest) for face in faces):
+        record = self._finished_record(name, digest)
+        faces = _face_names(name, record.get("faces", 1))
+        if record and all(self._finished_record(face, digest) for face in faces):
             return Read(photo, [], faces)
-        targets = self.studio.targets(photo, align=self.options.align, face=self.options.face)
+        targets = self.reader.read(photo, align=self.plan.align, face=self.plan.face)
         faces = _face_names(name, len(targets))
         items = [
             Item(face, name, photo, digest, len(targets), target)
@@ -202,47 +203,37 @@ class Job:
         ]
         return Read(photo, items)
 
-    def _record(self, name: str, digest: str) -> dict:
-        """scores.json of a finished face, {} unless it was made of these bytes in this way."""
-        record = summary.read_json(self.out / name / SCORES)
-        same = record.get("digest") == digest and record.get("settings") == self.settings
+    def _finished_record(self, name: str, digest: str) -> dict:
+        """scores.json of a finished face; {} unless it was made of these bytes by this plan."""
+        record = read_json(self.out / name / SCORES)
+        same = record.get("digest") == digest and record.get("plan") == self._plan_record
         return record if same and record.get("status") != NOT_FINITE else {}
 
     # One batch ------------------------------------------------------------------------------------
 
     def _invert(
-        self, items: list[Item], line: Line[Saved], bar: tqdm, stop: threading.Event
+        self, items: list[Item], writers: OrderedWorkers[Saved], bar: tqdm, stop: threading.Event
     ) -> None:
-        options = self.options
+        names = [item.name for item in items]
         faces = [(item.name, item.digest) for item in items]
-        unfinished = Unfinished(self.out, faces, self.settings)
-        state, shown = unfinished.load(self.studio.device)
-        watch = Watch(bar, unfinished, stop, [item.name for item in items], shown)
-        result = self.studio.invert(
-            torch.stack([item.target for item in items]),
-            recipe=options.recipe,
-            seed=options.seed,
-            batch=len(items),
-            start=options.start,
-            label=options.label,
-            callback=watch,
-            state=state,
-            names=[item.name for item in items],
-        )
-        watch.finish(len(items) * self._steps)
+        resume_file = ResumeFile(self.out, faces, self.plan.digest)
+        state, steps_done = resume_file.load(self.inverter.generator.device)
+        callback = ProgressCallback(bar, resume_file, stop, names, steps_done)
+        targets = torch.stack([item.target for item in items])
+        result = self.inverter.invert(targets, names, callback=callback, state=state)
+        callback.finish(len(items) * self._steps)
         for index, item in enumerate(items):
-            self._note(line.put(result, index, item))
+            self._record_saved(writers.put(result, index, item))
 
     def _save(self, result: Result, index: int, item: Item) -> Saved:
-        about = {
+        extra = {
             "photo": item.photo,
             "source": str(item.source.resolve()),
             "digest": item.digest,
             "faces": item.faces,
-            "settings": self.settings,
         }
         try:
-            result.save_one(index, self.out, about)
+            result.save_one(index, self.out, extra)
         except OSError as error:
             return Saved(
                 item,
@@ -254,13 +245,13 @@ class Job:
         if result.status[index] == NOT_FINITE:
             reason = (
                 f"its loss was not finite after {result.steps[index]} steps; the last good code "
-                "was kept. Try another seed or recipe"
+                "was saved. Try another seed or recipe"
             )
         return Saved(item, True, reason)
 
-    def _note(self, written: Iterable[Saved]) -> None:
-        for saved in written:
-            if saved.there:
+    def _record_saved(self, results: Iterable[Saved]) -> None:
+        for saved in results:
+            if saved.written:
                 self.done.append(saved.item.name)
             if saved.reason:
                 self._fail(saved.item.source, ValueError(saved.reason))
@@ -270,16 +261,16 @@ class Job:
         self.failed[str(photo)] = reason
         tqdm.write(f"failed: {reason}")
 
-    # The whole ------------------------------------------------------------------------------------
+    # The whole run --------------------------------------------------------------------------------
 
     def records(self) -> list[dict]:
-        """What scores.json says of every finished face, in the order of the photos."""
-        return summary.records(self.out, [*self.skipped, *self.done], self.photos)
+        """scores.json of every finished face, in the order of the photos."""
+        return summary.read_records(self.out, [*self.skipped, *self.done], self.photos)
 
     def _summarise(self) -> None:
-        """overview.png and summary.json, of what this run made and what it found done."""
+        """Write overview.png and summary.json of all finished faces, earlier runs' too."""
         try:
-            summary.write(self.out, self.records(), self.failed, self.settings)
+            summary.write(self.out, self.records(), self.failed, self._plan_record)
         except OSError as error:
             self._fail(self.out / summary.FILE, error)
 

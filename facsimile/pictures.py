@@ -1,4 +1,4 @@
-"""The pictures that a person looks at: comparisons, overviews, loss curves.
+"""Pictures for a person to look at: comparisons, overviews, loss curves.
 
 Legend: N images, C channels, HxW pixels, T steps. Images are (C, H, W) in [-1, 1].
 """
@@ -17,14 +17,13 @@ from facsimile.data import to_pil
 GAP = 4
 """Pixels between panels."""
 COMPRESSION = 1
-"""Of the .png files that come by the thousand: a quarter of the usual time for a fifth more bytes
-at 1024 px."""
-# Matplotlib has one parser of labels for all threads.
+"""zlib level of the .png files: a quarter of the default's time for a fifth more bytes."""
+# Matplotlib shares one label parser between threads.
 _MATPLOTLIB = threading.Lock()
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """As .png, quickly."""
+    """Write a .png file, quickly."""
     picture.save(path, compress_level=COMPRESSION)
 
 
@@ -95,10 +94,10 @@ def _save_losses(history: Mapping[str, Tensor], path: Path) -> None:
                 axes.axvline(end, color="0.8", linewidth=1)
         end = starts[phase] + len(values) - 1
         steps = torch.arange(len(values)) + starts[phase]
-        # A term of 0 (an anchor at the start) has no place on the scale.
-        seen = values.isfinite() & (values > 0)
-        if seen.any():
-            axes.plot(steps[seen].numpy(), values[seen].cpu().numpy(), label=name)
+        # A term of 0 (a regularisation at the start) cannot be drawn on a logarithmic scale.
+        drawable = values.isfinite() & (values > 0)
+        if drawable.any():
+            axes.plot(steps[drawable].numpy(), values[drawable].cpu().numpy(), label=name)
     if axes.lines:
         axes.set_yscale("log")
         axes.legend()

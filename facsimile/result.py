@@ -1,13 +1,12 @@
-"""What an inversion gives: images, latents and scores, and the folder per photo that holds them.
+"""The result of an inversion: images, latents and scores, and the folder per photo with them.
 
 Legend: N images, C channels, R side of the image, T steps.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,70 +17,77 @@ from facsimile.metrics import Scores, jsonable
 from facsimile.stylegan import Latents
 
 from . import pictures
+from .json_files import write_json
+from .plan import InversionPlan
 
 SCORES = "scores.json"
 
 
 @dataclass(frozen=True)
 class Result:
+    """The result of `Studio.invert` for N images."""
+
     names: list[str]
-    """One per image; the names of the folders that `save` writes."""
+    """One per image: the folders that `save` writes."""
     targets: Tensor
     """(N, C, R, R) in [-1, 1]."""
     images: Tensor
     """(N, C, R, R) reconstructions, clipped to [-1, 1]."""
     latents: Latents
+    """Of the N images, on the CPU."""
     scores: Scores
-    """Metric -> a value per image; `cards` says what each means."""
+    """Metric -> a value per image."""
     metric_descriptions: dict[str, str]
+    """Metric -> what it measures and in which unit."""
     history: dict[str, Tensor]
     """"phase/term" -> (T + 1, N) weighted values."""
     status: list[str]
     """Per image "done", "stopped early" or "not finite"."""
     steps: list[int]
+    """Steps that each image took."""
     seconds: float
-    """Of the refinement, per image."""
-    settings: dict = field(default_factory=dict)
-    """What was asked for: generator, recipe, steps, seed, perceptual."""
+    """Duration of initialisation and refinement, per image."""
+    plan: InversionPlan
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def save(self, out: str | Path, about: Sequence[dict] | None = None) -> list[Path]:
-        """Write a folder per image; about: more entries for each scores.json."""
-        abouts = about or [{}] * len(self)
+    def save(self, out: str | Path, extra: Sequence[dict] | None = None) -> list[Path]:
+        """Write a folder per image; extra: further entries for each scores.json."""
+        extras = extra or [{}] * len(self)
         return [
-            self.save_one(i, out, more) for i, more in zip(range(len(self)), abouts, strict=True)
+            self.save_one(i, out, entries)
+            for i, entries in zip(range(len(self)), extras, strict=True)
         ]
 
-    def save_one(self, index: int, out: str | Path, about: dict | None = None) -> Path:
-        """Write the folder of one image: whole or not at all, in place of an older one."""
+    def save_one(self, index: int, out: str | Path, extra: dict | None = None) -> Path:
+        """Write the folder of one image, whole or not at all; replaces an older one."""
         name, out = self.names[index], Path(out)
         out.mkdir(parents=True, exist_ok=True)
-        folder, fresh = out / name, out / f".{name}.part"
-        shutil.rmtree(fresh, ignore_errors=True)
+        folder, temporary = out / name, out / f".{name}.part"
+        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            fresh.mkdir()
-            self._write(index, fresh, about or {})
-            _replace(fresh, folder)
+            temporary.mkdir()
+            self._write(index, temporary, extra or {})
+            _replace(temporary, folder)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return folder
 
-    def _write(self, index: int, folder: Path, about: dict) -> None:
+    def _write(self, index: int, folder: Path, extra: dict) -> None:
         target, image = self.targets[index], self.images[index]
         pictures.save(to_pil(target), folder / "target.png")
         pictures.save(to_pil(image), folder / "reconstruction.png")
         if self.history:
-            # An encoder's guesses come by the thousand, and these take longer than the guess.
+            # An encoder predicts thousands of images, and these pictures take longer than that.
             pictures.save(pictures.comparison(target, image), folder / "comparison.png")
             history = {name: values[:, index] for name, values in self.history.items()}
             pictures.save_losses(history, folder / "loss.png")
         self.latents[index].save(folder / "latents.safetensors", name=self.names[index])
-        write_json(folder / SCORES, self.summary(index) | about)
+        write_json(folder / SCORES, self.record(index) | extra)
 
-    def summary(self, index: int) -> dict:
-        """What scores.json says of one image."""
+    def record(self, index: int) -> dict:
+        """What scores.json holds for one image."""
         scores = {name: jsonable(values[index]) for name, values in self.scores.items()}
         return {
             "name": self.names[index],
@@ -89,35 +95,25 @@ class Result:
             "steps": self.steps[index],
             "seconds": round(self.seconds, 3),
             "scores": scores,
-            "what_the_scores_mean": self.metric_descriptions,
-            "settings": self.settings,
+            "metric_descriptions": self.metric_descriptions,
+            "plan": self.plan.to_dict(),
         }
 
 
-def write_json(path: Path, value: dict) -> None:
-    """Write a JSON file whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _replace(fresh: Path, folder: Path) -> None:
-    """Put a folder in the place of another, which is gone only when the new one is there."""
+def _replace(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another, which is removed once the new one is there."""
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
-    os.replace(fresh, folder)
+    os.replace(new, folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def join(parts: Sequence[Result]) -> Result:
-    """The results of several batches as one."""
+def concatenate(parts: Sequence[Result]) -> Result:
+    """The results of several batches of one plan as one."""
+    if len(parts) == 1:
+        return parts[0]
     tensors = [part.latents.tensors() for part in parts]
     latents = parts[0].latents.with_tensors(
         {name: torch.cat([t[name] for t in tensors]) for name in tensors[0]}
@@ -134,5 +130,5 @@ def join(parts: Sequence[Result]) -> Result:
         status=[status for part in parts for status in part.status],
         steps=[steps for part in parts for steps in part.steps],
         seconds=sum(part.seconds * len(part) for part in parts) / count,
-        settings=parts[0].settings,
+        plan=parts[0].plan,
     )

@@ -1,28 +1,37 @@
-"""`Studio`: the object that a user holds. It draws, inverts and reenacts.
+"""`Studio`: the object that a user holds. It inverts, edits and reenacts.
 
-Legend: N images, C channels, R side of the image.
+Legend: N images, C channels, R resolution of the generator.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from facsimile import checkpoints, data, metrics
+from facsimile import checkpoints, data, editing, metrics
 from facsimile.checkpoints import EncoderSet
+from facsimile.editing.codes import same_kind
+from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.metrics import Perceptual
-from facsimile.refine import DONE, NOT_FINITE, Recipe, RefineResult, Step, recipes, refine
+from facsimile.refine import Recipe, Step
 from facsimile.stylegan import Discriminator, Generator, Latents
 
-from .reenact import reenactment
-from .reenactment import Driver, Reenactment
-from .result import Result, join
-from .starts import Start, decide, one_hot
+from .devices import pick_device
+from .edit_result import EditResult, concatenate_latents, number_names
+from .inversion import Inverter
+from .plan import Faces, Init, InversionPlan, PlanOptions, adapt_recipe, make_plan
+from .reenactment import Driver, Reenactment, find_driver, pick_encoder, prepare_reenactment
+from .result import Result, concatenate
+from .targets import Photo, TargetReader
 
-Photo = str | Path | Image.Image
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+SOURCE_RECIPE = "in-domain"
+"""Refines the source of a reenactment: W+ close to its encoder, where difference encoders learn."""
 
 
 def load(
@@ -35,40 +44,26 @@ def load(
 ) -> "Studio":
     """A studio with a generator: a bundled name, a file, or a folder.
 
-    perceptual: the perceptual term of refinement: "auto", "lpips-vgg", "discriminator", .. (see
-    `metrics.build_perceptual`). perceptual_weights: a local file of its network's weights. encoders: files,
-    or folders of runs, in the place of those beside the generator.
-    device: "auto", "cpu", "cuda", "mps".
+    perceptual: the perceptual metric that refinement minimises: "auto", "lpips-vgg",
+    "discriminator", .. (see `metrics.build_perceptual`). perceptual_weights: a local file of its
+    network's weights. encoders: files, or folders of runs, instead of those beside the generator.
+    device: "auto", "cpu", "cuda", "mps". Raises FileNotFoundError or ValueError.
     """
-    device = pick_device(device)
-    found = checkpoints.find(generator, device, encoders)
+    torch_device = pick_device(device)
+    checkpoint = checkpoints.find(generator, torch_device, encoders)
     weights = None if perceptual_weights is None else Path(perceptual_weights)
-    chosen = metrics.build_perceptual(perceptual, found.discriminator, weights)
+    metric = metrics.build_perceptual(perceptual, checkpoint.discriminator, weights)
     return Studio(
-        found.generator,
-        discriminator=found.discriminator,
-        perceptual=None if chosen is None else chosen.to(device),
-        encoders=found.encoders,
-        name=found.name,
+        checkpoint.generator,
+        discriminator=checkpoint.discriminator,
+        perceptual=None if metric is None else metric.to(torch_device),
+        encoders=checkpoint.encoders,
+        name=checkpoint.name,
     )
 
 
-def pick_device(name: str) -> torch.device:
-    """ "auto" is a GPU where there is one. ValueError where the named one is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next((kind for kind, found in there.items() if found), "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f'"{name}" is no device; choose auto, cpu, cuda, cuda:1 or mps') from error
-    if not there.get(device.type, True):
-        raise ValueError(f'this machine has no "{name}"; choose --device cpu')
-    return device
-
-
 class Studio:
-    """A generator, and what inverts photos into it."""
+    """A generator with the networks that invert photos into it."""
 
     def __init__(
         self,
@@ -79,92 +74,100 @@ class Studio:
         encoders: EncoderSet | None = None,
         name: str = "",
     ):
+        """name: of the generator, for messages and files."""
         self.generator, self.discriminator = generator, discriminator
         self.encoders = encoders or EncoderSet(generator)
         self.perceptual, self.name = perceptual, name
-        self._detector: data.FaceDetector | None = None
+        self.target_reader = TargetReader(generator.resolution, generator.img_channels)
 
     @property
     def device(self) -> torch.device:
         return self.generator.device
 
-    def recipe(self, recipe: str | Recipe, steps: int | None = None) -> Recipe:
-        """A recipe by name, fitted to this studio: its perceptual term, and the number of steps."""
-        if isinstance(recipe, str):
-            recipe = recipes.get(recipe)
-            if self.perceptual is None:
-                recipe = recipe.with_weight("perceptual", 0)
-            elif self.perceptual.name.startswith("vgg16"):
-                # Image2StyleGAN weighs its raw VGG features by 1; they are larger than LPIPS.
-                recipe = recipe.with_weight("perceptual", 1)
-        return recipe if steps is None else recipe.with_steps(steps)
-
-    def start(self, recipe: Recipe, start: str | None = None) -> Start:
-        """How an inversion by this recipe starts; its note says so in a sentence.
-
-        start: see `invert`. Raises ValueError where an encoder is needed and there is none to use.
-        """
-        return decide(recipe, start, self.encoders)
-
-    def detector(self) -> data.FaceDetector:
-        """What finds faces; made when it is first needed."""
-        self._detector = self._detector or data.FaceDetector()
-        return self._detector
-
     def targets(self, photo: Photo, *, align: bool = True, face: str = "largest") -> Tensor:
-        """The face or faces of a photo as targets (N, C, R, R) in [-1, 1], on the CPU.
+        """The faces of a photo as targets (N, C, R, R) in [-1, 1]; see `TargetReader.read`."""
+        return self.target_reader.read(photo, align=align, face=face)
 
-        align: find the face and crop it as FFHQ does; else the photo is such a crop already.
-        Raises FileNotFoundError or data.PhotoError.
+    def plan(
+        self,
+        recipe: str | Recipe = "f/z+",
+        *,
+        steps: int | None = None,
+        lr: float = 1.0,
+        patience: int | None = None,
+        layer: str | None = None,
+        init: Init | None = None,
+        seed: int = 0,
+        label: int | None = None,
+        align: bool = True,
+        face: Faces = "largest",
+    ) -> InversionPlan:
+        """Decide what an inversion will do; the keywords are those of `PlanOptions`.
+
+        print(plan.describe()) says it in words. Raises ValueError for what cannot be done, such as
+        an encoder that is asked for and does not exist.
         """
-        photo = data.to_rgb(photo) if isinstance(photo, Image.Image) else data.read_photo(photo)
-        side = self.generator.resolution
-        if align:
-            found = data.align_faces(photo, side, self.detector(), which=face)
-            faces = [aligned.image for aligned in found]
-        else:
-            faces = [data.fit_square(photo, side)]
-        images = torch.stack([data.to_tensor(face) for face in faces])
-        return with_channels(images, self.generator.img_channels)
+        return make_plan(
+            self.generator,
+            self.name,
+            self.encoders,
+            self.perceptual,
+            adapt_recipe(recipe, steps, lr, patience, layer),
+            init=init,
+            seed=seed,
+            label=label,
+            align=align,
+            face=face,
+        )
+
+    def inverter(self, plan: InversionPlan) -> Inverter:
+        """The plan with this studio's networks; ValueError for another generator's plan."""
+        if plan.fingerprint != self.generator.fingerprint:
+            raise ValueError(
+                f"this plan was made for the generator {plan.fingerprint}, and this one is "
+                f"{self.generator.fingerprint}; make the plan with this studio"
+            )
+        network = None if plan.encoder is None else self.encoders.get(plan.encoder.kind).network
+        return Inverter(plan, self.generator, self.perceptual, network)
 
     def invert(
         self,
         photos: Photo | Tensor | Iterable[Photo],
+        plan: InversionPlan | None = None,
         *,
-        recipe: str | Recipe = "f/z+",
-        steps: int | None = None,
-        seed: int = 0,
         batch: int = 8,
-        start: str | None = None,
-        label: int | None = None,
-        align: bool = True,
-        face: str = "largest",
         callback: Callable[[Step], None] | None = None,
         state: dict | None = None,
         names: Sequence[str] | None = None,
+        **options: "Unpack[PlanOptions]",
     ) -> Result:
-        """Find the latents that redraw photos: paths, PIL images, or aligned targets (N, C, R, R).
+        """Find the latents that reproduce photos: paths, PIL images, or aligned targets
+        (N, C, R, R) in [-1, 1].
 
-        recipe: see `refine.recipes`; steps: of its first phase, the others in proportion. seed: of
-        random starts. batch: images refined at once; the result changes by rounding alone.
-        start: "mean", "random" or "encoder" in place of the recipe's own: an encoder's guess where
-        there is one for it, else the space's own. label: the class, from 0 on, that a
-        conditional generator is to draw. callback, state: see `refine.refine`; a state belongs to a
-        single batch. names: of the folders that `Result.save` writes.
+        plan: from `plan`; without one, `options` are passed to `plan`. batch: images refined at
+        once; the result changes by rounding alone. callback, state: see `refine.refine`; a state
+        belongs to a single batch. names: of the folders that `Result.save` writes.
         Raises FileNotFoundError or data.PhotoError for a photo that cannot be used.
         """
-        recipe = self.recipe(recipe, steps)
-        self._check_label(recipe, label)
-        begin = self.start(recipe, start)
-        targets, found = self._all_targets(photos, align, face)
-        names = list(names or found)
-        parts = []
-        for index in range(0, len(targets), batch):
-            some, whose = targets[index : index + batch], names[index : index + batch]
-            parts.append(self._invert_batch(some, whose, begin, seed, label, callback, state))
-        return parts[0] if len(parts) == 1 else join(parts)
+        if plan is not None and options:
+            raise ValueError(
+                f"got a plan and {', '.join(options)}; pass these to Studio.plan, or no plan"
+            )
+        inverter = self.inverter(self.plan(**options) if plan is None else plan)
+        targets, photo_names = self._all_targets(photos, inverter.plan)
+        names = list(names or photo_names)
+        return concatenate(
+            [
+                inverter.invert(
+                    targets[i : i + batch], names[i : i + batch], callback=callback, state=state
+                )
+                for i in range(0, len(targets), batch)
+            ]
+        )
 
-    def _all_targets(self, photos, align: bool, face: str) -> tuple[Tensor, list[str]]:
+    def _all_targets(
+        self, photos: Photo | Tensor | Iterable[Photo], plan: InversionPlan
+    ) -> tuple[Tensor, list[str]]:
         if isinstance(photos, Tensor):
             return photos, [f"image{i}" for i in range(len(photos))]
         photos = [photos] if isinstance(photos, Photo) else list(photos)
@@ -173,135 +176,135 @@ class Studio:
         targets, names = [], []
         for number, photo in enumerate(photos):
             stem = f"image{number}" if isinstance(photo, Image.Image) else Path(photo).stem
-            faces = self.targets(photo, align=align, face=face)
+            faces = self.targets(photo, align=plan.align, face=plan.face)
             targets.append(faces)
             names += [stem if i == 0 else f"{stem}-face{i + 1}" for i in range(len(faces))]
         return torch.cat(targets), names
 
-    def _check_label(self, recipe: Recipe, label: int | None) -> None:
-        count = self.generator.c_dim
-        if label is None:
-            if count and recipe.space.removeprefix("f/") in ("z", "z+"):
-                raise ValueError(
-                    f"this generator draws {count} classes, and a code in Z is of one of them; "
-                    f"pass its label, 0 to {count - 1}"
-                )
-        elif not 0 <= label < count:
-            wants = f"one from 0 to {count - 1}" if count else "none, as it has no classes"
-            raise ValueError(f"got the label {label}; this generator takes {wants}")
-
-    def _invert_batch(
+    def edit(
         self,
-        targets: Tensor,
-        names: list[str],
-        start: Start,
-        seed: int,
-        label: int | None,
-        callback: Callable[[Step], None] | None,
-        state: dict | None,
-    ) -> Result:
-        began = time.perf_counter()
-        targets = targets.to(self.device, self.generator.dtype)
-        c = one_hot(label, self.generator.c_dim, targets)
-        first = start.latents(self.generator, targets, seed, c)
-        if start.recipe.steps:
-            refined = refine(
-                self.generator,
-                first,
-                targets,
-                start.recipe,
-                perceptual=self.perceptual,
-                encoder=None if start.encoder is None else start.encoder.network,
-                callback=callback,
-                state=state,
-            )
+        inputs: Latents | Result | Sequence[Latents | Result],
+        name: str,
+        **parameters: editing.registry.Value,
+    ) -> EditResult:
+        """Edit latents, or the latents of results, by the edit called `name`; see `editing.EDITS`.
+
+        inputs: for an edit of one input any number of images, all of the same kind; for an edit of
+        several inputs one image for each, as (first, second) or as latents of two images.
+        parameters: the edit's own, see `facsimile edit NAME --help`.
+        Raises ValueError for inputs and parameters that the edit does not take.
+        """
+        edit = editing.get(name)
+        sequence = [inputs] if isinstance(inputs, Latents | Result) else list(inputs)
+        latents = [x.latents if isinstance(x, Result) else x for x in sequence]
+        names = [name for x in sequence for name in _image_names(x)]
+        latents = [x.to(self.device, self.generator.dtype) for x in latents]
+        for other in latents[1:]:
+            if not same_kind(latents[0], other):
+                raise ValueError(
+                    f'got latents of different kinds to edit ("{latents[0].space}" and '
+                    f'"{other.space}"); invert all photos by the same recipe'
+                )
+        before = concatenate_latents(latents)
+        if edit.inputs == 1:
+            edited = edit(self.generator, before, **parameters)
         else:
-            refined = _unrefined(first)
-        with torch.no_grad():
-            images = refined.latents.draw(self.generator).clamp(-1, 1)
-            known = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
-            scores = metrics.score(images, targets, known)
-            metric_descriptions = metrics.metric_descriptions(scores, known) | {"stray": STRAY}
-            scores["stray"] = refined.latents.deviation(self.generator)
-        return Result(
-            names=names,
-            targets=targets.cpu(),
-            images=images.cpu(),
-            latents=refined.latents.to("cpu"),
-            scores={name: values.tolist() for name, values in scores.items()},
-            metric_descriptions=metric_descriptions,
-            history={name: values.cpu() for name, values in refined.history.items()},
-            status=refined.status,
-            steps=refined.steps,
-            seconds=(time.perf_counter() - began) / len(targets),
-            settings=self._settings(start, seed, label),
+            edited = edit(self.generator, *(before[i] for i in range(len(before))), **parameters)
+            names = number_names(len(edited))
+        return EditResult(
+            self.generator, edit.name, edit.complete(parameters), names, before, edited
         )
 
-    def reenact(self, source: Photo, driver: str | Path | Driver, **options) -> Reenactment:
-        """The face of `source`, a photo or a latents file, with the landmarks of `driver`: a video,
-        a folder of photos, a photo, a landmarks file, or its own moved as "yaw:20" or
-        "yaw:-20,20,0" says, see `facsimile.scripted`; or what `facsimile.reenact.find_driver` made
-        of it, which serves many sources. It is drawn when it is saved.
+    def driver(
+        self,
+        driver: str | Path,
+        landmarks: str | data.Landmarker = "auto",
+        *,
+        align: bool = True,
+        fps: float | None = None,
+        exclude: str | Path | None = None,
+    ) -> Driver:
+        """Open a driver, which may drive any number of sources; see `reenact`.
 
-        relative: move the source's landmarks as the driver's do since its first face; False: take
-        them over; None: that for a single pose only. smoothing: seconds, see `editing.OneEuro`.
-        refine: steps for the source's code. frames: of a morph to a single pose. landmarks:
-        "auto", "fan", "small" or a Landmarker. align, batch: see `invert`. keep_own: the source's
-        own landmarks leave its code as it is. fps: in the place of that of a driver's path.
+        exclude: a folder whose photos are not frames of the driver.
+        """
+        return find_driver(
+            driver,
+            self._landmarker(landmarks),
+            self.target_reader.detector if align else None,
+            self.generator.resolution,
+            self.device,
+            fps,
+            exclude,
+        )
+
+    def reenact(
+        self,
+        source: Photo,
+        driver: str | Path | Driver,
+        *,
+        relative: bool | None = None,
+        smoothing: float = SMOOTHING,
+        refine: int = 0,
+        frames: int | None = None,
+        landmarks: str | data.Landmarker = "auto",
+        align: bool = True,
+        preserve_source: bool = True,
+        fps: float | None = None,
+        batch: int = 8,
+    ) -> Reenactment:
+        """The face of `source` with the landmarks of `driver`, synthesized when it is saved.
+
+        Args:
+            source: a photo, or a latents file.
+            driver: a video, a folder of photos, a photo, a landmarks file, a motion such as
+                "yaw:20" or "yaw:-20,20,0" (see `reenactment.scripted`), or what `driver` opened.
+            relative: True: the source's landmarks move as the driver's do since its first face;
+                False: they become the driver's; None: False for a single pose, else True.
+            smoothing: seconds, see `editing.landmark_motion.OneEuro`.
+            refine: steps that refine the source's code.
+            frames: number of frames of a morph to a single pose.
+            landmarks: "auto", "fan", "small" or a Landmarker.
+            align: find faces and crop them as FFHQ does; False: they are such crops already.
+            preserve_source: the source's own landmarks reproduce it exactly.
+            fps: frames per second, instead of the driver's; for a driver given as a path.
+            batch: frames synthesized at once.
+
         Raises FileNotFoundError or ValueError for what cannot be used.
         """
-        return reenactment(self, source, driver, **options)
+        landmarker = self._landmarker(landmarks)
+        encoder = pick_encoder(self.encoders)
+        if isinstance(driver, str | Path):
+            driver = self.driver(driver, landmarker, align=align, fps=fps)
 
-    def settings(
-        self, recipe: Recipe, seed: int, start: str | None, label: int | None = None
-    ) -> dict:
-        """What decides the result of an inversion, beside the photo."""
-        return self._settings(self.start(recipe, start), seed, label)
+        def plan() -> InversionPlan:
+            if refine < 0:
+                raise ValueError(f"got {refine} steps of refinement; expected 0 or more")
+            return self.plan(SOURCE_RECIPE, steps=refine, init="encoder")
 
-    def _settings(self, start: Start, seed: int, label: int | None) -> dict:
-        recipe = start.recipe
-        known = {} if label is None else {"label": label}
-        return known | {
-            "generator": self.name,
-            "fingerprint": self.generator.fingerprint,
-            "recipe": recipe.name,
-            "steps": [phase.steps for phase in recipe.phases],
-            "lr": [variable.lr for phase in recipe.phases for variable in phase.variables],
-            "patience": recipe.phases[0].patience,
-            "layer": recipe.layer,
-            **start.settings(),
-            "truncation": [recipe.truncation, recipe.cutoff],
-            "seed": seed,
-            "perceptual": "none" if self.perceptual is None else self.perceptual.name,
-            "perceptual_note": "" if self.perceptual is None else self.perceptual.note,
-        }
+        return prepare_reenactment(
+            self.generator,
+            self.name,
+            encoder,
+            landmarker,
+            source,
+            driver,
+            read_target=lambda photo: self.targets(photo, align=align),
+            plan=plan,
+            invert=lambda target, plan: self.invert(target, plan).latents,
+            align=align,
+            relative=relative,
+            smoothing=smoothing,
+            frames=frames,
+            preserve_source=preserve_source,
+            batch=batch,
+        )
 
-
-STRAY = (
-    "how far the code is from the generator's own samples: root mean square of its whitened "
-    "coordinates (1 is typical of samples); in Z spaces the relative distance from the sphere (0)"
-)
-
-
-def with_channels(images: Tensor, channels: int) -> Tensor:
-    """RGB images (N, 3, H, W) for a generator of grey (1), RGB (3) or RGBA (4) images."""
-    if channels == 3:
-        return images
-    if channels == 1:
-        # Rec. 601, what PIL's convert("L") takes.
-        weights = torch.tensor([0.299, 0.587, 0.114]).to(images)
-        return (images * weights[:, None, None]).sum(1, keepdim=True)
-    if channels == 4:
-        return torch.cat([images, torch.ones_like(images[:, :1])], 1)
-    raise ValueError(
-        f"this generator makes images of {channels} channels, and photos have 3; "
-        "pass targets of your own as a tensor"
-    )
+    def _landmarker(self, landmarks: str | data.Landmarker) -> data.Landmarker:
+        if not isinstance(landmarks, str):
+            return landmarks
+        return data.landmarker(landmarks, small=checkpoints.LANDMARKS, device=self.device)
 
 
-def _unrefined(start: Latents) -> RefineResult:
-    """What an encoder guessed, or the mean is, as refinement of no steps leaves it."""
-    start = start.retract().detach()
-    finite = [x.isfinite().flatten(1).all(1) for x in start.tensors().values()]
-    status = [DONE if good else NOT_FINITE for good in torch.stack(finite).all(0).tolist()]
-    return RefineResult(start, {}, status, [0] * len(start))
+def _image_names(latents: Latents | Result) -> list[str]:
+    return latents.names if isinstance(latents, Result) else number_names(len(latents))

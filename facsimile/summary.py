@@ -1,6 +1,5 @@
-"""What a job leaves for the whole run: overview.png and summary.json."""
+"""The files of a whole run: overview.png and summary.json."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,35 +8,36 @@ from PIL import Image
 from facsimile import metrics
 
 from . import pictures
-from .result import SCORES, write_json
+from .json_files import read_json, write_json
+from .result import SCORES
 
 FILE = "summary.json"
 OVERVIEW = 64
 """Pairs in overview.png."""
 
 
-def records(out: Path, names: Sequence[str], photos: Sequence[Path]) -> list[dict]:
-    """What scores.json says of the faces of these names, in the order of the photos."""
-    found = []
+def read_records(out: Path, names: Sequence[str], photos: Sequence[Path]) -> list[dict]:
+    """The contents of scores.json of the faces of these names, in the order of the photos."""
+    records = []
     for name in names:
         record = read_json(out / name / SCORES)
-        record.pop("what_the_scores_mean", None)
+        record.pop("metric_descriptions", None)
         if record:
-            found.append(record)
+            records.append(record)
     order = {str(photo.resolve()): i for i, photo in enumerate(photos)}
-    found.sort(key=lambda record: (order.get(record["source"], len(order)), record["name"]))
-    return found
+    records.sort(key=lambda record: (order.get(record["source"], len(order)), record["name"]))
+    return records
 
 
-def write(out: Path, records: Sequence[dict], failed: dict[str, str], settings: dict) -> None:
-    """Write both; failed: photo -> reason. Raises OSError."""
+def write(out: Path, records: Sequence[dict], failed: dict[str, str], plan: dict) -> None:
+    """Write both files; failed: photo -> reason. Raises OSError."""
     _write_overview(out, records)
     summary = {
-        "settings": settings,
+        "plan": plan,
         "done": len(records),
         "failed": failed,
         "mean_scores": mean_scores(records),
-        "photos": [{k: v for k, v in r.items() if k != "settings"} for r in records],
+        "photos": [{k: v for k, v in r.items() if k != "plan"} for r in records],
     }
     write_json(out / FILE, summary)
 
@@ -63,20 +63,11 @@ def _write_overview(out: Path, records: Sequence[dict]) -> None:
 
 
 def mean_scores(records: Sequence[dict]) -> dict[str, float | str]:
-    """Mean of every score over records as scores.json has them; strings ("inf") stay out of it."""
-    found: dict[str, list[float]] = {}
+    """Mean of every score over the records of scores.json; infinite values ("inf") are left out."""
+    scores: dict[str, list[float]] = {}
     for record in records:
         for name, value in record["scores"].items():
-            found.setdefault(name, [])
+            scores.setdefault(name, [])
             if not isinstance(value, str):
-                found[name].append(value)
-    return {name: metrics.jsonable(metrics.mean(v)) for name, v in found.items() if v}
-
-
-def read_json(path: Path) -> dict:
-    """{} for a file that is not there or is broken."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+                scores[name].append(value)
+    return {name: metrics.jsonable(metrics.mean(v)) for name, v in scores.items() if v}

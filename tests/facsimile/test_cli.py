@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-import facsimile
-from facsimile.cli import main
+from facsimile import __version__
+from facsimile.cli import COMMANDS, main
+from facsimile.inversion import Inverter
 from facsimile.pictures import GAP
 from facsimile.stylegan import Latents
 
@@ -27,12 +28,12 @@ def invert(network, *args):
 
 def test_invert_writes_and_says_so(network, squares, tmp_path, capsys):
     assert invert(network, squares, "--out", tmp_path / "out", "--recipe", "w+ +noise") == 0
-    said = capsys.readouterr().out
-    assert "perceptual distance: discriminator" in said
-    assert "3 inverted, 0 failed" in said
+    printed = capsys.readouterr().out
+    assert "perceptual distance: discriminator" in printed
+    assert "3 inverted, 0 failed" in printed
     record = json.loads((tmp_path / "out" / "1" / "scores.json").read_text())
-    assert record["settings"]["recipe"] == "w+ +noise"
-    assert record["settings"]["steps"] == [2, 1]
+    assert record["plan"]["recipe"]["name"] == "w+ +noise"
+    assert [phase["steps"] for phase in record["plan"]["recipe"]["phases"]] == [2, 1]
 
 
 def test_exit_status_1_when_some_photo_failed(network, squares, tmp_path, capsys):
@@ -44,55 +45,55 @@ def test_exit_status_1_when_some_photo_failed(network, squares, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "message"),
     [
         (["--recipe", "f/y"], 'no recipe "f/y"; choose one of z, z+'),
-        (["--lr", "0"], "--lr is 0.0; it must be above 0"),
-        (["--batch", "0"], "--batch is 0; it must be at least 1"),
+        (["--lr", "0"], "lr is 0.0; it must be above 0"),
+        (["--batch", "0"], "batch is 0; it must be at least 1"),
         (["--layer", "b99.conv0"], 'no layer "b99.conv0"; choose one of b4.conv1'),
         (["--generator", "nobody"], 'no generator "nobody"'),
-        (["--device", "abacus"], '"abacus" is no device'),
-        (["--start", "mean", "--recipe", "z"], "a sphere has no mean"),
-        (["--start", "encoder"], "no base encoder (looked for "),
-        (["--recipe", "idinvert"], "train.py in-domain --generator"),
+        (["--device", "abacus"], '"abacus" is not a device'),
+        (["--init", "mean", "--recipe", "z"], "a sphere has no mean"),
+        (["--init", "encoder"], "no feature encoder (looked for "),
+        (["--recipe", "in-domain"], "train in-domain --generator"),
         (["--encoder", "nowhere"], "nowhere does not exist; expected an encoder's file"),
         (["--label", "0"], "got the label 0; this generator takes none, as it has no classes"),
     ],
 )
-def test_wrong_use_is_status_2_with_a_sentence(network, squares, tmp_path, capsys, args, says):
+def test_wrong_use_is_status_2_with_a_sentence(network, squares, tmp_path, capsys, args, message):
     base = ["invert", squares, "--out", tmp_path / "out", "--no-align", "--steps", 1]
     if "--generator" not in args:
         base += ["--generator", network]
     assert command(*base, "--perceptual", "discriminator", *args) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_an_encoder_alone(network, runs, squares, tmp_path, capsys):
     options = ("--generator", network, "--no-align", "--device", "cpu")
-    named = ("--steps", 0, "--encoder", runs / "base", "--encoder", runs / "in-domain")
+    named = ("--steps", 0, "--encoder", runs / "feature", "--encoder", runs / "in-domain")
     assert command("invert", "--out", tmp_path, *options, *named, squares) == 0
-    said = capsys.readouterr().out
-    assert f"start: the base encoder {runs / 'base'}" in said
+    printed = capsys.readouterr().out
+    assert f"init: the feature encoder {runs / 'base'}" in printed
     # At 0 steps nothing is judged but the pixels: no perceptual network is loaded.
-    assert "perceptual" not in said
-    assert "3 inverted, 0 failed" in said
+    assert "perceptual" not in printed
+    assert "3 inverted, 0 failed" in printed
     record = json.loads((tmp_path / "1" / "scores.json").read_text())
-    assert record["settings"]["start"] == "encoder"
-    assert record["settings"]["encoder"]["kind"] == "base"
+    assert record["plan"]["init"] == "encoder"
+    assert record["plan"]["encoder"]["kind"] == "feature"
     assert command("invert", squares, "--out", tmp_path, *options, *named) == 0
     assert "0 inverted, 3 done before" in capsys.readouterr().out
     asked = ("--perceptual", "discriminator", "--recipe", "w+")
     assert command("invert", squares, "--out", tmp_path, *options, *named, *asked) == 0
-    assert "start: the in-domain encoder" in capsys.readouterr().out
+    assert "init: the in-domain encoder" in capsys.readouterr().out
     record = json.loads((tmp_path / "1" / "scores.json").read_text())
     assert "discriminator" in record["scores"]
 
 
 def test_no_steps_without_an_encoder(network, squares, tmp_path, capsys):
-    """The start itself, and it is said why it is no encoder's."""
+    """The start itself, and it is printed why it is no encoder's."""
     options = ("--generator", network, "--no-align", "--device", "cpu", "--steps", 0)
     assert command("invert", squares, "--out", tmp_path, *options, "--recipe", "f/w+") == 0
-    assert "start: mean, as this generator has no base encoder" in capsys.readouterr().out
+    assert "init: mean, as this generator has no feature encoder" in capsys.readouterr().out
     codes = [Latents.load(tmp_path / name / "latents.safetensors").tensors() for name in ("0", "1")]
     assert all(torch.equal(codes[0][key], x) for key, x in codes[1].items())
 
@@ -102,11 +103,11 @@ def test_a_bad_encoder_is_status_2_with_a_sentence(network, runs, squares, tmp_p
     path = runs / "foreign"
     if fault == "damaged":
         path = tmp_path / "damaged.safetensors"
-        path.write_bytes((runs / "base" / "encoder.safetensors").read_bytes()[:900])
+        path.write_bytes((runs / "feature" / "encoder.safetensors").read_bytes()[:900])
     assert invert(network, squares, "--out", tmp_path / "out", "--encoder", path) == 2
-    said = capsys.readouterr().err
-    assert str(path) in said
-    assert ("was trained for the generator" if fault == "foreign" else "damaged") in said
+    printed = capsys.readouterr().err
+    assert str(path) in printed
+    assert ("was trained for the generator" if fault == "foreign" else "damaged") in printed
 
 
 def test_out_that_cannot_be_written_and_no_photos_are_status_2(network, squares, tmp_path, capsys):
@@ -123,7 +124,7 @@ def test_ctrl_c_is_status_130(network, squares, tmp_path, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(facsimile.Studio, "invert", interrupted)
+    monkeypatch.setattr(Inverter, "invert", interrupted)
     assert invert(network, squares, "--out", tmp_path / "out") == 130
     assert "run the same command again" in capsys.readouterr().err
 
@@ -159,10 +160,10 @@ def test_results_beside_photos(photo, tmp_path, capsys):
 
 def test_info_of_a_generator_and_of_latents(network, squares, tmp_path, capsys):
     assert command("info", network) == 0
-    said = capsys.readouterr().out
-    assert "32 px, 3 channels" in said
-    assert "8 style inputs" in said
-    assert "discriminator" in said
+    printed = capsys.readouterr().out
+    assert "32 px, 3 channels" in printed
+    assert "8 style inputs" in printed
+    assert "discriminator" in printed
     assert invert(network, squares / "0.png", "--out", tmp_path) == 0
     capsys.readouterr()
     assert command("info", tmp_path / "0" / "latents.safetensors") == 0
@@ -195,7 +196,7 @@ def test_samples_are_the_same_in_any_count(network, tmp_path):
     assert command("sample", "--count", 0, "--out", tmp_path / "none.png") == 2
 
 
-@pytest.mark.parametrize("name", ["invert", "align", "info", "convert", "sample", "demo"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
 def test_help_teaches(name, capsys):
     assert command(name, "--help") == 0
     assert "usage" in capsys.readouterr().out
@@ -203,7 +204,7 @@ def test_help_teaches(name, capsys):
 
 def test_the_module_is_a_program():
     done = subprocess.run(
-        [sys.executable, "-m", "facsimile.cli", "info", "faces"], capture_output=True, text=True
+        [sys.executable, "-m", "facsimile", "--version"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "fingerprint" in done.stdout
+    assert done.stdout == f"facsimile {__version__}\n"

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import facsimile
-from facsimile.jobs import Job, Options
+from facsimile.jobs import Job
+from facsimile.resume import ProgressCallback
 from facsimile.stylegan import Latents
-from facsimile.unfinished import Watch
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +23,11 @@ def studio(network):
     return facsimile.load(network, perceptual="discriminator", device="cpu")
 
 
-def job(studio, photos, out, steps=4, recipe="f/z+", **options):
-    options = {"recipe": studio.recipe(recipe, steps), "align": False, "batch": 2} | options
-    return Job(studio, photos, out, Options(**options))
-
-
-def run(*args, **options):
-    made = job(*args, **options)
-    made.run(quiet=True)
-    return made
+def run(studio, photos, out, steps=4, recipe="f/z+", batch=2, align=False, **options):
+    plan = studio.plan(recipe, steps=steps, align=align, **options)
+    job = Job(studio.inverter(plan), studio.target_reader, photos, out, batch)
+    job.run(quiet=True)
+    return job
 
 
 def code_of(out, name):
@@ -48,7 +44,7 @@ def test_writes_every_photo_and_a_summary(studio, squares, tmp_path):
     assert summary["mean_scores"]["mse"] == pytest.approx(sum(values) / 3)
     with Image.open(tmp_path / "out" / "overview.png") as picture:
         assert picture.width > 3 * 128
-    assert not (tmp_path / "out" / ".unfinished").exists()
+    assert not (tmp_path / "out" / ".resume").exists()
 
 
 def test_run_again_skips_what_is_done(studio, squares, tmp_path):
@@ -86,18 +82,18 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
     photos = sorted(squares.iterdir())
     run(studio, photos, tmp_path / "whole", steps=20, recipe="f/z+ +noise")
     calls = []
-    watch = Watch.__call__
+    callback = ProgressCallback.__call__
 
     def counting(self, step):
         calls.append(step.done)
         # In the second batch, in the phase of the noise.
         if len(calls) == 32 + 2 + 25:
             os.kill(os.getpid(), number)
-        watch(self, step)
+        callback(self, step)
 
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "__call__", counting)
+        patch.setattr(ProgressCallback, "__call__", counting)
         with pytest.raises(KeyboardInterrupt):
             run(studio, photos, out, steps=20, recipe="f/z+ +noise")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -105,7 +101,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
     assert json.loads((out / "summary.json").read_text())["done"] == 2
     done = len(calls)
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "__call__", counting)
+        patch.setattr(ProgressCallback, "__call__", counting)
         made = run(studio, photos, out, steps=20, recipe="f/z+ +noise")
     assert (made.skipped, made.done) == (["0", "1"], ["2"])
     assert len(calls) - done < 12  # it went on, it did not begin anew
@@ -113,7 +109,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
         whole = Latents.load(tmp_path / "whole" / name / "latents.safetensors").tensors()
         cut = Latents.load(out / name / "latents.safetensors").tensors()
         assert all(torch.equal(whole[key], cut[key]) for key in whole)
-    assert not (out / ".unfinished").exists()
+    assert not (out / ".resume").exists()
 
 
 def test_stems_of_two_folders_do_not_collide_and_keep_their_names(studio, squares, tmp_path):
@@ -249,13 +245,13 @@ def test_an_out_that_cannot_be_written(studio, squares, tmp_path):
 def test_a_photo_whose_loss_is_not_finite_is_kept_and_reported(
     studio, squares, tmp_path, monkeypatch
 ):
-    with_nan = studio.targets
+    read = studio.target_reader.read
 
-    def targets(photo, **options):
-        found = with_nan(photo, **options)
-        return found * torch.nan if photo.name == "1.png" else found
+    def read_with_nan(photo, **options):
+        targets = read(photo, **options)
+        return targets * torch.nan if photo.name == "1.png" else targets
 
-    monkeypatch.setattr(studio, "targets", targets)
+    monkeypatch.setattr(studio.target_reader, "read", read_with_nan)
     out = tmp_path / "out"
     made = run(studio, sorted(squares.iterdir()), out, batch=3)
     assert made.done == ["0", "1", "2"]

@@ -47,7 +47,7 @@ class Blind(Grey):
     def __call__(self, images):
         seen = super().__call__(images)
         same = (images - self.picture).abs().flatten(1).amax(1) < 1e-5
-        return data.Landmarks(seen.points, seen.score, seen.found & ~same)
+        return data.Landmarks(seen.points, seen.score, seen.is_face & ~same)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_driver_that_stands_still_leaves_the_source(reenact, studio, tmp_path)
         Image.new("RGB", (40, 40), (80, 80, 80)).save(still / f"{index}.png")
     found = reenact(still)
     with torch.no_grad():
-        drawn = found.source.face.draw(studio.generator).clamp(-1, 1)[0]
+        drawn = found.source.face.synthesize(studio.generator).clamp(-1, 1)[0]
     for one in found:
         assert torch.equal(one.landmarks, found.source.own)
         torch.testing.assert_close(one.image, drawn, atol=1e-4, rtol=0)
@@ -290,7 +290,7 @@ def test_what_is_done_when_it_is_stopped_is_kept(reenact, driver, tmp_path):
 def test_refinement_brings_the_source_closer(reenact, driver, studio):
     def error(found):
         with torch.no_grad():
-            drawn = found.source.face.draw(studio.generator)
+            drawn = found.source.face.synthesize(studio.generator)
         return (drawn - found.source.target).square().mean()
 
     assert error(reenact(driver, refine=15)) < error(reenact(driver))

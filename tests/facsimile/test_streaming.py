@@ -13,16 +13,18 @@ from PIL import Image
 
 import facsimile
 from facsimile import encoders
-from facsimile.jobs import Job, Options
+from facsimile.inversion import Inverter
+from facsimile.jobs import Job
+from facsimile.resume import ProgressCallback
 from facsimile.stylegan import Latents
-from facsimile.unfinished import Watch
+from facsimile.targets import TargetReader
 
 COUNT, BATCH = 17, 4
 
 
 @pytest.fixture(scope="module")
 def studio(network, runs):
-    return facsimile.load(network, perceptual="none", encoders=[runs / "base"], device="cpu")
+    return facsimile.load(network, perceptual="none", encoders=[runs / "feature"], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +37,17 @@ def photos(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-def job(studio, photos, out, steps=0, **options):
-    options = {"recipe": studio.recipe("f/z+", steps), "align": False, "batch": BATCH} | options
-    return Job(studio, photos, out, Options(**options))
-
-
-def run(*args, **options):
-    made = job(*args, **options)
-    made.run(quiet=True)
-    return made
+def run(studio, photos, out, steps=0):
+    plan = studio.plan("f/z+", steps=steps, align=False)
+    job = Job(studio.inverter(plan), studio.target_reader, photos, out, BATCH)
+    job.run(quiet=True)
+    return job
 
 
 def test_every_folder_holds_the_encoders_guess(studio, photos, tmp_path):
     made = run(studio, photos, tmp_path)
     assert made.done == [photo.stem for photo in photos]
-    network = studio.encoders.get("base").network
+    network = studio.encoders.get("feature").network
     for photo in photos[::5]:
         folder = tmp_path / photo.stem
         assert sorted(path.name for path in folder.iterdir()) == [
@@ -63,7 +61,7 @@ def test_every_folder_holds_the_encoders_guess(studio, photos, tmp_path):
         guess = encoders.encode(network, studio.generator, target, "f/z+")
         torch.testing.assert_close(latents.feature, guess.feature, atol=1e-5, rtol=1e-4)
         record = json.loads((folder / "scores.json").read_text())
-        image = latents.draw(studio.generator).clamp(-1, 1)
+        image = latents.synthesize(studio.generator).clamp(-1, 1)
         expected = (image - target).square().mean().item()
         assert record["scores"]["mse"] == pytest.approx(expected, rel=1e-3)
         assert (record["status"], record["steps"]) == ("done", 0)
@@ -71,7 +69,7 @@ def test_every_folder_holds_the_encoders_guess(studio, photos, tmp_path):
     assert summary["done"] == COUNT
     assert [record["name"] for record in summary["photos"]] == made.done
     assert (tmp_path / "overview.png").is_file()
-    assert not (tmp_path / ".unfinished").exists()
+    assert not (tmp_path / ".resume").exists()
 
 
 def test_bad_files_among_good_ones(studio, photos, tmp_path):
@@ -95,17 +93,17 @@ def heard():
 @pytest.mark.usefixtures("heard")
 def test_stopped_and_run_again_equals_never_stopped(studio, photos, tmp_path, monkeypatch):
     run(studio, photos, tmp_path / "whole")
-    invert, batches = facsimile.Studio.invert, []
+    invert, batches = Inverter.invert, []
 
-    def stopping(self, *args, **options):
-        batches.append(options["names"])
+    def stopping(self, targets, names, **options):
+        batches.append(names)
         if len(batches) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return invert(self, *args, **options)
+        return invert(self, targets, names, **options)
 
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
-        patch.setattr(facsimile.Studio, "invert", stopping)
+        patch.setattr(Inverter, "invert", stopping)
         with pytest.raises(KeyboardInterrupt):
             run(studio, photos, out)
     # What was computed is written, and nothing was begun after.
@@ -127,26 +125,26 @@ def test_stopped_and_run_again_equals_never_stopped(studio, photos, tmp_path, mo
 def test_what_one_encoder_began_it_goes_on_with_and_another_does_not(
     network, runs, photos, tmp_path, monkeypatch, make_encoder
 ):
-    one = facsimile.load(network, perceptual="none", encoders=[runs / "base"], device="cpu")
+    one = facsimile.load(network, perceptual="none", encoders=[runs / "feature"], device="cpu")
     torch.manual_seed(9)
-    encoders.save(make_encoder("base", one.generator), tmp_path / "two.safetensors")
+    encoders.save(make_encoder("feature", one.generator), tmp_path / "two.safetensors")
     named = [tmp_path / "two.safetensors"]
     two = facsimile.load(network, perceptual="none", encoders=named, device="cpu")
-    watch = Watch.__call__
+    callback = ProgressCallback.__call__
 
     def stopping(self, step):
         steps.append(step.done)
         if len(steps) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        watch(self, step)
+        callback(self, step)
 
     for studio, taken in ((one, 4), (two, 7)):
         steps, out = [], tmp_path / f"cut{taken}"
         with monkeypatch.context() as patch:
-            patch.setattr(Watch, "__call__", stopping)
+            patch.setattr(ProgressCallback, "__call__", stopping)
             with pytest.raises(KeyboardInterrupt):
                 run(one, photos[:2], out, steps=6)
-            assert (out / ".unfinished" / "batch.pt").is_file()
+            assert (out / ".resume" / "batch.pt").is_file()
             run(studio, photos[:2], out, steps=6)
         assert len(steps) - 3 == taken
         fresh = tmp_path / f"whole{taken}"
@@ -162,15 +160,15 @@ def test_files_are_read_and_written_while_a_batch_is_computed(
 ):
     """Ahead, but never far: what is in memory does not grow with the folder."""
     lock, read, computed, ahead = threading.Lock(), [], [], []
-    targets, invert = facsimile.Studio.targets, facsimile.Studio.invert
+    read_targets, invert = TargetReader.read, Inverter.invert
 
     def reading(self, photo, **options):
         with lock:
             read.append(photo)
             ahead.append(len(read) - len(computed))
-        return targets(self, photo, **options)
+        return read_targets(self, photo, **options)
 
-    def computing(self, *args, **options):
+    def computing(self, targets, names, **options):
         until = time.monotonic() + 5
         # The next photos come, and the results of the batch before last go, while this one waits.
         wanted = min(COUNT, len(computed) + BATCH + 1)
@@ -178,25 +176,25 @@ def test_files_are_read_and_written_while_a_batch_is_computed(
         while len(read) < wanted or not (len(computed) <= BATCH or last.is_file()):
             assert time.monotonic() < until
             time.sleep(0.001)
-        result = invert(self, *args, **options)
+        result = invert(self, targets, names, **options)
         with lock:
-            computed.extend(options["names"])
+            computed.extend(names)
         return result
 
-    monkeypatch.setattr(facsimile.Studio, "targets", reading)
-    monkeypatch.setattr(facsimile.Studio, "invert", computing)
+    monkeypatch.setattr(TargetReader, "read", reading)
+    monkeypatch.setattr(Inverter, "invert", computing)
     assert len(run(studio, photos, tmp_path).done) == COUNT
     assert max(ahead) <= 3 * BATCH
 
 
 def test_a_guess_that_is_not_finite_is_reported(studio, photos, tmp_path, monkeypatch):
-    targets = facsimile.Studio.targets
+    read = TargetReader.read
 
     def spoiled(self, photo, **options):
-        found = targets(self, photo, **options)
-        return found * torch.nan if photo == photos[1] else found
+        targets = read(self, photo, **options)
+        return targets * torch.nan if photo == photos[1] else targets
 
-    monkeypatch.setattr(facsimile.Studio, "targets", spoiled)
+    monkeypatch.setattr(TargetReader, "read", spoiled)
     made = run(studio, photos[:BATCH], tmp_path)
     assert [os.path.basename(name) for name in made.failed] == [photos[1].name]
     assert len(made.done) == BATCH

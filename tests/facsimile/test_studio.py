@@ -9,8 +9,9 @@ from PIL import Image
 
 import facsimile
 from facsimile import data, metrics
-from facsimile.studio import pick_device, with_channels
+from facsimile.devices import pick_device
 from facsimile.stylegan import Latents
+from facsimile.targets import match_channels
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def studio(network):
 def test_result_is_what_its_latents_draw(studio, squares):
     result = studio.invert(sorted(squares.iterdir()), recipe="w+", steps=5, align=False)
     assert result.names == ["0", "1", "2"]
-    drawn = result.latents.draw(studio.generator).clamp(-1, 1)
+    drawn = result.latents.synthesize(studio.generator).clamp(-1, 1)
     torch.testing.assert_close(result.images, drawn)
     photo = data.fit_square(data.read_photo(squares / "1.png"), 32)
     assert torch.equal(result.targets[1], data.to_tensor(photo))
@@ -68,13 +69,13 @@ def test_saves_a_folder_per_photo(studio, squares, tmp_path):
     latents = Latents.load(folder / "latents.safetensors", studio.generator)
     with Image.open(folder / "reconstruction.png") as picture:
         seen = data.to_tensor(picture.convert("RGB"))
-    drawn = latents.draw(studio.generator)[0].clamp(-1, 1)
+    drawn = latents.synthesize(studio.generator)[0].clamp(-1, 1)
     torch.testing.assert_close(seen, drawn, atol=1 / 127, rtol=0)
     record = json.loads((folder / "scores.json").read_text())
     assert record["scores"]["mse"] == result.scores["mse"][0]
-    assert record["settings"]["perceptual"] == "discriminator"
-    assert record["settings"]["fingerprint"] == studio.generator.fingerprint
-    assert set(record["scores"]) == set(record["what_the_scores_mean"])
+    assert record["plan"]["perceptual"] == "discriminator"
+    assert record["plan"]["fingerprint"] == studio.generator.fingerprint
+    assert set(record["scores"]) == set(record["metric_descriptions"])
     with Image.open(folder / "comparison.png") as picture:
         assert picture.width > 3 * 256
 
@@ -122,18 +123,18 @@ def test_no_perceptual_term_leaves_it_out(network, squares):
     studio = facsimile.load(network, perceptual="none", device="cpu")
     result = studio.invert(squares / "0.png", recipe="w", steps=1, align=False)
     assert list(result.history) == ["code/pixel"]
-    assert result.settings["perceptual"] == "none"
+    assert result.plan.perceptual == "none"
 
 
-def test_with_channels():
+def test_match_channels():
     images = torch.rand(2, 3, 4, 4) * 2 - 1
-    grey = with_channels(images, 1)
+    grey = match_channels(images, 1)
     assert grey.shape == (2, 1, 4, 4)
-    white = with_channels(torch.ones(1, 3, 2, 2), 1)
+    white = match_channels(torch.ones(1, 3, 2, 2), 1)
     assert white.mean().item() == pytest.approx(1, abs=1e-6)
-    assert with_channels(images, 4)[:, 3].eq(1).all()
+    assert match_channels(images, 4)[:, 3].eq(1).all()
     with pytest.raises(ValueError, match="5 channels"):
-        with_channels(images, 5)
+        match_channels(images, 5)
 
 
 def test_devices():
@@ -205,7 +206,7 @@ def test_labels(make_generator, make_discriminator, squares):
     results = [studio.invert(squares / "0.png", recipe="z", label=c, **options) for c in (0, 2)]
     for result, label in zip(results, (0, 2), strict=True):
         assert result.latents.label.tolist() == [[float(i == label) for i in range(3)]]
-        assert result.settings["label"] == label
+        assert result.plan.label == label
     assert (results[0].images - results[1].images).abs().max() > 1e-3
     assert studio.invert(squares / "0.png", recipe="w+", **options).latents.label is None
     with pytest.raises(ValueError, match="draws 3 classes.*pass its label, 0 to 2"):

@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from facsimile.editing import mouth, yaw
-from facsimile.scripted import is_motion, pose, read_motion
+from facsimile.reenactment.scripted import apply_motions, is_motion, read_motion
 
 
 def test_words():
-    told = read_motion("yaw:-20,20,0+mouth:open+smile:0.5,0,-1", 10)
-    assert told.stops == [
+    driver = read_motion("yaw:-20,20,0+mouth:open+smile:0.5,0,-1", 10)
+    assert driver.poses == [
         {"yaw": -20, "mouth": 1, "smile": 0.5},
         {"yaw": 20, "mouth": 1, "smile": 0},
         {"yaw": 0, "mouth": 1, "smile": -1},
     ]
-    assert (told.single, told.count, told.fps) == (False, 31, 10)
+    assert (driver.single, driver.count, driver.fps) == (False, 31, 10)
     one = read_motion("mouth:closed")
-    assert (one.stops, one.single, one.count, one.fps) == ([{"mouth": -1}], True, 1, 25)
+    assert (one.poses, one.single, one.count, one.fps) == ([{"mouth": -1}], True, 1, 25)
 
 
 def test_files_stay_files(tmp_path, monkeypatch):
@@ -33,13 +33,13 @@ def test_an_expression_comes_before_the_turn():
     own = 100 * torch.rand(68, 2, generator=torch.Generator().manual_seed(6))
     wanted = yaw(mouth(own[None], 1), 30)[0]
     for text in ("yaw:30+mouth:open", "mouth:open+yaw:30"):
-        torch.testing.assert_close(pose(own, read_motion(text).stops[0]), wanted)
+        torch.testing.assert_close(apply_motions(own, read_motion(text).poses[0]), wanted)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("jaw:20", 'got "jaw", which is no motion and no file'),
+        ("jaw:20", 'got "jaw", which is neither a motion nor a file'),
         ("yaw:20+yaw:10", 'got "yaw", twice'),
         ("yaw:left", 'got "left", of yaw'),
         ("yaw:open", 'got "open", of yaw'),
@@ -49,6 +49,6 @@ def test_an_expression_comes_before_the_turn():
         ("yaw:1,2,3+smile:0,1", "got 2 amounts for smile and 3"),
     ],
 )
-def test_what_is_no_motion(text, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_motion(text, message):
+    with pytest.raises(ValueError, match=message):
         read_motion(text)

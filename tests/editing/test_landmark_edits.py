@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from facsimile.data.points68 import MIRRORED, POINTS, mirror
+from facsimile.data.points68 import MIRRORED, NUM_POINTS, mirror
 from facsimile.editing import MOTIONS, mouth, smile, yaw
-from facsimile.editing.motions import _DEPTHS, OPEN
+from facsimile.editing.landmark_edits import _DEPTHS, OPEN
 
 SIDE = 100
 LIPS = list(range(48, 68))
@@ -16,7 +16,9 @@ INNER = [(61, 67), (62, 66), (63, 65)]
 @pytest.fixture
 def faces():
     """(3, 68, 2), float64: eyes level, tilted and far apart, all other points anywhere."""
-    points = SIDE * torch.rand(3, POINTS, 2, generator=torch.Generator().manual_seed(5)).double()
+    points = (
+        SIDE * torch.rand(3, NUM_POINTS, 2, generator=torch.Generator().manual_seed(5)).double()
+    )
     points[:, 36] = torch.tensor([[30.0, 40.0], [25.0, 50.0], [10.0, 40.0]])
     points[:, 45] = torch.tensor([[70.0, 40.0], [60.0, 30.0], [95.0, 41.0]])
     return points
@@ -70,10 +72,10 @@ def test_a_turn_is_that_of_the_lifted_face(faces):
 
 def test_the_tip_of_the_nose_goes_furthest():
     """Of a face that is all in one column, the nose is furthest to the right, the temples left."""
-    face = torch.full((1, POINTS, 2), 50.0)
+    face = torch.full((1, NUM_POINTS, 2), 50.0)
     face[0, 36, 0], face[0, 45, 0] = 30.0, 70.0
     turned = yaw(face, 20)[0, :, 0]
-    others = [i for i in range(POINTS) if i not in (36, 45)]
+    others = [i for i in range(NUM_POINTS) if i not in (36, 45)]
     assert others[int(turned[others].argmax())] == 30
     assert others[int(turned[others].argmin())] in (0, 16)
 
@@ -132,4 +134,4 @@ def test_no_such_motion(faces, name, amount):
     with pytest.raises(ValueError, match="add a batch axis"):
         MOTIONS[name](faces[0], 0)
     with pytest.raises(ValueError, match="eyes are one point"):
-        MOTIONS[name](torch.zeros(1, POINTS, 2), 0)
+        MOTIONS[name](torch.zeros(1, NUM_POINTS, 2), 0)

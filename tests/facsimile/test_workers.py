@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from facsimile.workers import Line, ahead
+from facsimile.workers import OrderedWorkers, prefetch
 
 
 def test_results_come_in_order():
@@ -13,10 +13,10 @@ def test_results_come_in_order():
         time.sleep(0.01 * (x % 3 == 0))
         return x
 
-    with Line(slow, 4, 5) as line:
-        found = [y for x in range(20) for y in line.put(x)]
+    with OrderedWorkers(slow, 4, 5) as workers:
+        found = [y for x in range(20) for y in workers.put(x)]
         assert len(found) == 15
-        assert [*found, *line.rest()] == list(range(20))
+        assert [*found, *workers.drain()] == list(range(20))
 
 
 def test_never_more_than_allowed():
@@ -27,13 +27,13 @@ def test_never_more_than_allowed():
             begun[0] += 1
         return x
 
-    with Line(count, 4, 3) as line:
+    with OrderedWorkers(count, 4, 3) as workers:
         taken = 0
         for x in range(30):
-            taken += len(line.put(x))
+            taken += len(workers.put(x))
             with lock:
                 seen.append(begun[0] - taken)
-        assert taken + len(list(line.rest())) == 30
+        assert taken + len(list(workers.drain())) == 30
     assert max(seen) <= 3
 
 
@@ -43,12 +43,12 @@ def test_an_exception_comes_where_the_result_would():
             raise OSError(f"no {x}")
         return x
 
-    with Line(fail, 2, 3) as line:
-        assert [line.put(x) for x in range(3)] == [[], [], []]
-        assert line.put(3) == [0]
+    with OrderedWorkers(fail, 2, 3) as workers:
+        assert [workers.put(x) for x in range(3)] == [[], [], []]
+        assert workers.put(3) == [0]
         with pytest.raises(OSError, match="no 1"):
-            line.put(4)
-        assert list(line.rest()) == [2, 3]
+            workers.put(4)
+        assert list(workers.drain()) == [2, 3]
 
 
 def test_leaving_ends_the_threads_and_drops_what_has_not_begun():
@@ -58,9 +58,9 @@ def test_leaving_ends_the_threads_and_drops_what_has_not_begun():
         begun.append(x)
         go.wait(5)
 
-    with Line(wait, 1, 10) as line:
+    with OrderedWorkers(wait, 1, 10) as workers:
         for x in range(10):
-            line.put(x)
+            workers.put(x)
         while not begun:
             time.sleep(0.001)
         threading.Timer(0.05, go.set).start()
@@ -68,7 +68,7 @@ def test_leaving_ends_the_threads_and_drops_what_has_not_begun():
     assert not any(thread.name.startswith("wait") for thread in threading.enumerate())
 
 
-def test_ahead_gives_the_same_items_and_makes_no_more_than_allowed():
+def test_prefetch_gives_the_same_items_and_makes_no_more_than_allowed():
     made = []
 
     def items():
@@ -77,21 +77,21 @@ def test_ahead_gives_the_same_items_and_makes_no_more_than_allowed():
             yield x
 
     for most in (1, 3, 20):
-        assert list(ahead(items(), most)) == list(range(9))
+        assert list(prefetch(items(), most)) == list(range(9))
     made.clear()
-    first = ahead(items(), 3)
+    first = prefetch(items(), 3)
     assert next(first) == 0
     time.sleep(0.02)
     assert len(made) <= 4
     first.close()
 
 
-def test_ahead_raises_where_the_item_would_come():
+def test_prefetch_raises_where_the_item_would_come():
     def items():
         yield 0
         raise OSError("no 1")
 
-    found = ahead(items(), 4)
+    found = prefetch(items(), 4)
     assert next(found) == 0
     with pytest.raises(OSError, match="no 1"):
         next(found)

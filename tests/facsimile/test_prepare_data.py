@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from facsimile import data
-from facsimile import prepare as module
 from facsimile.cli import main
-from facsimile.prepare import prepare
+from facsimile.commands import prepare_data as module
+from facsimile.commands.prepare_data import prepare
 
 
 def contents(path):
@@ -39,7 +39,7 @@ def stops_after_two(faces):
 def test_squares(squares, tmp_path):
     out = tmp_path / "faces.zip"
     done = prepare(photos_of(squares), out, 16, align=False)
-    assert (done.faces, done.kept, done.failed) == (3, 0, ())
+    assert (done.faces, done.skipped, done.failed) == (3, 0, ())
     assert not list(tmp_path.glob("faces.zip.*"))
     wanted = [np.asarray(Image.open(squares / f"{i}.png").reduce(3)) for i in range(3)]
     found = [np.asarray(Image.open(io.BytesIO(x))) for x in contents(out).values()]
@@ -65,7 +65,7 @@ def test_a_stopped_run_goes_on(squares, tmp_path, monkeypatch):
             prepare(photos_of(squares), out, 16, align=False)
     assert not out.exists()
     done = prepare(photos_of(squares), out, 16, align=False)
-    assert (done.faces, done.kept) == (3, 2)
+    assert (done.faces, done.skipped) == (3, 2)
     assert contents(out) == contents(whole)
 
 
@@ -91,9 +91,9 @@ def test_more_photos_are_added(squares, tmp_path):
     prepare(first, out, 16, align=False)
     before = contents(out)
     done = prepare(photos_of(squares), out, 16, align=False)
-    assert (done.faces, done.kept) == (3, 1)
+    assert (done.faces, done.skipped) == (3, 1)
     assert contents(out).items() > before.items()
-    assert prepare(photos_of(squares), out, 16, align=False).kept == 3
+    assert prepare(photos_of(squares), out, 16, align=False).skipped == 3
 
 
 def test_other_settings(squares, tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from facsimile import data
 from facsimile.cli import main
-from facsimile.data.landmark_labels import labelled
+from facsimile.data.landmark_files import match_landmarks
 
 QUAD = np.array([[144.2, 17.5], [135.8, 187.4], [305.7, 195.8], [314.1, 26.0]])
 
@@ -45,7 +45,7 @@ def test_landmarks_of_aligned_photos(photo, squares, tmp_path, capsys):
         assert picture.height == 256
     assert not (tmp_path / "out" / "0.json").exists()
     images = data.load_images([tmp_path / "face.png", tmp_path / "large.png"], 64)
-    kept, labels = labelled(images, tmp_path / "out" / "landmarks.npz")
+    kept, labels = match_landmarks(images, tmp_path / "out" / "landmarks.npz")
     assert kept.names == images.names
     assert np.abs(labels[0].numpy() - 0.64 * points).max() < 0.01
 

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from facsimile.editing import Motion, OneEuro, hold, morph, relative, similarity, smooth
+from facsimile.editing.landmark_motion import (
+    LandmarkMotion,
+    OneEuro,
+    interpolate_landmarks,
+    relative_motion,
+    repeat_last_face,
+    similarity,
+    smooth,
+)
 
 
 @pytest.fixture
@@ -32,13 +40,15 @@ def test_similarity_is_found(faces, degrees, scale):
 
 def test_a_driver_that_stands_still_moves_nothing(faces):
     source, first = faces[:2]
-    assert torch.equal(relative(source, first, first.expand(5, -1, -1)), source.expand(5, -1, -1))
+    assert torch.equal(
+        relative_motion(source, first, first.expand(5, -1, -1)), source.expand(5, -1, -1)
+    )
 
 
 def test_relative_driving_of_a_face_by_itself_is_absolute(faces):
     _, first, *rest = faces
     driver = torch.stack(rest)
-    torch.testing.assert_close(relative(first, first, driver), driver)
+    torch.testing.assert_close(relative_motion(first, first, driver), driver)
 
 
 def test_relative_driving_does_not_see_the_drivers_size_place_or_tilt(faces):
@@ -46,30 +56,32 @@ def test_relative_driving_does_not_see_the_drivers_size_place_or_tilt(faces):
     driver = torch.stack(driver)
     other = turned(driver, 25, 2.5, (300, -40))
     torch.testing.assert_close(
-        relative(source, other[0], other), relative(source, driver[0], driver)
+        relative_motion(source, other[0], other), relative_motion(source, driver[0], driver)
     )
 
 
 def test_relative_driving_scales_with_the_source(faces):
     source, *driver = faces
     driver = torch.stack(driver)
-    moved = relative(source, driver[0], driver) - source
-    torch.testing.assert_close(relative(2 * source, driver[0], driver) - 2 * source, 2 * moved)
+    moved = relative_motion(source, driver[0], driver) - source
+    torch.testing.assert_close(
+        relative_motion(2 * source, driver[0], driver) - 2 * source, 2 * moved
+    )
 
 
 def test_morph_ends_exactly(faces):
-    steps = morph(faces[0], faces[1], 6)
+    steps = interpolate_landmarks(faces[0], faces[1], 6)
     assert torch.equal(steps[0], faces[0])
     assert torch.equal(steps[-1], faces[1])
     torch.testing.assert_close(steps.diff(dim=0), ((faces[1] - faces[0]) / 5).expand(5, -1, -1))
     with pytest.raises(ValueError, match="got 1 frames"):
-        morph(faces[0], faces[1], 1)
+        interpolate_landmarks(faces[0], faces[1], 1)
 
 
 def test_hold(faces):
     track = torch.stack([torch.full_like(faces[0], torch.nan), *faces[1:3], faces[3]])
-    held = hold(track, torch.tensor([False, True, False, True]), faces[0])
-    assert torch.equal(held, torch.stack([faces[0], faces[1], faces[1], faces[3]]))
+    filled = repeat_last_face(track, torch.tensor([False, True, False, True]), faces[0])
+    assert torch.equal(filled, torch.stack([faces[0], faces[1], faces[1], faces[3]]))
 
 
 def test_smoothing_leaves_what_stands_and_what_it_is_not_asked_for(faces):
@@ -111,26 +123,26 @@ def test_no_such_smoothing(fps, seconds):
 
 def test_a_face_without_size(faces):
     with pytest.raises(ValueError, match="one point"):
-        relative(faces[0], torch.zeros(68, 2), faces)
+        relative_motion(faces[0], torch.zeros(68, 2), faces)
 
 
 def test_motion_holds_and_counts(faces):
     source, a, b, c = faces
-    motion = Motion(source, relative=True, fps=25, seconds=0)
+    motion = LandmarkMotion(source, relative=True, fps=25, seconds=0)
     seen = torch.stack([motion(x) for x in (None, a, b, None, None, c)])
-    assert motion.held == 3
+    assert motion.frames_without_face == 3
     assert torch.equal(seen[0], source)
     assert torch.equal(seen[1], source)
     assert torch.equal(seen[3], seen[2])
     assert torch.equal(seen[4], seen[2])
-    assert torch.equal(seen[[1, 2, 5]], relative(source, a, faces[1:]))
+    assert torch.equal(seen[[1, 2, 5]], relative_motion(source, a, faces[1:]))
 
 
 def test_motion_may_be_absolute(faces):
     source, *driver = faces
-    motion = Motion(source, relative=False, fps=25, seconds=0)
+    motion = LandmarkMotion(source, relative=False, fps=25, seconds=0)
     assert torch.equal(torch.stack([motion(x) for x in driver]), faces[1:])
-    smoothed = Motion(source, relative=False, fps=25, seconds=0.2)
+    smoothed = LandmarkMotion(source, relative=False, fps=25, seconds=0.2)
     track = torch.stack([smoothed(x) for x in driver])
     assert torch.equal(track, smooth(faces[1:], 25, 0.2))
 
@@ -139,7 +151,7 @@ def test_after_a_gap_the_last_pose_counts_less(faces):
     source, a, b, _ = faces
     runs = []
     for gap in (0, 10):
-        motion = Motion(source, relative=False, fps=25, seconds=1)
+        motion = LandmarkMotion(source, relative=False, fps=25, seconds=1)
         motion(a)
         for _ in range(gap):
             motion(None)

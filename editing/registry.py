@@ -1,0 +1,139 @@
+"""The registry of edits: name -> `Edit`, a function `Latents -> Latents` with declared parameters.
+
+To add an edit, write one page that ends in `EDIT = Edit(...)`: a file in this folder is found by
+itself, any other is added by `register_page(path)`, or on the command line by its path in place of
+a name. `facsimile edit NAME`, its --help and `Studio.edit` follow from what the page declares.
+"""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from facsimile.stylegan import Generator, Latents
+
+Value = float | int | str | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A parameter of an edit."""
+
+    name: str
+    """A Python identifier; the flag is --name, with hyphens."""
+    default: Value
+    """Its type is the parameter's type: float, int, str or bool."""
+    help: str
+    """One sentence with the unit and what the default does."""
+    minimum: float = -math.inf
+    """Least value of a number."""
+    maximum: float = math.inf
+    """Greatest value of a number."""
+
+    def check(self, value: Value) -> Value:
+        """The value in the parameter's type; ValueError if it is out of range."""
+        kind = type(self.default)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise ValueError(
+                f"{self.name}: got {value!r}, expected a value of the type {kind.__name__}"
+            )
+        if kind in (int, float) and not self.minimum <= value <= self.maximum:
+            raise ValueError(
+                f"{self.name}: got {value:g}, expected {self.minimum:g} to {self.maximum:g}"
+            )
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """An edit: what it is called, what it takes and what it does."""
+
+    name: str
+    """Lower-case letters, digits and hyphens."""
+    summary: str
+    """One sentence."""
+    function: Callable[..., Latents]
+    """(generator, *latents, **parameters) -> Latents, on the generator's device. An edit of one
+    input gets Latents of N images and returns N; an edit of several gets Latents of one image each
+    and returns any number, the frames of a video."""
+    inputs: int = 1
+    """How many images one result is made of."""
+    parameters: tuple[Parameter, ...] = ()
+    description: str = ""
+    """Further help: what the result looks like, examples, the source of the method."""
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("-", "").isalnum() or self.name != self.name.lower():
+            raise ValueError(
+                f'got the name "{self.name}" for an edit; expected lower-case letters, digits and '
+                "hyphens"
+            )
+        if self.inputs < 1:
+            raise ValueError(f'the edit "{self.name}" has {self.inputs} inputs; expected 1 or more')
+
+    def __call__(self, generator: Generator, *latents: Latents, **parameters: Value) -> Latents:
+        """Apply the edit; see `function`. Raises ValueError for other inputs or parameters."""
+        if len(latents) != self.inputs:
+            raise ValueError(
+                f'the edit "{self.name}" takes {self.inputs} input{"s" * (self.inputs != 1)}, got '
+                f"{len(latents)}"
+            )
+        for one in latents:
+            one.check(generator)
+            if self.inputs > 1 and len(one) != 1:
+                raise ValueError(
+                    f'the edit "{self.name}" takes latents of one image each, got {len(one)} '
+                    "images; index them, as latents[0]"
+                )
+        return self.function(generator, *latents, **self.complete(parameters))
+
+    def complete(self, parameters: dict[str, Value]) -> dict[str, Value]:
+        """Every parameter with its value, checked; ValueError for an unknown name."""
+        declared = {parameter.name: parameter for parameter in self.parameters}
+        for name in parameters:
+            if name not in declared:
+                raise ValueError(
+                    f'the edit "{self.name}" has no parameter "{name}"; choose of '
+                    f"{', '.join(declared) or 'none, as it has no parameters'}"
+                )
+        return {name: x.check(parameters.get(name, x.default)) for name, x in declared.items()}
+
+
+EDITS: dict[str, Edit] = {}
+"""Name -> edit, of every page that was registered."""
+
+
+def register(edit: Edit) -> Edit:
+    """Add an edit; ValueError if another edit has its name."""
+    if EDITS.get(edit.name, edit) is not edit:
+        raise ValueError(f'there is an edit "{edit.name}" already; choose another name')
+    EDITS[edit.name] = edit
+    return edit
+
+
+def register_page(path: str | Path) -> Edit:
+    """Run a page, a .py file that ends in `EDIT = Edit(...)`, and add its edit.
+
+    The file is executed as any Python module. Raises FileNotFoundError, or ValueError for a file
+    without `EDIT`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected the page of an edit, a .py file")
+    spec = importlib.util.spec_from_file_location(f"facsimile_edit_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    edit = getattr(module, "EDIT", None)
+    if not isinstance(edit, Edit):
+        raise ValueError(f"{path}: got a page without an edit; it must end in EDIT = Edit(...)")
+    return register(edit)
+
+
+def get(name: str) -> Edit:
+    """The edit of a name; ValueError with all names if there is none."""
+    if name not in EDITS:
+        raise ValueError(f'there is no edit "{name}"; choose one of {", ".join(sorted(EDITS))}')
+    return EDITS[name]

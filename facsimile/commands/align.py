@@ -1,0 +1,53 @@
+"""`facsimile align`: crop the faces in photos as FFHQ does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from facsimile import data
+from facsimile.devices import pick_device
+from facsimile.exit_status import OK, SOME_FAILED
+from facsimile.inputs import path_keys, photos_for, unique_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Align:
+    """Find the faces in photos and crop them as FFHQ does.
+
+    Writes OUT/NAME.png; with --face all further faces are NAME-face2.png and so on.
+    """
+
+    photos: tyro.conf.Positional[list[Path]]
+    """Photos, or folders of photos."""
+    out: Path
+    """Folder for the crops."""
+    size: int = 1024
+    """Side of the crops in pixels."""
+    face: Literal["largest", "all"] = "largest"
+    """Which faces of a photo with several."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        photos = photos_for(self.photos, self.out)
+        detector = data.FaceDetector(pick_device(self.device))
+        self.out.mkdir(parents=True, exist_ok=True)
+        failed, taken = 0, path_keys(photos)
+        for photo in photos:
+            try:
+                faces = data.align_faces(
+                    data.read_photo(photo), self.size, detector, which=self.face
+                )
+            except (data.PhotoError, OSError) as error:
+                message = str(error) if str(photo) in str(error) else f"{photo}: {error}"
+                print(f"failed: {message}")
+                failed += 1
+                continue
+            for index, aligned in enumerate(faces):
+                stem = photo.stem if index == 0 else f"{photo.stem}-face{index + 1}"
+                path = self.out / f"{unique_name(stem, self.out, taken)}.png"
+                aligned.image.save(path)
+                print(path)
+        return SOME_FAILED if failed else OK

@@ -1,0 +1,70 @@
+"""`facsimile convert`: write a network of any format as .safetensors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from facsimile import encoders, stylegan
+from facsimile.exit_status import OK
+from facsimile.stylegan import files
+
+from .info import describe_discriminator, describe_encoder, describe_generator, print_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Write a network of any format as one self-describing .safetensors file.
+
+    Reads the .pkl of NVIDIA (StyleGAN3, StyleGAN2-ADA and StyleGAN2 for PyTorch; StyleGAN2-ADA,
+    StyleGAN2 and StyleGAN1 for TensorFlow), rosinality's .pt, genforce's and IDInvert's .pth, the
+    generator inside pSp and e4e checkpoints, and .safetensors. Nothing in a file is executed.
+
+    A generator: facsimile convert ffhq.pkl --out ffhq/generator.safetensors
+
+    Its discriminator, for the perceptual term: facsimile convert ffhq.pkl --network discriminator
+    --out ffhq/discriminator.safetensors
+
+    A trained encoder, at half the size, to be found beside its generator: facsimile convert
+    runs/feature/encoder.safetensors --network encoder --half --out ffhq/feature.safetensors
+    """
+
+    file: tyro.conf.Positional[Path]
+    """The network's file."""
+    out: Path
+    """The .safetensors file to write."""
+    network: Literal["generator", "discriminator", "encoder"] = "generator"
+    """Which network of the file."""
+    half: bool = False
+    """Store float16: half the size, and images that differ a little. A generator is then another
+    one, with a fingerprint of its own: latents of the original are refused."""
+
+    def run(self) -> int:
+        convert(self.file, self.out, self.network, half=self.half)
+        return OK
+
+
+def convert(file: Path, out: Path, network: str, *, half: bool = False) -> None:
+    """Write the network of a file, "generator", "discriminator" or "encoder", as .safetensors.
+
+    Prints what was written. Raises FileNotFoundError, and ValueError for a file without such a
+    network, or if `out` is the file itself.
+    """
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out is {out}; it must end in .safetensors, the format that is written")
+    if out.exists() and file.exists() and out.samefile(file):
+        raise ValueError(f"--out is {file} itself; choose another name")
+    load, save, describe = {
+        "generator": (stylegan.load, stylegan.save, describe_generator),
+        "discriminator": (stylegan.load_discriminator, stylegan.save, describe_discriminator),
+        "encoder": (encoders.read, encoders.save, describe_encoder),
+    }[network]
+    module = load(file)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save(module, out, half=half)
+    print(out)
+    print_rows(describe(load(out)))
+    for other in () if network == "encoder" else files.kinds(file):
+        if other != network:
+            print(f"{file} holds a {other} too: --network {other}")

@@ -1,0 +1,54 @@
+"""`facsimile demo`: a photo that comes with scikit-image, inverted by two recipes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from facsimile import data, pictures
+from facsimile.exit_status import OK
+from facsimile.studio import load
+
+RECIPES = {"f/z+": 400, "w+ +noise": 400}
+"""Recipe -> steps: about a minute on two cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Invert the face of scikit-image's astronaut photo in F/Z+, and in W+ followed by the noise.
+
+    Prints a table, and writes OUT/demo.png (target and both reconstructions) and a folder for each
+    recipe.
+    """
+
+    out: Path = Path("out/demo")
+    """Folder for the results."""
+
+    def run(self) -> int:
+        return demo(self.out, RECIPES)
+
+
+def demo(out: Path, recipes: dict[str, int]) -> int:
+    """recipes: name -> steps. Returns the exit status."""
+    from skimage.data import astronaut  # a public-domain photo by NASA, inside scikit-image
+
+    out.mkdir(parents=True, exist_ok=True)
+    photo = Image.fromarray(astronaut())
+    photo.save(out / "astronaut.png")
+    # The discriminator needs no download, so that the demo is the same everywhere.
+    studio = load("faces", perceptual="discriminator")
+    target = studio.targets(photo)
+    data.to_pil(target[0]).save(out / "aligned.png")
+    print(f"{studio.generator.resolution} px generator, {studio.device}; {studio.perceptual.note}")
+    print(f"{'recipe':<12}{'steps':>7}{'MSE':>10}{'PSNR dB':>10}{'SSIM':>8}{'seconds':>9}")
+    images = [target[0]]
+    for recipe, steps in recipes.items():
+        result = studio.invert(target, studio.plan(recipe, steps=steps), names=["astronaut"])
+        folder = result.save(out / recipe.replace("/", "-").replace(" ", ""))[0]
+        mse, psnr, ssim = (result.scores[name][0] for name in ("mse", "psnr", "ssim"))
+        columns = f"{mse:>10.4f}{psnr:>10.2f}{ssim:>8.3f}{result.seconds:>9.1f}"
+        print(f"{recipe:<12}{result.steps[0]:>7}{columns}  {folder}")
+        images.append(result.images[0])
+    pictures.panels(images).save(out / "demo.png")
+    print(f"target, {', '.join(recipes)} side by side: {out / 'demo.png'}")
+    return OK

@@ -1,0 +1,220 @@
+"""`facsimile edit`: change photos, or latents, by a registered edit.
+
+The subcommands and their flags are made from `facsimile.editing.EDITS`.
+"""
+
+import sys
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Union
+
+import tyro
+
+from facsimile import editing
+from facsimile import studio as studios
+from facsimile.edit_result import SUMMARY
+from facsimile.editing import Edit
+from facsimile.exit_status import OK, SOME_FAILED
+from facsimile.inputs import photos_for, safe_name
+from facsimile.jobs import Job
+from facsimile.json_files import read_json, write_json
+from facsimile.metrics import PERCEPTUAL_METRICS
+from facsimile.studio import Studio
+from facsimile.stylegan import Latents
+
+LATENTS = "latents.safetensors"
+INVERSIONS = "inversions"
+"""Folder inside --out with the inversions of photos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditOptions:
+    """Options of every edit."""
+
+    inputs: tyro.conf.Positional[list[Path]]
+    """Photos, which are inverted first; latents.safetensors of an inversion or of an edit; folders
+    of photos or of inversions."""
+    out: Path
+    """Folder for the results: NAME.png of every image, strip.png with the images before and after,
+    latents.safetensors to edit further, edit.json; inversions of photos in OUT/inversions/."""
+    video: Literal["mp4", "webm", "none"] = "none"
+    """Also write the images as the frames of OUT/video.mp4 or OUT/video.webm."""
+    generator: str = "faces"
+    """A bundled name, a generator's file, or a folder with generator.safetensors."""
+    encoder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """For photos: an encoder's file, or the folder of a training run; once for each kind."""
+    recipe: str = "f/z+"
+    """For photos: the recipe of their inversion, see facsimile invert."""
+    steps: int | None = None
+    """For photos: steps of their inversion. Default: the recipe's own."""
+    seed: int = 0
+    """For photos: seed of random initial codes."""
+    label: int | None = None
+    """For photos: class of a conditional generator, from 0 on."""
+    perceptual: Literal[PERCEPTUAL_METRICS] = "auto"
+    """For photos: the perceptual term of their inversion."""
+    align: bool = True
+    """For photos: find the face and crop it as FFHQ does. --no-align: they are such crops."""
+    batch: int = 8
+    """For photos: how many are inverted at once."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    edit_name: ClassVar[str]
+
+    def run(self) -> int:
+        edit = editing.get(self.edit_name)
+        parameters = edit.complete({p.name: getattr(self, p.name) for p in edit.parameters})
+        record = {
+            "edit": edit.name,
+            "parameters": parameters,
+            "inputs": [str(path.resolve()) for path in self.inputs],
+        }
+        _check_out(self.out, record)
+        photos, files = _sort_inputs(self.inputs, self.out)
+        studio = studios.load(
+            self.generator,
+            perceptual=self.perceptual if photos else "none",
+            encoders=self.encoder,
+            device=self.device,
+        )
+        failed = self._invert(studio, photos, files)
+        latents = [Latents.load(path, studio.generator) for path in files.values() if path]
+        names = _image_names(latents, files)
+        if failed and (edit.inputs > 1 or not latents):
+            raise ValueError(f"nothing was edited, as a photo failed: {failed[0]}")
+        result = studio.edit(latents, edit.name, **parameters)
+        if edit.inputs == 1:
+            result = replace(result, names=names)
+        result.save(self.out, video=None if self.video == "none" else self.video)
+        write_json(self.out / SUMMARY, result.record() | record)
+        images = f"{len(result)} image{'s' * (len(result) != 1)}"
+        print(f"{edit.name}: {images}, {len(failed)} photos failed: {self.out / 'strip.png'}")
+        for reason in failed:
+            print(f"  {reason}", file=sys.stderr)
+        return SOME_FAILED if failed else OK
+
+    def _invert(
+        self, studio: Studio, photos: list[Path], files: dict[Path, Path | None]
+    ) -> list[str]:
+        """Invert photos and put the paths of their latents into `files`; returns the failures."""
+        if not photos:
+            return []
+        plan = studio.plan(
+            self.recipe, steps=self.steps, seed=self.seed, label=self.label, align=self.align
+        )
+        print(plan.describe())
+        job = Job(
+            studio.inverter(plan), studio.target_reader, photos, self.out / INVERSIONS, self.batch
+        )
+        job.run()
+        for photo in photos:
+            path = job.out / job.names[photo] / LATENTS
+            files[photo] = None if str(photo) in job.failed else path
+        return list(job.failed.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListEdits:
+    """List the edits with their parameters."""
+
+    def run(self) -> int:
+        for name, edit in sorted(editing.EDITS.items()):
+            images = f"{edit.inputs} image{'s' * (edit.inputs != 1)}"
+            print(f"{name}: {edit.summary} Takes {images}.")
+            for parameter in edit.parameters:
+                flag = parameter.name.replace("_", "-")
+                print(f"    --{flag} (default {parameter.default!r}): {parameter.help}")
+        return OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditHelp:
+    """Edit photos or latents: facsimile edit list, facsimile edit NAME --help."""
+
+
+def main(args: list[str]) -> int:
+    """Run `facsimile edit` with these arguments; returns the exit status.
+
+    The first is the name of an edit, "list", or the path of a page (.py) with an edit.
+    """
+    if args and args[0].endswith(".py"):
+        args = [editing.register_page(args[0]).name, *args[1:]]
+    commands = [Annotated[ListEdits, tyro.conf.subcommand("list")]]
+    for name, edit in sorted(editing.EDITS.items()):
+        commands.append(Annotated[options_of(edit), tyro.conf.subcommand(name)])
+    command = tyro.cli(
+        Union[tuple(commands)],  # noqa: UP007, a union that is computed
+        prog="facsimile edit",
+        description="Change photos, or latents, by an edit. An edit of your own is a page, see "
+        "facsimile.editing.registry: facsimile edit my_edit.py INPUTS... --out OUT",
+        args=args,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return command.run()
+
+
+def options_of(edit: Edit) -> type[EditOptions]:
+    """The options of one edit: a dataclass with the edit's parameters after `EditOptions`'."""
+    reserved = {f.name for f in fields(EditOptions)}
+    for parameter in edit.parameters:
+        if parameter.name in reserved:
+            raise ValueError(
+                f'the edit "{edit.name}" has a parameter "{parameter.name}", which is an option of '
+                "every edit; call it otherwise"
+            )
+    parameters = [
+        (
+            parameter.name,
+            Annotated[type(parameter.default), tyro.conf.arg(help=parameter.help)],
+            field(default=parameter.default),
+        )
+        for parameter in edit.parameters
+    ]
+    images = "one or more images" if edit.inputs == 1 else f"{edit.inputs} images"
+    text = f"{edit.summary}\n\nTakes {images}. {edit.description}"
+    namespace = {"__doc__": text, "edit_name": edit.name}
+    name = "".join(part.capitalize() for part in edit.name.split("-"))
+    return make_dataclass(
+        name, parameters, bases=(EditOptions,), namespace=namespace, frozen=True, kw_only=True
+    )
+
+
+def _check_out(out: Path, record: dict) -> None:
+    """ValueError if `out` has the results of another edit."""
+    present = read_json(out / SUMMARY)
+    if present and any(present.get(name) != value for name, value in record.items()):
+        raise ValueError(
+            f"{out} has results of another edit ({present.get('edit')} with "
+            f"{present.get('parameters')} of {present.get('inputs')}); choose another --out"
+        )
+
+
+def _sort_inputs(inputs: list[Path], out: Path) -> tuple[list[Path], dict[Path, Path | None]]:
+    """The photos to invert, and every input in order with the path of its latents (None: later)."""
+    files: dict[Path, Path | None] = {}
+    for path in inputs:
+        if path.suffix == ".safetensors":
+            files[path] = path
+        elif (path / LATENTS).is_file():
+            files[path] = path / LATENTS
+        elif path.is_dir() and (saved := sorted(path.glob(f"*/{LATENTS}"))):
+            files |= {file.parent: file for file in saved}
+        else:
+            files |= dict.fromkeys(photos_for([path], out))
+    return [path for path, file in files.items() if file is None], files
+
+
+def _image_names(latents: list[Latents], files: dict[Path, Path | None]) -> list[str]:
+    """A file name for every image of the latents: the input's, numbered if it has several."""
+    names: list[str] = []
+    paths = [path for path, file in files.items() if file is not None]
+    for path, one in zip(paths, latents, strict=True):
+        stem = safe_name(path.stem if path.suffix else path.name)
+        for index in range(len(one)):
+            base = name = stem if len(one) == 1 else f"{stem}-{index + 1}"
+            number = 2
+            while name.casefold() in {other.casefold() for other in names}:
+                name, number = f"{base}-{number}", number + 1
+            names.append(name)
+    return names

@@ -1,0 +1,138 @@
+"""`facsimile info`: what a file of networks or of latents is."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+from torch import nn
+
+from facsimile import checkpoints, encoders, stylegan
+from facsimile.checkpoints import Networks
+from facsimile.exit_status import OK
+from facsimile.stylegan import Discriminator, Generator, Latents, files
+from facsimile.stylegan.generator import fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Describe a file of networks or of latents.
+
+    It opens whatever convert opens, and executes nothing that is in a file.
+    """
+
+    file: tyro.conf.Positional[str]
+    """A file, a folder with generator.safetensors, or a bundled name."""
+
+    def run(self) -> int:
+        print_rows(describe(self.file))
+        return OK
+
+
+def describe(file: str) -> dict:
+    """What a file is, networks or latents, as rows of name and value.
+
+    Raises FileNotFoundError or ValueError.
+    """
+    path = Path(file)
+    if (path / encoders.FILE).is_file():
+        path = path / encoders.FILE
+        file = str(path)
+    try:
+        checkpoint = checkpoints.find(file)
+    except ValueError as error:
+        try:
+            return _describe_other(path)
+        except ValueError:
+            # The message about the generator is the more helpful one.
+            raise error from None
+    beside = [kind for kind in checkpoint.encoders.kinds if checkpoint.encoders.has(kind)]
+    return describe_generator(checkpoint.generator) | {
+        "discriminator": _describe_its_discriminator(checkpoint),
+        "encoders": ", ".join(beside) or "none beside it",
+    }
+
+
+def _describe_other(path: Path) -> dict:
+    """Rows for a file without a generator; ValueError if it is none of ours."""
+    if files.kinds(path) == ("discriminator",):
+        return describe_discriminator(stylegan.load_discriminator(path))
+    try:
+        return describe_encoder(encoders.read(path))
+    except ValueError:
+        return describe_latents(Latents.load(path))
+
+
+def describe_generator(generator: Generator) -> dict:
+    rows = {
+        "kind": f"generator, {generator.config['architecture']}",
+        "resolution": f"{generator.resolution} px, {generator.img_channels} channels",
+        "latents": f"z {generator.z_dim}, w {generator.w_dim}, {generator.num_ws} style inputs",
+        "labels": generator.c_dim or "none",
+        "features": ", ".join(generator.feature_layers),
+        "feature by default": generator.default_feature_layer(),
+        "parameters": _parameters(generator),
+        "fingerprint": generator.fingerprint,
+    }
+    if generator.config.get("w_avg_computed"):
+        rows["mean w"] = "computed from 10,000 samples, as the original file has none"
+    return rows
+
+
+def _describe_its_discriminator(checkpoint: Networks) -> str:
+    if checkpoint.discriminator is not None:
+        return f"there, {checkpoint.discriminator.config.architecture}"
+    inside = "discriminator" in files.kinds(checkpoint.generator.path)
+    return "in the file, of a kind that is not read" if inside else "none, here or beside it"
+
+
+def describe_discriminator(network: Discriminator) -> dict:
+    config = network.config
+    return {
+        "kind": f"discriminator, {config.architecture}",
+        "resolution": f"{config.img_resolution} px, {config.img_channels} channels",
+        "labels": config.c_dim or "none",
+        "parameters": _parameters(network),
+        "fingerprint": fingerprint(network.state_dict()),
+    }
+
+
+def describe_encoder(encoder: nn.Module) -> dict:
+    sizes = asdict(encoder.config)
+    for name, value in sizes.items():
+        if isinstance(value, dict):  # the configuration of a network inside the encoder
+            sizes[name] = f"{value['img_resolution']} px"
+    return {
+        "kind": f"encoder, {encoders.kind_of(encoder).name}",
+        "of the generator": encoder.config.fingerprint,
+        "sizes": ", ".join(
+            f"{name} {value}"
+            for name, value in sizes.items()
+            if name != "fingerprint" and value is not None
+        ),
+        "parameters": _parameters(encoder),
+        "fingerprint": fingerprint(encoder.state_dict()),
+    }
+
+
+def describe_latents(latents: Latents) -> dict:
+    return {
+        "kind": f"latents of {len(latents)} images",
+        "space": latents.space,
+        "code": tuple(latents.code.shape),
+        "feature": f"{latents.layer} {tuple(latents.feature.shape)}" if latents.layer else "none",
+        "rgb skip": "none" if latents.rgb is None else f"{tuple(latents.rgb.shape)}",
+        "noise": "constant" if latents.noise is None else f"{len(latents.noise)} maps",
+        "truncation": f"psi {latents.truncation_psi}, up to style input "
+        f"{latents.truncation_cutoff or 'the last'}",
+        "generator": latents.fingerprint,
+    }
+
+
+def _parameters(network: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in network.parameters()):,}"
+
+
+def print_rows(rows: dict) -> None:
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")

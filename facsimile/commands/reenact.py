@@ -1,0 +1,196 @@
+"""`facsimile reenact`: a photo's face follows a video, a folder, a photo, landmarks or a script."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from facsimile import data
+from facsimile import studio as studios
+from facsimile.data.video import CODECS
+from facsimile.editing.landmark_motion import SMOOTHING
+from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
+from facsimile.inputs import path_keys, photos_for, unique_name
+from facsimile.reenactment import Driver, Reenactment
+from facsimile.studio import Studio
+
+from .landmarks import load_landmarker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reenact:
+    """Give the face of a photo the expressions and the pose of another, frame by frame.
+
+    Writes OUT/reenacted.mp4, and OUT/side_by_side.mp4 with driver, landmarks and result;
+    OUT/source.png with the source, its landmarks and its reconstruction; OUT/landmarks.npz with the
+    driver's landmarks, which may drive another source; OUT/summary.json, with the distance of the
+    results' landmarks from those asked for. For a single photo: reenacted.png and side_by_side.png.
+    Frames without a face repeat the previous pose, and are counted. Nothing is pasted back: the
+    video shows the aligned face.
+
+    A talking photo: facsimile reenact me.jpg driver.mp4 --out talking
+
+    To another's expression, in 50 frames: facsimile reenact me.jpg other.jpg --out morph --frames
+    50
+
+    Without a driver, by a script: facsimile reenact me.jpg yaw:20+mouth:open --out posed; as a
+    video that looks left, right and ahead: facsimile reenact me.jpg yaw:-20,20,0 --out looks
+
+    Every photo of a folder, each into OUT/NAME/; run the same command again to continue after a
+    stop, finished photos are skipped: facsimile reenact family/ driver.mp4 --out talking
+    """
+
+    source: tyro.conf.Positional[Path]
+    """A photo, or latents.safetensors of an inversion in z, z+, w, w+, p_n or p_n+; or a folder of
+    photos."""
+    driver: tyro.conf.Positional[Path]
+    """A video, a folder of photos, one photo, or a file of landmarks (.json or .npz, as facsimile
+    landmarks writes). Or a motion of the source's landmarks: yaw:DEGREES (above 0 the nose goes to
+    the right of the picture), mouth:AMOUNT (-1 or closed, 0 unchanged, 1 or open), smile:AMOUNT (-1
+    to 1). + joins several motions; amounts separated by commas follow one another, a second
+    each."""
+    out: Path
+    """Folder for the results."""
+    generator: str = "faces"
+    """A bundled name, a generator's file, or a folder with generator.safetensors."""
+    encoder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """An encoder's file, or the folder of a training run; once for each kind. Default: the files
+    KIND.safetensors beside the generator."""
+    driving: Literal["auto", "relative", "absolute"] = "auto"
+    """relative: the source's landmarks move as the driver's do since its first face, which should
+    show the source's expression; the shape of the source's face is preserved. absolute: they become
+    the driver's. auto: absolute for a single pose, else relative."""
+    smoothing: float = SMOOTHING
+    """Seconds over which jitter of a resting point is averaged; 0: no smoothing."""
+    refine: int = 0
+    """Steps that refine the source's code first, by the recipe in-domain."""
+    frames: int | None = None
+    """With a single pose: a video of so many frames from the source's pose to that pose."""
+    fps: float | None = None
+    """Frames per second. Default: those of the video, else 25."""
+    landmarks: Literal[data.LANDMARKERS] = "auto"
+    """Network. fan: face-alignment's FAN; small: the bundled one; auto: FAN if its weights are
+    there, else the bundled one. The one that the encoder was trained with is best."""
+    landmark_weights: Path | None = None
+    """Local file of the network's weights: FAN's, or with --landmarks small one that was
+    trained here."""
+    align: bool = True
+    """Find the faces and crop them as FFHQ does. --no-align: photos and frames are such crops
+    already, and landmarks in a file are in pixels of the generator's images."""
+    preserve_source: bool = True
+    """The source's own landmarks reproduce it exactly, similar ones nearly so.
+    --no-preserve-source: the paper's w + d."""
+    batch: int = 8
+    """Frames synthesized at once. It changes the time, and the result by no more than rounding."""
+    video: Literal["mp4", "webm", "none"] = "mp4"
+    """Format of the videos; web pages play webm."""
+    pictures: bool = False
+    """Also write every frame as a picture, in OUT/reenacted/ and OUT/side_by_side/."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Returns the exit status; raises ValueError or OSError for what cannot be used."""
+        studio = studios.load(
+            self.generator,
+            perceptual="auto" if self.refine else "none",
+            encoders=self.encoder,
+            device=self.device,
+        )
+        landmarker = load_landmarker(self.landmarks, self.landmark_weights, studio.device)
+        print(landmarker.note)
+        driver = studio.driver(
+            self.driver, landmarker, align=self.align, fps=self.fps, exclude=self.out
+        )
+        if self.source.is_dir():
+            return self._save_all(studio, driver, landmarker)
+        return self._save(self._prepare(self.source, studio, driver, landmarker), self.out)
+
+    def _prepare(
+        self, source: Path, studio: Studio, driver: Driver, landmarker: data.Landmarker
+    ) -> Reenactment:
+        return studio.reenact(
+            source,
+            driver,
+            relative={"auto": None, "relative": True, "absolute": False}[self.driving],
+            smoothing=self.smoothing,
+            refine=self.refine,
+            frames=self.frames,
+            landmarks=landmarker,
+            align=self.align,
+            preserve_source=self.preserve_source,
+            batch=self.batch,
+        )
+
+    def _save_all(self, studio: Studio, driver: Driver, landmarker: data.Landmarker) -> int:
+        if self.out.suffix.lower() in CODECS:
+            raise ValueError(
+                f"got a folder of photos, and the video {self.out} for their results; expected a "
+                "folder"
+            )
+        photos = photos_for([self.source], self.out)
+        status, done, failed = OK, 0, []
+        for photo, name in zip(photos, _folder_names(photos, self.out), strict=True):
+            print(f"{photo}:")
+            try:
+                reenactment = self._prepare(photo, studio, driver, landmarker)
+            except (data.PhotoError, OSError) as error:
+                failed.append(str(error) if str(photo) in str(error) else f"{photo}: {error}")
+                print(f"failed: {failed[-1]}")
+                continue
+            if reenactment.is_done(self.out / name, **self._formats):
+                print(f"done before: {self.out / name}")
+            else:
+                status = self._save(reenactment, self.out / name)
+            if status:
+                print("run the same command again to continue", file=sys.stderr)
+                break
+            done += 1
+        print(f"{done} of {len(photos)} photos done, {len(failed)} failed: {self.out}")
+        for reason in failed:
+            print(f"  {reason}", file=sys.stderr)
+        return status or (SOME_FAILED if failed else OK)
+
+    @property
+    def _formats(self) -> dict:
+        """What is written, as keywords of `Reenactment.save`."""
+        video = None if self.video == "none" else self.video
+        return {"video": video, "pictures": self.pictures or None}
+
+    def _save(self, reenactment: Reenactment, out: Path) -> int:
+        """Returns OK, or INTERRUPTED after Ctrl-C while frames are written."""
+        reenactment.prepare()  # Ctrl-C until here leaves no files
+        print(f"driving: {'relative to its first face' if reenactment.relative else 'absolute'}")
+        try:
+            summary = reenactment.save(out, **self._formats, quiet=False)
+        except KeyboardInterrupt:
+            print(f"\nstopped; the frames until then are in {out}", file=sys.stderr)
+            return INTERRUPTED
+        _report(summary, self.driver, out)
+        return OK
+
+
+def _report(summary: dict, driver: Path, out: Path) -> None:
+    print(
+        f"{summary['frames']} frames, {summary['frames_without_a_face']} without a face repeat the "
+        f"previous pose, {summary['frames_per_second']} frames/s: {out}"
+    )
+    error = summary["landmark_error"]
+    if error["nme"] is not None:
+        print(
+            f"landmark error: {error['nme']:.3f} of the distance between the eyes, Hausdorff "
+            f"{error['hausdorff']:.3f}; {error['results_without_a_face']} results without a face"
+        )
+    for name, reason in summary["first_frames_without_a_face"].items():
+        print(f"  {name}: {reason}", file=sys.stderr)
+    if "ends_early" in summary:
+        print(f"  {driver}: {summary['ends_early']}", file=sys.stderr)
+
+
+def _folder_names(photos: list[Path], out: Path) -> list[str]:
+    """A folder name for the results of each photo, none that ends like a video."""
+    stems = [photo.stem for photo in photos]
+    taken = path_keys(out / stem for stem in stems if Path(stem).suffix.lower() in CODECS)
+    return [unique_name(stem, out, taken, suffix="") for stem in stems]

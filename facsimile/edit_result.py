@@ -1,0 +1,109 @@
+"""What an edit gives: latents that can be edited further, their images, and the files of both.
+
+Legend: M images before the edit, N after it, C channels, R resolution of the generator.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facsimile.data import to_pil
+from facsimile.data.video import CODECS, FPS, VideoWriter
+from facsimile.stylegan import Generator, Latents
+
+from . import pictures
+from .json_files import write_json
+
+LATENTS = "latents.safetensors"
+SUMMARY = "edit.json"
+BATCH = 8
+"""Images synthesized at once."""
+STRIP = 8
+"""Results in strip.png, evenly spaced, both ends included."""
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """Made by `Studio.edit`."""
+
+    generator: Generator
+    edit: str
+    """Name of the edit."""
+    parameters: dict
+    names: list[str]
+    """Of the N images."""
+    before: Latents
+    """Of the M images that were edited."""
+    latents: Latents
+    """Of the N images."""
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def stream(self) -> Iterator[Tensor]:
+        """The images (C, R, R) in [-1, 1], one after another, on the CPU."""
+        return _synthesize(self.generator, self.latents)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(N, C, R, R) in [-1, 1], on the CPU."""
+        return torch.stack(list(self.stream()))
+
+    def save(self, out: str | Path, *, video: str | None = None) -> Path:
+        """Write NAME.png for every image, strip.png, latents.safetensors and edit.json into `out`.
+
+        strip.png: the images before the edit, then evenly spaced results. latents.safetensors holds
+        all N images and can be edited further. video: "mp4" or "webm" for the images as frames of
+        video.mp4 or video.webm. Raises ValueError for another format, OSError where `out` cannot be
+        written.
+        """
+        if video is not None and f".{video}" not in CODECS:
+            expected = ", ".join(name.removeprefix(".") for name in CODECS)
+            raise ValueError(f'got the video format "{video}"; expected one of {expected}')
+        out = Path(out)
+        out.mkdir(parents=True, exist_ok=True)
+        chosen = set(torch.linspace(0, len(self) - 1, min(STRIP, len(self))).round().int().tolist())
+        strip = list(_synthesize(self.generator, self.before))
+        for index, image in enumerate(self.stream()):
+            pictures.save(to_pil(image), out / f"{self.names[index]}.png")
+            if index in chosen:
+                strip.append(image)
+        pictures.save(pictures.panels(strip, smallest=128), out / "strip.png")
+        if video is not None:
+            with VideoWriter(out / f"video.{video}", FPS) as writer:
+                for image in self.stream():
+                    writer.write(to_pil(image))
+        self.latents.to("cpu").save(out / LATENTS, name=self.edit)
+        write_json(out / SUMMARY, self.record())
+        return out
+
+    def record(self) -> dict:
+        """What edit.json holds."""
+        return {
+            "edit": self.edit,
+            "parameters": self.parameters,
+            "images": self.names,
+            "fingerprint": self.generator.fingerprint,
+        }
+
+
+def number_names(count: int) -> list[str]:
+    """ "000001", "000002", .."""
+    return [f"{i + 1:06d}" for i in range(count)]
+
+
+def concatenate_latents(parts: Sequence[Latents]) -> Latents:
+    """Latents of several batches as one; their other fields must be equal."""
+    tensors = [part.tensors() for part in parts]
+    return parts[0].with_tensors({k: torch.cat([t[k] for t in tensors]) for k in tensors[0]})
+
+
+@torch.no_grad()
+def _synthesize(generator: Generator, latents: Latents) -> Iterator[Tensor]:
+    for start in range(0, len(latents), BATCH):
+        part = latents[start : start + BATCH].to(generator.device, generator.dtype)
+        yield from part.synthesize(generator).clamp(-1, 1).cpu()

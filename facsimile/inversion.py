@@ -1,0 +1,130 @@
+"""Run a plan: initial latents, refinement, scores.
+
+Legend: N images, C channels, R resolution of the generator.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from facsimile import encoders, metrics, stylegan
+from facsimile.metrics import Perceptual
+from facsimile.refine import DONE, NOT_FINITE, RefineResult, Step, refine
+from facsimile.stylegan import Generator, Latents
+
+from .plan import InversionPlan
+from .result import Result
+
+DEVIATION = (
+    "how far the code is from the generator's own samples: root mean square of its whitened "
+    "coordinates (1 is typical of samples); in Z spaces the relative distance from the sphere (0)"
+)
+
+
+@dataclass(frozen=True)
+class Inverter:
+    """A plan with the networks that it needs."""
+
+    plan: InversionPlan
+    generator: Generator
+    perceptual: Perceptual | None = None
+    encoder: torch.nn.Module | None = None
+    """The network of the plan's encoder."""
+
+    def invert(
+        self,
+        targets: Tensor,
+        names: list[str],
+        *,
+        callback: Callable[[Step], None] | None = None,
+        state: dict | None = None,
+    ) -> Result:
+        """Find the latents that reproduce targets (N, C, R, R) in [-1, 1], as one batch.
+
+        names: of the images. callback, state: see `refine.refine`.
+        """
+        began = time.perf_counter()
+        generator, plan = self.generator, self.plan
+        targets = targets.to(generator.device, generator.dtype)
+        latents = self.initial_latents(targets)
+        if plan.steps:
+            refined = refine(
+                generator,
+                latents,
+                targets,
+                plan.recipe,
+                networks=self._networks(),
+                callback=callback,
+                state=state,
+            )
+        else:
+            refined = _without_refinement(latents)
+        images, scores, descriptions = self._score(refined.latents, targets)
+        return Result(
+            names=names,
+            targets=targets.cpu(),
+            images=images.cpu(),
+            latents=refined.latents.to("cpu"),
+            scores=scores,
+            metric_descriptions=descriptions,
+            history={name: values.cpu() for name, values in refined.history.items()},
+            status=refined.status,
+            steps=refined.steps,
+            seconds=(time.perf_counter() - began) / len(targets),
+            plan=plan,
+        )
+
+    def initial_latents(self, targets: Tensor) -> Latents:
+        """The latents with which refinement of the targets (N, C, R, R) begins."""
+        plan, recipe = self.plan, self.plan.recipe
+        options = {
+            "seed": plan.seed,
+            "label": one_hot(plan.label, self.generator.c_dim, targets),
+            "truncation_psi": recipe.truncation_psi,
+            "truncation_cutoff": recipe.truncation_cutoff,
+        }
+        if plan.init == "encoder":
+            return encoders.encode(self.encoder, self.generator, targets, recipe.space, **options)
+        return stylegan.init_latents(
+            self.generator,
+            recipe.space,
+            len(targets),
+            init=plan.init,
+            layer=recipe.layer,
+            rgb_skip=recipe.rgb_skip,
+            **options,
+        )
+
+    def _networks(self) -> dict[str, Callable]:
+        networks = {"perceptual": self.perceptual, "encoder": self.encoder}
+        return {name: network for name, network in networks.items() if network is not None}
+
+    @torch.no_grad()
+    def _score(self, latents: Latents, targets: Tensor) -> tuple[Tensor, dict, dict]:
+        """Images (N, C, R, R) in [-1, 1], their scores, and what each score means."""
+        images = latents.synthesize(self.generator).clamp(-1, 1)
+        networks = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
+        scores = metrics.score(images, targets, networks)
+        descriptions = metrics.metric_descriptions(scores, networks) | {"deviation": DEVIATION}
+        scores["deviation"] = latents.deviation(self.generator)
+        return images, {name: values.tolist() for name, values in scores.items()}, descriptions
+
+
+def one_hot(label: int | None, classes: int, like: Tensor) -> Tensor | None:
+    """(N, classes) of one label for as many images as `like` has; None for no label."""
+    if label is None:
+        return None
+    c = torch.zeros(len(like), classes).to(like)
+    c[:, label] = 1
+    return c
+
+
+def _without_refinement(latents: Latents) -> RefineResult:
+    """The initial latents as refinement of 0 steps leaves them."""
+    latents = latents.retract().detach()
+    finite = [x.isfinite().flatten(1).all(1) for x in latents.tensors().values()]
+    status = [DONE if good else NOT_FINITE for good in torch.stack(finite).all(0).tolist()]
+    return RefineResult(latents, {}, status, [0] * len(latents))

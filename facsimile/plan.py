@@ -1,0 +1,251 @@
+"""`InversionPlan`: what an inversion will do, decided once, before anything runs.
+
+The plan is printed, runs, keys the resume, and is stored in scores.json.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from facsimile.checkpoints import EncoderSet, LoadedEncoder
+from facsimile.encoders import KINDS
+from facsimile.metrics import Perceptual
+from facsimile.refine import Recipe, recipes
+from facsimile.stylegan import Generator, spaces
+
+Init = Literal["mean", "random", "encoder"]
+Faces = Literal["largest", "all"]
+
+
+class PlanOptions(TypedDict, total=False):
+    """What may be asked for, as keywords of `Studio.plan` and `Studio.invert`."""
+
+    recipe: str | Recipe
+    """A recipe, or its name: see `refine.recipes`."""
+    steps: int | None
+    """Steps of the first phase, the others in proportion; None: the recipe's own."""
+    lr: float
+    """Factor of every learning rate."""
+    patience: int | None
+    """Stop an image when its loss has not fallen by 0.1 % in so many steps."""
+    layer: str | None
+    """Convolution whose output is the feature of f/ recipes; None: the encoder's, or the
+    generator's default."""
+    init: Init | None
+    """Where the latents start; None: at an encoder's prediction if there is an encoder that serves
+    the recipe, else as the recipe or its space has it."""
+    seed: int
+    """Seed of a random initialisation."""
+    label: int | None
+    """Class of a conditional generator, from 0 on."""
+    align: bool
+    """Find the face and crop it as FFHQ does; False: photos are such crops already."""
+    face: Faces
+    """Which faces of a photo with several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEncoder:
+    """The encoder that predicts the initial latents, or that a domain term compares with."""
+
+    kind: str
+    path: Path
+    fingerprint: str
+    """Of its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionPlan:
+    """What an inversion will do. Made by `Studio.plan`."""
+
+    generator: str
+    """Its name or path."""
+    fingerprint: str
+    """Of the generator's weights."""
+    recipe: Recipe
+    """Fitted to the encoder, if there is one: the feature's layer, RGB skip and regularisation."""
+    init: Init
+    encoder: PlannedEncoder | None = None
+    seed: int = 0
+    label: int | None = None
+    align: bool = True
+    face: Faces = "largest"
+    perceptual: str = "none"
+    """Name of the perceptual metric."""
+    perceptual_note: str = ""
+    """What that metric is, in a sentence."""
+    init_note: str = ""
+    """Why the initial latents are not an encoder's prediction."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases."""
+        return self.recipe.steps
+
+    def describe(self) -> str:
+        """The plan in words, a line per decision."""
+        phases = ", then ".join(
+            f"{' and '.join(v.name for v in phase.variables)} for {phase.steps} steps"
+            for phase in self.recipe.phases
+        )
+        lines = [f"recipe: {self.recipe.name} ({phases if self.steps else 'no refinement'})"]
+        if self.init == "encoder":
+            lines.append(f"init: the {self.encoder.kind} encoder {self.encoder.path}")
+        else:
+            lines.append(f"init: {self.init}{self.init_note}")
+        if self.recipe.layer is not None:
+            lines.append(f"feature: the output of {self.recipe.layer}")
+        if self.label is not None:
+            lines.append(f"label: {self.label}")
+        if self.perceptual_note:
+            lines.append(self.perceptual_note)
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict:
+        """All that decides the result beside the photo, as JSON holds it."""
+        values = asdict(self)
+        del values["perceptual_note"], values["init_note"]
+        if self.encoder is not None:
+            del values["encoder"]["path"]
+        return json.loads(json.dumps(values))
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits: plans that give the same result have the same digest."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def adapt_recipe(
+    recipe: str | Recipe, steps: int | None, lr: float, patience: int | None, layer: str | None
+) -> Recipe:
+    """A recipe with the changes of `PlanOptions`; ValueError for numbers out of range."""
+    if lr <= 0:
+        raise ValueError(f"lr is {lr}; it must be above 0")
+    if steps is not None and steps < 0:
+        raise ValueError(f"steps is {steps}; it must be 0 or more")
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience is {patience}; it must be 1 or more")
+    if isinstance(recipe, str):
+        recipe = recipes.get(recipe)
+    if steps is not None:
+        recipe = recipe.with_steps(steps)
+    if lr != 1:
+        recipe = recipe.with_lr(lr)
+    if patience is not None:
+        recipe = recipe.with_patience(patience)
+    return recipe if layer is None else recipe.with_layer(layer)
+
+
+def make_plan(
+    generator: Generator,
+    name: str,
+    encoders: EncoderSet,
+    perceptual: Perceptual | None,
+    recipe: Recipe,
+    *,
+    init: Init | None,
+    seed: int,
+    label: int | None,
+    align: bool,
+    face: Faces,
+) -> InversionPlan:
+    """Decide how the recipe starts, and check what was asked for; see `Studio.plan`."""
+    check_label(generator, recipe, label)
+    recipe = recipe.for_networks({"perceptual": perceptual})
+    if recipe.layer is not None:
+        generator.first_ws_index(recipe.layer)  # ValueError with the layers there are
+    encoder, init_note = _initial_encoder(recipe, init or recipe.init, encoders)
+    if encoder is not None:
+        init, recipe = "encoder", _fit_recipe(recipe, encoder)
+    else:
+        init = init or recipe.init or spaces.parse(recipe.space)[0].default_init
+        encoder = _domain_encoder(recipe, encoders)
+    return InversionPlan(
+        generator=name,
+        fingerprint=generator.fingerprint,
+        recipe=recipe,
+        init=init,
+        encoder=encoder
+        and PlannedEncoder(kind=encoder.kind, path=encoder.path, fingerprint=encoder.fingerprint),
+        seed=seed,
+        label=label,
+        align=align,
+        face=face,
+        perceptual="none" if perceptual is None else perceptual.name,
+        perceptual_note="" if perceptual is None else perceptual.note,
+        init_note=init_note,
+    )
+
+
+def check_label(generator: Generator, recipe: Recipe, label: int | None) -> None:
+    """ValueError unless the generator has this class, or needs none."""
+    count = generator.c_dim
+    if label is None:
+        if count and recipe.space.removeprefix("f/") in ("z", "z+"):
+            raise ValueError(
+                f"this generator draws {count} classes, and a code in Z belongs to one of them; "
+                f"pass its label, 0 to {count - 1}"
+            )
+    elif not 0 <= label < count:
+        expected = f"one from 0 to {count - 1}" if count else "none, as it has no classes"
+        raise ValueError(f"got the label {label}; this generator takes {expected}")
+
+
+def _initial_encoder(
+    recipe: Recipe, init: Init | None, encoders: EncoderSet
+) -> tuple[LoadedEncoder | None, str]:
+    """The encoder that predicts the initial latents, or None and why not.
+
+    An encoder that was asked for must be there (ValueError); one that is only preferred is left out
+    if it cannot be used.
+    """
+    if init == "encoder":
+        return _usable_encoder(recipe, encoders), ""
+    if init is not None or recipe.encoder is None:
+        return None, ""
+    if not encoders.has(recipe.encoder):
+        return None, f", as this generator has no {recipe.encoder} encoder"
+    try:
+        return _usable_encoder(recipe, encoders), ""
+    except (ValueError, OSError) as error:
+        return None, f", because its {recipe.encoder} encoder cannot be used: {error}"
+
+
+def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
+    """The encoder of the recipe's kind; ValueError if there is none, or none that serves it."""
+    if recipe.encoder is None:
+        raise ValueError(
+            f'no encoder predicts a code in "{recipe.space}"; take a recipe in f/, w+, p_n+ or s, '
+            "or another init"
+        )
+    encoder = encoders.get(recipe.encoder)
+    layer = encoder.network.config.layer if _predicts_feature(encoder) else None
+    if recipe.layer is not None and layer is not None and layer != recipe.layer:
+        raise ValueError(
+            f"{encoder.path} predicts the feature of {layer}, and {recipe.layer} is asked for; "
+            "leave the layer out, or choose the init mean, or random in Z"
+        )
+    return encoder
+
+
+def _fit_recipe(recipe: Recipe, encoder: LoadedEncoder) -> Recipe:
+    recipe = recipe.from_encoder()
+    if not _predicts_feature(encoder):
+        return recipe
+    config = encoder.network.config
+    return replace(recipe, layer=config.layer, rgb_skip=config.rgb_skip)
+
+
+def _domain_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder | None:
+    """The encoder into W+ that the domain term compares with; None if there is no such term."""
+    if not recipe.has_term("domain_reg"):
+        return None
+    kinds = [name for name, kind in KINDS.items() if kind.predicts == "w+"]
+    return encoders.get(recipe.encoder or next(filter(encoders.has, kinds), kinds[0]))
+
+
+def _predicts_feature(encoder: LoadedEncoder) -> bool:
+    return KINDS[encoder.kind].predicts == "feature"

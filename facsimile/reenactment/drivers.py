@@ -1,0 +1,142 @@
+"""Drivers: the landmarks that a source's face follows, one frame after another.
+
+Legend: T frames, K = 68 points, R resolution of the generator, S side of a picture.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from facsimile import data
+from facsimile.data.landmark_tracks import TRACK_NAMES, has_face, read_track
+from facsimile.data.tracking import FaceTracker, align_landmarks_ffhq
+from facsimile.data.video import FPS, Frames, open_frames
+
+
+@dataclass(frozen=True)
+class DriverFrame:
+    """What a frame of the driver shows."""
+
+    name: str
+    points: Tensor | None
+    """(K, 2) in pixels of an aligned face of R pixels; None if there is no face."""
+    raw_points: Tensor
+    """(K, 2) in pixels of the frame, or as `points` if the frame is aligned; NaN without a face."""
+    picture: Tensor | None = None
+    """(3, S, S) in [-1, 1]: the face; None if the driver has no pictures."""
+    error: str = ""
+    """Why there is no face."""
+
+
+class Driver(Protocol):
+    """An iterable of frames."""
+
+    path: str | Path
+    """Where it comes from, for messages."""
+    fps: float
+
+    @property
+    def count(self) -> int:
+        """Frames, as far as is known beforehand; 0 if nothing is known."""
+
+    @property
+    def single(self) -> bool:
+        """Whether it is a single pose."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+
+    def for_source(self, landmarks: Tensor) -> "Driver":
+        """The driver for a source with these landmarks (K, 2)."""
+
+    def __iter__(self) -> Iterator[DriverFrame]: ...
+
+
+class VideoDriver:
+    """A video, a folder of pictures, or a photo."""
+
+    def __init__(self, frames: Frames, tracker: FaceTracker, resolution: int):
+        self.frames, self.tracker, self.resolution = frames, tracker, resolution
+        self.path, self.fps, self.count = frames.path, frames.fps, frames.count
+        self.single = frames.photos is not None and len(frames.photos) == 1
+        self.files = tuple(frames.photos or (Path(frames.path),))
+
+    def for_source(self, landmarks: Tensor) -> "VideoDriver":
+        return self
+
+    def __iter__(self) -> Iterator[DriverFrame]:
+        tracker = self.tracker
+        # A tracker remembers where the last face was.
+        self.tracker = FaceTracker(tracker.landmarker, tracker.detector, tracker.device)
+        no_points = torch.full((data.points68.POINTS, 2), torch.nan)
+        for frame in self.frames:
+            if frame.photo is None:
+                yield DriverFrame(frame.name, None, no_points, error=frame.error)
+                continue
+            face = self.tracker(frame.photo)
+            if face.points is None:
+                yield DriverFrame(frame.name, None, no_points, face.picture, face.error)
+                continue
+            raw = torch.from_numpy(face.points).float()
+            if self.tracker.detector is None:
+                raw = points = raw * (self.resolution / frame.photo.width)
+            else:
+                points = align_landmarks_ffhq(raw[None], self.resolution)[0]
+            yield DriverFrame(frame.name, points, raw, face.picture)
+
+
+class LandmarkDriver:
+    """A landmarks file."""
+
+    def __init__(self, path: Path, resolution: int, *, align: bool, fps: float | None):
+        """align: the landmarks are in pixels of photos, not of aligned faces of R pixels.
+
+        Raises FileNotFoundError, or ValueError, also if no frame has a face.
+        """
+        self.raw_points, file_fps = read_track(path)
+        self.points = (
+            align_landmarks_ffhq(self.raw_points, resolution) if align else self.raw_points
+        )
+        self.path, self.files = path, (path,)
+        self.fps, self.count = fps or file_fps or FPS, len(self.raw_points)
+        self.single = self.count == 1
+        if not has_face(self.points).any():
+            raise ValueError(
+                f"{path}: got landmarks that are not finite, or no face, in all of "
+                f"{self.count} frames; expected a face in one at least"
+            )
+
+    def for_source(self, landmarks: Tensor) -> "LandmarkDriver":
+        return self
+
+    def __iter__(self) -> Iterator[DriverFrame]:
+        for index, good in enumerate(has_face(self.points).tolist()):
+            points = self.points[index] if good else None
+            error = "" if good else "its landmarks are not finite, or not a face"
+            yield DriverFrame(f"{index + 1:06d}", points, self.raw_points[index], error=error)
+
+
+def open_driver(
+    path: str | Path,
+    landmarker: data.Landmarker,
+    detector: data.FaceDetector | None,
+    resolution: int,
+    device: torch.device,
+    fps: float | None = None,
+    exclude: str | Path | None = None,
+) -> VideoDriver | LandmarkDriver:
+    """The driver at a path: a landmarks file, a video, a folder of pictures, or a photo.
+
+    detector: None if the faces are aligned already. exclude: see `data.find_photos`.
+    Raises FileNotFoundError or ValueError.
+    """
+    path = Path(path)
+    if path.suffix.lower() in TRACK_NAMES and not path.is_dir():
+        return LandmarkDriver(path, resolution, align=detector is not None, fps=fps)
+    frames = open_frames(path, fps, exclude)
+    return VideoDriver(frames, FaceTracker(landmarker, detector, device), resolution)

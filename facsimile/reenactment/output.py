@@ -1,0 +1,206 @@
+"""The files of a reenactment: videos, pictures, landmarks and summary.json."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facsimile import data
+from facsimile.data.landmark_tracks import write_track
+from facsimile.data.video import CODECS, VideoWriter
+from facsimile.editing.reenactment import SOURCE_SIGMA
+from facsimile.stylegan import Latents
+
+from .. import pictures
+from ..json_files import read_json, write_json
+from .drivers import Driver, VideoDriver
+from .landmark_error import summarise_errors
+from .stream import FrameStream, ReenactedFrame
+
+SUMMARY = "summary.json"
+LISTED = 20
+"""Frames without a face that summary.json lists."""
+
+
+@dataclass
+class FrameLog:
+    """What is recorded of every frame that was synthesized."""
+
+    names: list[str] = field(default_factory=list)
+    raw_points: list[Tensor] = field(default_factory=list)
+    errors: list[dict[str, float]] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    """Name of a frame without a face -> why, of the first ones."""
+    complete: bool = True
+    """Whether the driver was read to its end."""
+
+    def add(self, frame: ReenactedFrame) -> None:
+        self.names.append(frame.driver.name)
+        self.raw_points.append(frame.driver.raw_points)
+        self.errors.append(frame.errors)
+        if frame.driver.points is None and len(self.problems) < LISTED:
+            self.problems[frame.driver.name] = frame.driver.error
+
+
+def open_writers(
+    stream: FrameStream,
+    out: Path,
+    video: str | None,
+    stills: bool | None,
+    stack: contextlib.ExitStack,
+) -> tuple[Callable[[ReenactedFrame], None], list[Path]]:
+    """What writes a frame, and the files and folders that this makes; `stack` closes the videos."""
+    fps = stream.driver.fps
+    if out.suffix.lower() in CODECS:
+        writer = stack.enter_context(VideoWriter(out, fps))
+        return (lambda frame: writer.write(_result(frame))), [out]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / SUMMARY).unlink(missing_ok=True)  # it does not describe what is written from here on
+    kinds = {"reenacted": _result, "side_by_side": side_by_side}
+    if stream.single:
+        paths = [out / f"{name}.png" for name in kinds]
+
+        def write_picture(frame: ReenactedFrame) -> None:
+            for path, picture in zip(paths, kinds.values(), strict=True):
+                picture(frame).save(path)
+
+        return write_picture, paths
+    videos, folders, paths = {}, {}, []
+    for name in kinds:
+        if video is not None:
+            paths.append(out / f"{name}.{video}")
+            videos[name] = stack.enter_context(VideoWriter(paths[-1], fps))
+        if stills or (stills is None and video is None):
+            folders[name] = out / name
+            shutil.rmtree(folders[name], ignore_errors=True)  # another driver may have had more
+            folders[name].mkdir()
+            paths.append(folders[name])
+    if not paths:
+        raise ValueError("neither video nor pictures are to be written; choose one of them")
+    number = 0
+
+    def write(frame: ReenactedFrame) -> None:
+        nonlocal number
+        number += 1
+        for name, picture in kinds.items():
+            image = picture(frame)
+            if name in videos:
+                videos[name].write(image)
+            if name in folders:
+                pictures.save(image, folders[name] / f"{number:06d}.png")
+
+    return write, paths
+
+
+def _result(frame: ReenactedFrame) -> Image.Image:
+    return data.to_pil(frame.image)
+
+
+def side_by_side(frame: ReenactedFrame) -> Image.Image:
+    """Driver, landmarks, result."""
+    side = frame.image.shape[-1]
+    panels = [data.draw_landmarks(frame.landmarks[None], side, side)[0], frame.image]
+    if frame.driver.picture is not None:
+        panels = [data.resize(frame.driver.picture[None], side)[0], *panels]
+    return pictures.panels(panels)
+
+
+def write_folder(stream: FrameStream, out: Path, log: FrameLog, summary: dict) -> None:
+    """Write what the folder has beside the frames; nothing if `out` is a video."""
+    if out.suffix.lower() in CODECS:
+        return
+    source = stream.source
+    side, landmarks = source.target.shape[-1], source.landmarks[None]
+    image = stream.synthesize(landmarks)[0].cpu()
+    drawing = data.draw_landmarks(landmarks, side, side)[0]
+    pictures.panels([source.target, drawing, image]).save(out / "source.png")
+    if isinstance(source.face, Latents):
+        source.face.to("cpu").save(out / "source.safetensors", name=source.name)
+    write_track(out / "landmarks.npz", torch.stack(log.raw_points), stream.driver.fps, log.names)
+    write_json(out / SUMMARY, summary)
+
+
+def summarise(stream: FrameStream, log: FrameLog, seconds: float) -> dict:
+    """What summary.json holds, beside the settings."""
+    driver, count = stream.driver, len(log.names)
+    expected = 0 if stream.frames else driver.count
+    summary = {
+        "source": stream.source.name,
+        "driver": str(driver.path),
+        "frames": count,
+        "frames_without_a_face": stream.frames_without_face,
+        "first_frames_without_a_face": log.problems,
+        "fps": driver.fps,
+        "seconds": round(seconds, 3),
+        "frames_per_second": round(count / seconds, 2),
+        "stopped": not log.complete,
+    }
+    if log.complete and count < expected:
+        summary["ends_early"] = (
+            f"the driver's header says {expected} frames, and {count} could be read"
+        )
+    if isinstance(driver, VideoDriver):
+        summary["face_detections"] = driver.tracker.detections
+    if stream.landmarker is not None:
+        summary["landmark_error"] = summarise_errors(log.errors, stream.landmarker.name)
+    return summary
+
+
+def is_done(stream: FrameStream, out: Path, video: str | None, stills: bool | None) -> bool:
+    """See `Reenactment.is_done`."""
+    summary = read_json(out / SUMMARY)
+    settings = settings_of(stream, video, stills)
+    return summary.get("stopped") is False and summary["settings"] == settings
+
+
+def settings_of(stream: FrameStream, video: str | None, stills: bool | None) -> dict:
+    """All that decides what is written, as JSON holds it."""
+    source = stream.source
+    target = source.target.cpu().numpy().tobytes()
+    settings = {
+        "relative": stream.relative,
+        "smoothing": stream.smoothing,
+        "preserve_source": stream.preserve_source and SOURCE_SIGMA,
+        "frames": stream.frames,
+        "fps": stream.driver.fps,
+        "video": video,
+        "pictures": stills,
+        "source": source.settings | {"pixels": hashlib.sha256(target).hexdigest()[:16]},
+        "driver": _driver_stamp(stream.driver),
+        **stream.settings,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _driver_stamp(driver: Driver) -> list[str]:
+    """The driver's path, and a hash of the path, modification time and size of each file."""
+    stamps = []
+    for path in driver.files:
+        # A frame that cannot be read counts as one without a face.
+        stat = path.stat() if path.exists() else None
+        stamps.append([str(path), *((stat.st_mtime_ns, stat.st_size) if stat else ())])
+    return [str(driver.path), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]]
+
+
+def no_face_message(stream: FrameStream, log: FrameLog) -> str:
+    count, first = len(log.names), next(iter(log.problems.values()), "")
+    return (
+        f"{stream.driver.path}: got {count} frame{'s' * (count != 1)} without a face "
+        f"({first}), expected one seen from the front; use another driver, or --no-align if "
+        "its faces are aligned already"
+    )
+
+
+def remove(paths: list[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

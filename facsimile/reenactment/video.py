@@ -1,0 +1,73 @@
+"""`Reenactment`: a source's face that follows a driver, written as a video or as pictures."""
+
+import contextlib
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facsimile.training.signals import interruptible
+
+from ..workers import OrderedWorkers
+from . import output
+from .stream import FrameStream
+
+
+class Reenactment(FrameStream):
+    """Iterate for `ReenactedFrame`s, or `save`; both begin with the driver's first frame."""
+
+    def is_done(
+        self, out: str | Path, *, video: str | None = "mp4", pictures: bool | None = None
+    ) -> bool:
+        """Whether an earlier `save` to this folder finished with the same inputs and settings.
+
+        A driver counts as the same if its path, size and modification time are.
+        """
+        return output.is_done(self, Path(out), video, pictures)
+
+    def save(
+        self,
+        out: str | Path,
+        *,
+        video: str | None = "mp4",
+        pictures: bool | None = None,
+        quiet: bool = True,
+    ) -> dict:
+        """Write a video if `out` ends in .mp4 or .webm, else a folder. Returns the summary.
+
+        The folder has source.png and source.safetensors, reenacted.mp4 and side_by_side.mp4 (by
+        `video`: "mp4", "webm", None), the same as pictures in folders (`pictures`; None: if there
+        is no video), landmarks.npz (the driver's, which may drive another source), and summary.json
+        with the landmark errors (see `landmark_error`). A single pose gives reenacted.png and
+        side_by_side.png. quiet: without a progress bar.
+        Raises ValueError if no frame has a face, OSError if `out` cannot be written, and
+        KeyboardInterrupt after Ctrl-C, with all frames until then on disk.
+        """
+        self.prepare()  # before anything is written or timed
+        settings = output.settings_of(self, video, pictures)
+        out, began = Path(out), time.perf_counter()
+        log = output.FrameLog()
+        with contextlib.ExitStack() as stack:
+            write, paths = output.open_writers(self, out, video, pictures, stack)
+            stop = stack.enter_context(interruptible())
+            workers = stack.enter_context(OrderedWorkers(write, 1, 2 * self.batch))
+            bar = tqdm(total=len(self) or None, unit="frame", disable=quiet)
+            stack.callback(bar.close)
+            with contextlib.closing(iter(self)) as frames:
+                for frame in frames:
+                    log.add(frame)
+                    workers.put(frame)
+                    bar.update()
+                    if stop.is_set():
+                        log.complete = False
+                        break
+            for _ in workers.drain():
+                pass
+        if log.complete and self.frames_without_face == len(log.names):
+            output.remove(paths)
+            raise ValueError(output.no_face_message(self, log))
+        summary = output.summarise(self, log, time.perf_counter() - began) | {"settings": settings}
+        output.write_folder(self, out, log, summary)
+        if not log.complete:
+            raise KeyboardInterrupt
+        return summary

@@ -1,0 +1,298 @@
+"""Plans. Oracles: `encoders.encode`, `stylegan.init_latents`, the papers' recipes."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+import facsimile
+from facsimile import encoders, stylegan
+from facsimile.checkpoints import EncoderSet
+from facsimile.jobs import Job
+from facsimile.plan import InversionPlan
+from facsimile.refine import Phase, Recipe, Term, Variable, recipes
+from facsimile.stylegan import Latents
+
+FEATURE_REG = Term("feature_reg", 1.0)
+FEATURE_RECIPES = ("f/w+", "f/p_n+", "f/s", "f/z", "f/z+")
+
+
+@pytest.fixture
+def load(network):
+    def loaded(*named, generator=network):
+        return facsimile.load(generator, perceptual="discriminator", encoders=named, device="cpu")
+
+    return loaded
+
+
+@pytest.fixture
+def both(load, runs):
+    return load(runs / "feature", runs / "in-domain")
+
+
+@pytest.mark.parametrize("name", [*FEATURE_RECIPES, "f/z+ +noise", "f/w+ +joint-noise"])
+def test_features_start_from_the_feature_encoder_and_stay_close_to_it(both, targets, name):
+    result = both.invert(targets, recipe=name, steps=2, seed=3)
+    space = name.split()[0].replace("p_n", "w")
+    guess = encoders.encode(
+        both.encoders.get("feature").network, both.generator, targets, space, seed=3
+    )
+    first = both.inverter(both.plan(name, seed=3)).initial_latents(targets)
+    for key, x in guess.tensors().items():
+        assert torch.equal(first.tensors()[key], x)
+    phase = "code"
+    anchor = result.history[f"{phase}/feature_reg"]
+    assert anchor[0].abs().max() == 0
+    assert anchor[2].min() > 0
+    assert "noise/feature_reg" not in result.history
+    moved = (result.latents.feature - guess.feature).square().mean((1, 2, 3))
+    best = sum(x for key, x in result.history.items() if key.startswith(phase)).argmin(0)
+    torch.testing.assert_close(
+        FEATURE_REG.weight * moved, anchor[best, range(4)], rtol=1e-3, atol=1e-7
+    )
+    assert result.plan.init == "encoder"
+
+
+def test_codes_start_from_the_in_domain_encoder(both, targets):
+    network = both.encoders.get("in-domain").network
+    for name, space, init in (
+        ("w+", "w+", None),
+        ("w+ +noise", "w+", None),
+        ("in-domain", "w+", None),
+        ("p_n+", "w+", "encoder"),
+        ("s", "s", "encoder"),
+    ):
+        result = both.invert(targets, recipe=name, steps=0, init=init)
+        guess = encoders.encode(network, both.generator, targets, space)
+        torch.testing.assert_close(result.latents.code, guess.code)
+        torch.testing.assert_close(result.images, guess.synthesize(both.generator).clamp(-1, 1))
+        assert result.plan.encoder.kind == "in-domain"
+    for name in ("p_n+", "s"):  # papers begin these at the mean
+        result = both.invert(targets, recipe=name, steps=0)
+        mean = stylegan.init_latents(both.generator, recipes.get(name).space, 4, init="mean")
+        torch.testing.assert_close(result.latents.code, mean.code)
+        assert result.plan.init == "mean"
+        assert result.plan.encoder is None
+
+
+def test_without_encoders_recipes_start_as_their_spaces_do(load, targets):
+    studio = load()
+    for name, init in (("f/z+", "random"), ("f/w+", "mean"), ("w+", "mean"), ("z", "random")):
+        plan = studio.plan(name)
+        assert plan.recipe == recipes.get(name).for_networks({"perceptual": studio.perceptual})
+        assert f"\ninit: {init}" in plan.describe()
+        assert ("this generator has no " in plan.describe()) == (name != "z")
+        result = studio.invert(targets, recipe=name, steps=0)
+        expected = stylegan.init_latents(studio.generator, name, 4)
+        for key, x in result.latents.tensors().items():
+            torch.testing.assert_close(x, expected.retract().tensors()[key])
+        assert result.plan.init == init
+        assert result.steps == [0] * 4
+        assert result.status == ["done"] * 4
+
+
+def test_an_init_that_is_asked_for_comes_before_an_encoder(both):
+    plan = both.plan("f/w+", init="mean")
+    assert (plan.init, plan.encoder, plan.init_note) == ("mean", None, "")
+    assert plan.recipe == recipes.get("f/w+").for_networks({"perceptual": both.perceptual})
+
+
+def test_an_encoder_that_is_asked_for_must_be_there(load, targets):
+    studio = load()
+    with pytest.raises(
+        ValueError, match="no feature encoder .looked for .*train feature --generator"
+    ):
+        studio.invert(targets, recipe="f/z+", steps=0, init="encoder")
+    with pytest.raises(ValueError, match="no in-domain encoder .*train in-domain"):
+        studio.invert(targets, recipe="in-domain", steps=0)
+    with pytest.raises(ValueError, match="no in-domain encoder"):
+        studio.invert(targets, recipe="in-domain", steps=1, init="mean")
+    for name in ("z", "z+", "w"):
+        with pytest.raises(ValueError, match=f'no encoder predicts a code in "{name[0]}.*in f/'):
+            studio.invert(targets, recipe=name, steps=0, init="encoder")
+
+
+def test_the_recipe_takes_the_layer_and_rgb_skip_of_the_encoder(load, runs, targets):
+    studio = load(runs / "keep")
+    result = studio.invert(targets, recipe="f/w+", steps=1)
+    assert result.latents.layer == result.plan.recipe.layer == "b8.conv1"
+    assert result.latents.rgb is not None
+    assert load(runs / "feature").invert(targets, recipe="f/w+", steps=1).latents.rgb is None
+    assert studio.plan("f/w+", layer="b8.conv1").init == "encoder"
+    with pytest.raises(ValueError, match=r"feature of b8\.conv1, and b16\.conv0 is asked for"):
+        studio.plan("f/w+", layer="b16.conv0", init="encoder")
+    plan = studio.plan("f/w+", steps=0, layer="b16.conv0")
+    assert plan.init == "mean"
+    assert "b16.conv0 is asked for" in plan.describe()
+    assert "feature: the output of b16.conv0" in plan.describe()
+    assert studio.invert(targets, plan).latents.layer == "b16.conv0"
+
+
+@pytest.mark.parametrize("fault", ["foreign", "corrupt"])
+def test_a_bad_encoder_beside_the_generator_stops_only_who_asks_for_it(
+    load, network, runs, targets, tmp_path, fault
+):
+    shutil.copy(network / "generator.safetensors", tmp_path)
+    shutil.copy(network / "discriminator.safetensors", tmp_path)
+    shutil.copy(runs / "foreign" / encoders.FILE, tmp_path / "feature.safetensors")
+    if fault == "corrupt":
+        content = (runs / "feature" / encoders.FILE).read_bytes()
+        (tmp_path / "feature.safetensors").write_bytes(content[: len(content) // 2])
+    studio = load(generator=tmp_path)
+    assert studio.invert(targets, recipe="w+", steps=1).steps == [1] * 4
+    plan = studio.plan("f/w+")
+    assert plan.init == "mean"
+    assert "its feature encoder cannot be used" in plan.init_note
+    assert "feature.safetensors" in plan.init_note
+    with pytest.raises(ValueError, match=r"feature\.safetensors"):
+        studio.invert(targets, recipe="f/w+", init="encoder")
+
+
+def test_the_domain_term_asks_the_encoder_wherever_it_starts(both, targets):
+    network = both.encoders.get("in-domain").network
+    for init in (None, "mean"):
+        result = both.invert(targets, recipe="in-domain", steps=1, init=init)
+        begin = both.invert(targets, recipe="in-domain", steps=0, init=init).latents
+        drawn = begin.synthesize(both.generator)
+        expected = 2 * (begin.code - network(drawn)).square().mean((1, 2))
+        torch.testing.assert_close(
+            result.history["code/domain_reg"][0], expected, rtol=1e-3, atol=1e-6
+        )
+        assert result.plan.encoder.fingerprint == both.encoders.get("in-domain").fingerprint
+        assert result.plan.init == (init or "encoder")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{"img_channels": 1}, {"c_dim": 3}, {"architecture": "stylegan1"}]
+    + [{"architecture": "stylegan1", "w_per_layer": True}, {"architecture": "stylegan3"}],
+    ids=str,
+)
+def test_every_kind_of_generator(make_generator, make_encoder, squares, tmp_path, kind):
+    generator = make_generator(32, 4, 8, **kind)
+    for name in ("feature", "in-domain"):
+        encoders.save(make_encoder(name, generator), tmp_path / f"{name}.safetensors")
+    studio = facsimile.Studio(generator, encoders=EncoderSet(generator, tmp_path))
+    label = 1 if generator.c_dim else None
+    for name in ("f/z+", "f/s", "w+", "in-domain"):
+        result = studio.invert(
+            squares / "0.png", recipe=name, steps=1, label=label, init="encoder", align=False
+        )
+        assert result.plan.init == "encoder"
+        assert result.status == ["done"]
+        target = result.targets
+        network = studio.encoders.get(result.plan.encoder.kind).network
+        space = "w+" if name == "in-domain" else name
+        c = None if label is None else torch.eye(3)[[label]]
+        guess = encoders.encode(network, generator, target, space, label=c)
+        pixel = (guess.retract().synthesize(generator) - target).square().mean((1, 2, 3))
+        torch.testing.assert_close(result.history["code/pixel"][0], pixel)
+
+
+@pytest.mark.parametrize("name", ["f/z+", "w+ +noise", "in-domain"])
+def test_a_batch_is_its_single_runs(both, targets, name):
+    batched, single = (both.invert(targets, recipe=name, steps=5, batch=n) for n in (4, 1))
+    torch.testing.assert_close(batched.images, single.images, atol=1e-4, rtol=0)
+
+
+def test_another_encoder_is_another_job(load, runs, squares, tmp_path, make_encoder):
+    """What one encoder began or finished is not taken for another's work."""
+    photos, out = sorted(squares.iterdir()), tmp_path / "out"
+    one = load(runs / "feature")
+    torch.manual_seed(9)
+    encoders.save(make_encoder("feature", one.generator), tmp_path / "two.safetensors")
+    two = load(tmp_path / "two.safetensors")
+
+    def run(studio, out, **options):
+        plan = studio.plan("f/z+", steps=0, align=False, **options)
+        job = Job(studio.inverter(plan), studio.target_reader, photos, out, 2)
+        job.run(quiet=True)
+        return job
+
+    assert len(run(one, out).done) == 3
+    assert run(one, out).skipped == ["0", "1", "2"]
+    assert len(run(two, out).done) == 3
+    assert len(run(two, out, init="random").done) == 3
+    run(two, out)
+    run(two, tmp_path / "fresh")
+    for name in ("0", "1", "2"):
+        codes = [Latents.load(x / name / "latents.safetensors") for x in (out, tmp_path / "fresh")]
+        assert all(torch.equal(codes[0].tensors()[k], x) for k, x in codes[1].tensors().items())
+
+
+def test_a_recipe_by_name_is_the_recipe(network, targets):
+    """Nothing is adjusted for names only, whatever the perceptual metric is."""
+    for perceptual in ("none", "discriminator"):
+        studio = facsimile.load(network, perceptual=perceptual, device="cpu")
+        for name in ("w+", "f/w+ +noise"):
+            plans = [studio.plan(recipe, steps=2) for recipe in (name, recipes.get(name))]
+            assert plans[0] == plans[1]
+            assert plans[0].digest == plans[1].digest
+            history = studio.invert(targets, plans[1]).history
+            assert ("code/perceptual" in history) == (perceptual != "none")
+
+
+def test_the_digest_follows_whatever_decides_the_result(both, load, runs):
+    plan = both.plan("f/z+")
+    assert plan == both.plan("f/z+")
+    changes = (
+        {"recipe": "f/w+"},
+        *({"steps": 3}, {"lr": 2.0}, {"patience": 5}, {"init": "random"}, {"seed": 1}),
+        *({"align": False}, {"face": "all"}),
+    )
+    digests = {both.plan(**{"recipe": "f/z+"} | change).digest for change in changes}
+    digests |= {plan.digest, load(runs / "keep").plan("f/z+").digest, load().plan("f/z+").digest}
+    assert len(digests) == len(changes) + 3
+    other_note = replace(plan, perceptual_note="another sentence")
+    moved = replace(plan, encoder=replace(plan.encoder, path="elsewhere"))
+    assert plan.digest == other_note.digest == moved.digest
+
+
+def test_a_plan_is_plain_data(both):
+    """What scores.json holds: the whole recipe, with numbers for weights."""
+    record = both.plan("f/z+ +noise", steps=10, label=None).to_dict()
+    assert json.loads(json.dumps(record)) == record
+    assert record["encoder"].keys() == {"kind", "fingerprint"}
+    assert [phase["steps"] for phase in record["recipe"]["phases"]] == [10, 6]
+    weights = [t["weight"] for phase in record["recipe"]["phases"] for t in phase["terms"]]
+    assert all(isinstance(weight, int | float) for weight in weights)
+
+
+def test_a_plan_in_words(both):
+    words = both.plan("f/z+ +noise", steps=10).describe().splitlines()
+    assert words[0] == (
+        "recipe: f/z+ +noise (code and feature for 10 steps, then noise for 6 steps)"
+    )
+    assert words[1].startswith("init: the feature encoder ")
+    assert words[-1] == both.perceptual.note
+    assert both.plan("w", steps=0).describe().startswith("recipe: w (no refinement)")
+
+
+def test_a_plan_of_ones_own_recipe(both, targets):
+    """The encoder of a domain term predicts codes in W+, also if the recipe names none."""
+    terms = (Term("pixel", 1.0), Term("domain_reg", 2.0))
+    phase = Phase(name="code", variables=(Variable("code", 0.01),), terms=terms, steps=1)
+    plan = both.plan(Recipe(name="mine", space="w+", phases=(phase,)))
+    assert (plan.init, plan.encoder.kind) == ("mean", "in-domain")
+    assert both.invert(targets, plan).history["code/domain_reg"].min() > 0
+
+
+def test_what_no_plan_is_made_of(both, targets, make_generator):
+    for options, message in (
+        ({"lr": 0}, "lr is 0; it must be above 0"),
+        ({"steps": -1}, "steps is -1; it must be 0 or more"),
+        ({"patience": 0}, "patience is 0; it must be 1 or more"),
+        ({"layer": "b99.conv0"}, 'no layer "b99.conv0"; choose one of b4.conv1'),
+        ({"label": 0}, "got the label 0; this generator takes none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            both.plan(**options)
+    plan = both.plan("w")
+    with pytest.raises(ValueError, match="got a plan and seed, steps; pass these to Studio.plan"):
+        both.invert(targets, plan, seed=1, steps=2)
+    other = facsimile.Studio(make_generator(32, seed=5))
+    with pytest.raises(ValueError, match="this plan was made for the generator"):
+        other.invert(targets, plan)
+    assert isinstance(plan, InversionPlan)
