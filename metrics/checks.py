@@ -1,7 +1,7 @@
-"""What every metric asks of its images, said once.
+"""Checks of images: shapes, dtypes and ranges.
 
 Legend: N images, C channels, HxW pixels. Shapes and dtypes are checked everywhere, because that is
-free; ranges only where scores are made, because reading a maximum waits for the device.
+free; ranges only for scores, because reading a maximum waits for the device.
 """
 
 import torch
@@ -49,10 +49,10 @@ def check_pair(a: Tensor, b: Tensor, mask: Tensor | None = None) -> None:
 
 
 def check_range(image: Tensor, peak: float = 2.0, slack: float = 1.1) -> None:
-    """Raise ValueError if values are clearly not those of an image whose range is `peak` wide.
+    """Raise ValueError if values are clearly outside an image range of width `peak`.
 
-    Values up to `slack` times the peak pass, because generators and bicubic kernels overshoot, and
-    so does NaN, which shows in the score. Waits for the device: not for losses.
+    Values up to `slack` times the peak pass, because generators and bicubic kernels overshoot. NaN
+    passes too; it shows in the score. Waits for the device: not for losses.
     """
     largest = image.detach().abs().nan_to_num(nan=0.0).amax().item() if image.numel() else 0.0
     if largest > slack * peak:

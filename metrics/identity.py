@@ -1,8 +1,8 @@
-"""Whether two pictures show the same person: cosine of FaceNet's embeddings.
+"""Identity similarity: cosine of FaceNet embeddings of two images.
 
 Legend: N images, HxW pixels. The network is facenet-pytorch's InceptionResnetV1, trained on
-VGGFace2. It judges more weakly than ArcFace networks: never compare its numbers with theirs. Never
-score with it what was trained with it.
+VGGFace2. It separates people less well than ArcFace networks, so their numbers cannot be compared.
+Do not use it to score a network that was trained with it.
 """
 
 from http.client import HTTPException
@@ -12,31 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, pad
 
+from .backbone_weights import read_state
 from .checks import check_images, check_pair
 from .resize import resize
-from .trunk_weights import read_state
 
-CARD = {
+DESCRIPTIONS = {
     "csim": "cosine of FaceNet (InceptionResnetV1, VGGFace2) on whole aligned faces of 128 px with "
     "a border of zeros of 11; 1 = equal, higher is better",
     "identity": "cosine of FaceNet (InceptionResnetV1, VGGFace2) on the box of the target's face "
-    "in both pictures, at 160 px; 1 = equal, higher is better",
+    "in both images, at 160 px; 1 = equal, higher is better",
 }
 
 FILE = "20180402-114759-vggface2.pt"
-SIDE = 160
-"""Pixels of a crop to a box."""
-WHOLE_SIDE, BORDER = 128, 11
-"""Pixels of the picture whose border of zeros makes it 150, for CSIM."""
+BOX_SIZE = 160
+"""Pixels a side to which a box is resized."""
+WHOLE_SIZE, BORDER = 128, 11
+"""Pixels a side of a whole image, and of the border of zeros that makes it 150, for CSIM."""
 
 
 class Identity(nn.Module):
-    """FaceNet, frozen. Differentiable with respect to the images; no detector in it."""
+    """FaceNet, frozen. Differentiable with respect to the images; it detects no faces itself."""
 
     def __init__(self, weights: str | Path | None = None):
         """weights: the network's file; None: facenet-pytorch's own, from the cache or the internet.
 
-        Raises FileNotFoundError, which names the file and the folder, or ValueError.
+        Raises FileNotFoundError, which names the file and the folder, or ValueError for a file of
+        another network.
         """
         super().__init__()
         from facenet_pytorch import InceptionResnetV1  # slow to import, and needs torchvision
@@ -46,7 +47,7 @@ class Identity(nn.Module):
         state = {
             name: tensor
             for name, tensor in read_state(path).items()
-            if not name.startswith("logits.")  # of the persons it was trained on
+            if not name.startswith("logits.")  # classifies the people of the training set
         }
         try:
             self.network.load_state_dict(state)
@@ -58,30 +59,33 @@ class Identity(nn.Module):
         self.eval().requires_grad_(False)
 
     def csim(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of whole pictures, (N,): at 128 px with a border of zeros of 11, 150 in all.
+        """Cosine of whole images, (N,): at 128 px with a border of zeros of 11, 150 in all.
 
-        "Learning an Encoder for Image Editing within a StyleGAN Latent Space", section 5.
-        a, b: aligned faces (N, 3, S, S) in [-1, 1].
+        "Learning an Encoder for Image Editing within a StyleGAN Latent Space", section 3, and its
+        code. a, b: aligned faces (N, 3, S, S) in [-1, 1].
         """
         check_pair(a, b)
-        return cosine_similarity(self.whole(a), self.whole(b))
+        return cosine_similarity(self.embed(a), self.embed(b))
 
     def similarity(self, a: Tensor, b: Tensor, boxes: Tensor) -> Tensor:
-        """Cosine of crops to the same box in both, (N,): our "identity similarity".
+        """Cosine of crops to the same box in both images, (N,): the metric "identity".
 
         a, b: (N, 3, H, W) in [-1, 1]. boxes: (N, 4) or (1, 4), x0, y0, x1, y1 in pixels, of the
-        faces that were found in the target alone, else the detection's noise is measured too.
+        faces detected in the target. Detecting them in both would measure the detector's noise.
         """
         check_pair(a, b)
-        return cosine_similarity(self.boxed(a, boxes), self.boxed(b, boxes))
+        return cosine_similarity(self.embed_boxes(a, boxes), self.embed_boxes(b, boxes))
 
-    def whole(self, images: Tensor) -> Tensor:
-        """Unit vectors (N, 512) of whole pictures, as CSIM takes them."""
+    def embed(self, images: Tensor) -> Tensor:
+        """Unit vectors (N, 512) of whole images, as for CSIM."""
         check_images(images)
-        return self._embed(pad(resize(images, (WHOLE_SIDE,) * 2), (BORDER,) * 4))
+        return self._run(pad(resize(images, (WHOLE_SIZE,) * 2), (BORDER,) * 4))
 
-    def boxed(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Unit vectors (N, 512) of the boxes, (N, 4) or (1, 4), at 160 px."""
+    def embed_boxes(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """Unit vectors (N, 512) of boxes (N, 4) or (1, 4), at 160 px.
+
+        Raises ValueError for boxes outside of the images.
+        """
         check_images(images)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) not in (1, len(images)):
             raise ValueError(
@@ -95,13 +99,13 @@ class Identity(nn.Module):
             x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
             if x1 <= x0 or y1 <= y0:
                 raise ValueError(
-                    f"got a box of a face ({', '.join(f'{edge:g}' for edge in box)}) outside of "
+                    f"got a face box ({', '.join(f'{edge:g}' for edge in box)}) outside of "
                     f"the image of {width}x{height}; expected pixels of that image"
                 )
-            crops.append(resize(image[None, :, y0:y1, x0:x1], (SIDE, SIDE)))
-        return self._embed(torch.cat(crops))
+            crops.append(resize(image[None, :, y0:y1, x0:x1], (BOX_SIZE, BOX_SIZE)))
+        return self._run(torch.cat(crops))
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _run(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
             parameter = next(self.network.parameters())
             return self.network(images.to(parameter.dtype).expand(-1, 3, -1, -1))
@@ -117,13 +121,15 @@ def weights_file(weights: str | Path | None = None) -> Path:
         return Path(weights)
     from facenet_pytorch.models import inception_resnet_v1
 
-    own = Path(inception_resnet_v1.get_torch_home()) / "checkpoints" / FILE
-    if not own.is_file():
+    path = Path(inception_resnet_v1.get_torch_home()) / "checkpoints" / FILE
+    if not path.is_file():
         try:
-            inception_resnet_v1.InceptionResnetV1(pretrained="vggface2")  # puts it there
+            inception_resnet_v1.InceptionResnetV1(
+                pretrained="vggface2"
+            )  # downloads it to this path
         except (OSError, HTTPException, RuntimeError) as error:
             raise FileNotFoundError(
-                f"{FILE} is not in {own.parent} and cannot be downloaded ({error}); put the file "
+                f"{FILE} is not in {path.parent} and cannot be downloaded ({error}); put the file "
                 "into that folder, or pass its path as weights"
             ) from error
-    return own
+    return path

@@ -1,7 +1,7 @@
 """Perceptual distances, all of one form: a network's scaled features, and one distance on them.
 
 Legend: N images, C channels, HxW pixels; layer l has C_l channels and h_l x w_l pixels. The
-features of a target are computed once and kept; only the moving image passes the network again.
+features of a target are computed once; in a loop only the changing image is evaluated again.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,12 @@ def distance(
 
     a_features, b_features: per layer (N, C_l, h_l, w_l), from one `Perceptual` at one image size.
     mask: (N or 1, 1, H, W) in [0, 1], 1 = counts; averaged down to each layer's size. "image"
-    divides by all pixels of the layer (Image2StyleGAN++, section 2), "mask" by the mask's sum.
+    divides by all pixels of the layer (Image2StyleGAN++, section 4.1), "mask" by the mask's sum.
     Raises ValueError when the features do not belong together.
     """
-    shapes = [[tuple(feature.shape) for feature in side] for side in (a_features, b_features)]
+    shapes = [
+        [tuple(feature.shape) for feature in features] for features in (a_features, b_features)
+    ]
     if shapes[0] != shapes[1] or not shapes[0]:
         raise ValueError(
             f"got features of shapes {shapes[0]} and {shapes[1]}, expected the same, at least one; "
@@ -40,7 +42,7 @@ def distance(
 
 
 def _layer_distance(a: Tensor, b: Tensor, mask: Tensor | None, normalise: Normalise) -> Tensor:
-    # mse_loss makes and keeps no difference tensor of its own, unlike (a - b).square().
+    # Unlike (a - b).square(), mse_loss allocates no tensor for the difference.
     error = mse_loss(a, b, reduction="none")
     height, width = error.shape[2:]
     if mask is None:
@@ -49,8 +51,8 @@ def _layer_distance(a: Tensor, b: Tensor, mask: Tensor | None, normalise: Normal
     return masked_mean(error.sum(1, keepdim=True), small, normalise)
 
 
-def unit(feature: Tensor, scale: Tensor | float = 1.0, eps: float = 1e-10) -> Tensor:
-    """Each pixel's channel vector divided by its length plus eps, times `scale`.
+def normalize_features(feature: Tensor, scale: Tensor | float = 1.0, eps: float = 1e-10) -> Tensor:
+    """Divide each pixel's channel vector by its length plus eps, and multiply by `scale`.
 
     feature: (N, C, H, W). scale: (1, C, 1, 1) or one number.
     """
@@ -64,31 +66,32 @@ def unit(feature: Tensor, scale: Tensor | float = 1.0, eps: float = 1e-10) -> Te
 class Perceptual(nn.Module):
     """A frozen network whose scaled features are compared by `distance`.
 
-    name:  the metric's name in scores.
-    side:  longest side in pixels that the network is shown; larger images are shrunk, smaller ones
-           are left. None = never shrunk.
-    card:  one sentence: range, resize, backbone, mean over what, which direction is better.
-    note:  one sentence for the user: which network was chosen and why; the card unless set.
+    name:         the metric's name in scores.
+    description:  one sentence: range, resize, backbone, mean over what, which direction is better.
+    note:         one sentence for the user: which network was chosen and why; `description` unless
+                  it is set.
+    max_size:     larger images are shrunk until their longer side has so many pixels; None: never.
     """
 
     def __init__(
         self,
         name: str,
         network: nn.Module,
-        card: str,
+        description: str,
         *,
-        side: int | None,
-        smallest: int = 1,
+        max_size: int | None,
+        min_size: int = 1,
         multiple: int = 1,
         channels: int = 3,
     ) -> None:
         """`network`: images (N, channels, H, W) in [-1, 1] -> list of scaled features.
 
-        smallest, multiple: least side and its divisor that the network takes, in pixels.
+        min_size: smallest side that the network accepts, in pixels. multiple: what its sides must
+        be multiples of, in pixels. channels: of the images that it accepts.
         """
         super().__init__()
-        self.name, self.card, self.note = name, card, card
-        self.side, self.smallest, self.multiple = side, smallest, multiple
+        self.name, self.description, self.note = name, description, description
+        self.max_size, self.min_size, self.multiple = max_size, min_size, multiple
         self.channels = channels
         self.network = network
         self.eval().requires_grad_(False)
@@ -96,15 +99,15 @@ class Perceptual(nn.Module):
     def features(self, image: Tensor) -> list[Tensor]:
         """Scaled features per layer, (N, C_l, h_l, w_l), in the network's own precision.
 
-        image: (N, C, H, W) in [-1, 1]. For a network that takes colour, one channel is repeated,
-        and of four channels (RGBA) the first three are used. Autocast is off: half precision
-        shifts distances. Raises ValueError on other channel counts.
+        image: (N, C, H, W) in [-1, 1]. For a network of colour images, one channel is repeated,
+        and of four channels (RGBA) the first three are used. Autocast is off, because half
+        precision changes distances. Raises ValueError for other numbers of channels.
         """
         check_images(image)
         with torch.autocast(image.device.type, enabled=False):
             parameter = next(self.network.parameters(), image)
             image = self._with_channels(image.to(parameter.dtype))
-            return self.network(resize_to_fit(image, self.side, self.smallest, self.multiple))
+            return self.network(resize_to_fit(image, self.max_size, self.min_size, self.multiple))
 
     def forward(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         """Distance per image, (N,), for scoring. a, b: (N, C, H, W) in [-1, 1]; mask as `distance`.

@@ -31,10 +31,10 @@ def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tens
 def resize_to_fit(
     image: Tensor, max_size: int | None, min_size: int = 1, multiple: int = 1
 ) -> Tensor:
-    """Shrink until the longer side is at most `max_size` pixels, keeping the aspect; None: no limit.
+    """Shrink until the longer side is at most `max_size` pixels, keeping the aspect.
 
-    image: (N, C, H, W). It is enlarged only until the shorter side has `min_size` pixels, the least
-    that a network accepts. Both sides are rounded down to multiples of `multiple`.
+    image: (N, C, H, W). max_size: None: no limit. min_size: pixels that a network needs at least;
+    a shorter side is enlarged to it. Both sides are rounded down to multiples of `multiple`.
     """
     height, width = image.shape[2:]
     scale = 1.0 if max_size is None else min(1.0, max_size / max(height, width))

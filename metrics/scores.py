@@ -5,6 +5,7 @@ Legend: N images, C channels, HxW pixels.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from .structural import MS_SSIM_SIDE, WINDOW, ms_ssim, ssim
 Scores = dict[str, list[float]]
 """Metric name -> a value per image."""
 
-CARD = {
+DESCRIPTIONS = {
     "mse": "mean over channels and pixels of the squared difference of images in [-1, 1], output "
     "clipped, full size; 0 = equal, at most 4, lower is better",
     "psnr": "10 log10(peak^2 / mse) in dB with peak 2 for images in [-1, 1], output clipped, full "
@@ -29,9 +30,9 @@ CARD = {
     "ms_ssim": "structural similarity over five scales as on 0..255, output clipped, full size "
     "(sides above 160 px only), mean over channels; 1 = equal, higher is better",
 }
-"""Per metric one sentence without which its number means nothing."""
+"""Metric name -> one sentence: range, units, what is averaged, which direction is better."""
 
-# Outputs are clipped, so they may overshoot, though not to where 8-bit values lie.
+# Outputs are clipped, so they may overshoot the range, but not as far as 8-bit values do.
 OUTPUT_SLACK = 16.0
 
 
@@ -39,11 +40,11 @@ OUTPUT_SLACK = 16.0
 def score(
     images: Tensor, targets: Tensor, perceptual: Mapping[str, Perceptual] | None = None
 ) -> dict[str, Tensor]:
-    """Every metric that fits the images, each (N,), per image.
+    """Every metric that applies to images of this size: name -> (N,), a value per image.
 
     images, targets: (N, C, H, W) in [-1, 1]; images are clipped to it first. SSIM needs sides of 11
-    pixels, MS-SSIM of 161, else they are left out. perceptual: by the name to score under.
-    Raises ValueError on shapes that do not fit and on values clearly outside the range.
+    pixels and MS-SSIM of 161; they are left out of smaller images. perceptual: networks by the name
+    of their metric. Raises ValueError for shapes that differ and values clearly outside the range.
     """
     check_pair(images, targets)
     check_range(images, slack=OUTPUT_SLACK)
@@ -62,14 +63,14 @@ def score(
 def metric_descriptions(
     names: Iterable[str], perceptual: Mapping[str, Perceptual] | None = None
 ) -> dict[str, str]:
-    """The sentence of each metric in `names`; `perceptual` as it was given to `score`."""
-    known = CARD | landmarks.CARD | identity.CARD
-    known |= {name: network.card for name, network in (perceptual or {}).items()}
-    return {name: known[name] for name in names}
+    """The sentence of each metric in `names`; perceptual: as for `score`."""
+    descriptions = DESCRIPTIONS | landmarks.DESCRIPTIONS | identity.DESCRIPTIONS
+    descriptions |= {name: network.description for name, network in (perceptual or {}).items()}
+    return {name: descriptions[name] for name in names}
 
 
 def gather(batches: Iterable[Mapping[str, Tensor]]) -> Scores:
-    """Batches of `score`, one after another, as a plain list per metric."""
+    """Concatenate the results of `score` for several batches, as plain lists."""
     scores: Scores = {}
     for batch in batches:
         for name, values in batch.items():
@@ -78,16 +79,16 @@ def gather(batches: Iterable[Mapping[str, Tensor]]) -> Scores:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Mean over images. One identical image makes a mean PSNR inf, which is then printed so."""
+    """Mean over images; inf where one PSNR is inf. ValueError for no values."""
     if not values:
         raise ValueError("got no scores, expected at least one; score an image first")
     return math.fsum(values) / len(values)
 
 
-def jsonable(value: float | Sequence[float] | Mapping[str, Sequence[float]]):
-    """Numbers, lists and dicts of them, fit for strict JSON, which has no infinity and no NaN:
+def jsonable(value: Any) -> Any:
+    """Numbers, tensors, lists and dicts of them, as strict JSON holds them.
 
-    these become the strings "inf", "-inf" and "nan".
+    JSON has no infinity and no NaN: they become the strings "inf", "-inf" and "nan".
     """
     if isinstance(value, Mapping):
         return {name: jsonable(inner) for name, inner in value.items()}

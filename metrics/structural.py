@@ -24,8 +24,9 @@ def ssim(a: Tensor, b: Tensor, peak: float = 2.0, black: float = -1.0) -> Tensor
     window 11x11, sigma 1.5, population covariance, only windows that lie inside the image, mean
     over pixels and channels.
     a, b: (N, C, H, W), at least 11x11. peak: width of the images' range, 2 for [-1, 1].
-    black: subtracted first. Unlike PSNR, SSIM feels where zero lies: 0 measures the numbers as they
-    are, as scikit-image does; -1 gives [-1, 1] images the value of their 0..255 originals.
+    black: the value of black, subtracted first. Unlike PSNR, SSIM depends on it: 0 takes the
+    numbers as they are, as scikit-image does; -1 gives [-1, 1] images the SSIM of their 0..255
+    originals.
     Raises ValueError on shapes that do not fit and on values clearly outside the range.
     """
     _check(a, b, peak, WINDOW, "SSIM")
@@ -60,12 +61,12 @@ def ms_ssim(a: Tensor, b: Tensor, peak: float = 2.0, black: float = -1.0) -> Ten
     return product.mean(1).to(dtype)
 
 
-def _check(a: Tensor, b: Tensor, peak: float, side: int, metric: str) -> None:
+def _check(a: Tensor, b: Tensor, peak: float, min_size: int, metric: str) -> None:
     check_pair(a, b)
-    if min(a.shape[2:]) < side:
+    if min(a.shape[2:]) < min_size:
         height, width = a.shape[2:]
         raise ValueError(
-            f"got images of {height}x{width}, {metric} needs at least {side}x{side}; "
+            f"got images of {height}x{width}, {metric} needs at least {min_size}x{min_size}; "
             "leave it out for images this small"
         )
     check_range(a, peak)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import linalg
 
-from facsimile.metrics.frechet import Moments, features, frechet, moments
+from facsimile.metrics.frechet import Moments, build_features, frechet_distance, moments
 
 
 def sample(seed, n, d, scale=1.0):
@@ -27,7 +27,7 @@ def test_one_dimension():
     """(m - n)^2 + (s - t)^2."""
     a = Moments(torch.tensor([1.0]).double(), torch.tensor([[4.0]]).double())
     b = Moments(torch.tensor([4.0]).double(), torch.tensor([[25.0]]).double())
-    assert frechet(a, b) == pytest.approx(9 + 9)
+    assert frechet_distance(a, b) == pytest.approx(9 + 9)
 
 
 def test_commuting_covariances():
@@ -37,7 +37,7 @@ def test_commuting_covariances():
     zero = torch.zeros(4).double()
     a = Moments(zero, turn @ s.square().diag() @ turn.T)
     b = Moments(zero + 1, turn @ t.square().diag() @ turn.T)
-    assert frechet(a, b) == pytest.approx(4 + float((s - t).square().sum()))
+    assert frechet_distance(a, b) == pytest.approx(4 + float((s - t).square().sum()))
 
 
 @pytest.mark.parametrize("n", [300, 10])
@@ -50,34 +50,34 @@ def test_scipy(n):
     else:
         cross = np.sqrt(linalg.eigvals(product).real.clip(0)).sum()
     wanted = float((a.mean - b.mean).square().sum() + (a.covariance + b.covariance).trace())
-    assert frechet(a, b) == pytest.approx(wanted - 2 * cross, rel=1e-6)
-    assert frechet(a, b) == pytest.approx(frechet(b, a), rel=1e-6)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-5)
+    assert frechet_distance(a, b) == pytest.approx(wanted - 2 * cross, rel=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-6)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-5)
 
 
 def test_too_few():
-    with pytest.raises(ValueError, match="got 1 images; a covariance wants at least 2"):
+    with pytest.raises(ValueError, match="got 1 images, expected at least 2"):
         moments([torch.zeros(1, 3)])
 
 
 def test_the_discriminators_features_are_named(discriminator):
-    chosen = features("discriminator", discriminator)
+    chosen = build_features("discriminator", discriminator)
     assert chosen.name == "frechet-discriminator"
     assert "not FID" in chosen.note
     images = torch.randn(3, 3, 64, 64)
     assert chosen.network(images).shape == (3, 16)
-    assert features("none", discriminator) is None
+    assert build_features("none", discriminator) is None
 
 
 def test_without_inception(discriminator, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
-    assert features("auto", discriminator).name == "frechet-discriminator"
+    assert build_features("auto", discriminator).name == "frechet-discriminator"
     with pytest.raises(FileNotFoundError, match="install torch-fidelity"):
-        features("inception", discriminator)
+        build_features("inception", discriminator)
 
 
 def test_squeezenet_wants_a_file(discriminator):
     with pytest.raises(ValueError, match="--frechet-weights"):
-        features("squeezenet", discriminator)
+        build_features("squeezenet", discriminator)
     with pytest.raises(ValueError, match="got frechet='fid', expected one of auto"):
-        features("fid", discriminator)
+        build_features("fid", discriminator)

@@ -36,8 +36,8 @@ def test_same_and_other(identity):
 
 def test_whole_pictures_have_a_border(identity, monkeypatch):
     seen = []
-    monkeypatch.setattr(identity, "_embed", lambda x: seen.append(x) or x.flatten(1)[:, :8])
-    identity.whole(pictures(1, 256))
+    monkeypatch.setattr(identity, "_run", lambda x: seen.append(x) or x.flatten(1)[:, :8])
+    identity.embed(pictures(1, 256))
     (shown,) = seen
     assert shown.shape == (1, 3, 150, 150)
     assert shown[..., :11, :].abs().max() == shown[..., :, -11:].abs().max() == 0
@@ -64,9 +64,9 @@ def test_refusals(identity, weights, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="one shape"):
         identity.csim(pictures(1), pictures(2))
     with pytest.raises(ValueError, match=r"\(3, 4\) or \(1, 4\)"):
-        identity.boxed(pictures(3), torch.zeros(2, 4))
+        identity.embed_boxes(pictures(3), torch.zeros(2, 4))
     with pytest.raises(ValueError, match="outside of the image of 64x64"):
-        identity.boxed(pictures(1), torch.tensor([[70.0, 0.0, 90.0, 20.0]]))
+        identity.embed_boxes(pictures(1), torch.tensor([[70.0, 0.0, 90.0, 20.0]]))
     with pytest.raises(FileNotFoundError, match="check the path"):
         Identity(tmp_path / "none.pt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")

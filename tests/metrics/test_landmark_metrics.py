@@ -8,7 +8,7 @@ import torch
 from facsimile.data import draw_landmarks
 from facsimile.data.points68 import GROUPS
 from facsimile.metrics import hausdorff, hausdorff_of_drawings, nanmean_with_failures, nme
-from facsimile.metrics.landmarks import _between, _sampled
+from facsimile.metrics.landmarks import _point_hausdorff, _sample
 
 SQUARE = torch.tensor([[10.0, 10.0], [30.0, 10.0], [30.0, 30.0], [10.0, 30.0]])
 LINES = {"square": [(0, 1, 2, 3, 0)]}
@@ -35,7 +35,7 @@ def test_one_sided_distances():
 
 
 def test_points_are_half_a_pixel_apart():
-    points = _sampled(SQUARE, [(0, 1, 2), (3, 3)])
+    points = _sample(SQUARE, [(0, 1, 2), (3, 3)])
     line, dot = points[:-2], points[-2:]
     gaps = line.diff(dim=0).norm(dim=1)
     assert gaps.max() <= 0.5
@@ -47,7 +47,7 @@ def test_scipy_agrees():
     scipy = pytest.importorskip("scipy.spatial.distance")
     a, b = torch.rand(40, 2, dtype=torch.float64), torch.rand(55, 2, dtype=torch.float64)
     ways = [scipy.directed_hausdorff(*pair)[0] for pair in ((a, b), (b, a))]
-    assert float(_between(a, b)) == pytest.approx(max(ways), abs=1e-12)
+    assert float(_point_hausdorff(a, b)) == pytest.approx(max(ways), abs=1e-12)
 
 
 def test_drawings_agree_with_points():
@@ -105,7 +105,7 @@ def test_mean_error():
     [
         (lambda a: hausdorff(a, a[:, :2], 64, LINES), "one shape"),
         (lambda a: hausdorff(a, a, 0, LINES), "positive"),
-        (lambda a: hausdorff(a, a * torch.nan, 64, LINES), "mark the face as not found"),
+        (lambda a: hausdorff(a, a * torch.nan, 64, LINES), "mark the face as not valid"),
         (lambda a: hausdorff(a, a, 64, LINES, torch.ones(2)), "1 faces; expected one truth"),
         (lambda a: hausdorff_of_drawings(a, a, {}), r"\(N, 3, S, S\)"),
         (lambda a: nme(a, a[0]), "one shape"),

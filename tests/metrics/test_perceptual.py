@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from facsimile.metrics import Perceptual, distance
-from facsimile.metrics.perceptual import unit
+from facsimile.metrics.perceptual import normalize_features
 from facsimile.metrics.resize import resize, resize_to_fit
 
 
@@ -27,8 +27,10 @@ class Fake(nn.Module):
         return [first, self.convolutions[1](first)]
 
 
-def fake(side=None, **options):
-    return Perceptual("fake", Fake(options.get("channels", 3)), "a card", side=side, **options)
+def fake(max_size=None, **options):
+    return Perceptual(
+        "fake", Fake(options.get("channels", 3)), "a card", max_size=max_size, **options
+    )
 
 
 def images(*shape, seed=0):
@@ -133,7 +135,7 @@ def test_grey_is_repeated_and_alpha_ignored():
 
 
 def test_large_images_are_shrunk_and_small_ones_left():
-    perceptual = fake(side=16, smallest=8)
+    perceptual = fake(max_size=16, min_size=8)
     for shape, seen in (
         ((64, 64), (16, 16)),
         ((24, 48), (8, 16)),
@@ -158,9 +160,9 @@ def test_resize_is_area_for_integer_factors_and_never_aliases():
 
 def test_unit_vectors_and_their_gradient_at_zero():
     feature = images(1, 5, 3, 3).requires_grad_()
-    torch.testing.assert_close(unit(feature).norm(dim=1), torch.ones(1, 3, 3))
+    torch.testing.assert_close(normalize_features(feature).norm(dim=1), torch.ones(1, 3, 3))
     zero = torch.zeros(1, 5, 3, 3, requires_grad=True)
-    unit(zero).sum().backward()
+    normalize_features(zero).sum().backward()
     assert zero.grad.isfinite().all()
 
 

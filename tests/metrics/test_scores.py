@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from facsimile import metrics
-from facsimile.metrics import CARD, Perceptual, gather, jsonable, mean, metric_descriptions, score
+from facsimile.metrics import (
+    DESCRIPTIONS,
+    Perceptual,
+    gather,
+    jsonable,
+    mean,
+    metric_descriptions,
+    score,
+)
 
 
 class Identity(torch.nn.Module):
@@ -21,7 +29,7 @@ class Identity(torch.nn.Module):
 
 @pytest.fixture
 def perceptual():
-    return {"plain": Perceptual("plain", Identity(), "the image itself", side=None)}
+    return {"plain": Perceptual("plain", Identity(), "the image itself", max_size=None)}
 
 
 def images(*shape, seed=0):
@@ -32,8 +40,8 @@ def test_scores_are_the_functions_on_clipped_outputs(perceptual):
     output, target = 1.5 * images(2, 3, 176, 176), images(2, 3, 176, 176, seed=1)
     scores = score(output.requires_grad_(), target, perceptual)
     clipped = output.detach().clamp(-1, 1)
-    assert set(scores) == {*CARD, "plain"}
-    for name in CARD:
+    assert set(scores) == {*DESCRIPTIONS, "plain"}
+    for name in DESCRIPTIONS:
         torch.testing.assert_close(scores[name], getattr(metrics, name)(clipped, target))
     torch.testing.assert_close(scores["plain"], 3 * scores["mse"])
     assert not any(values.requires_grad for values in scores.values())
@@ -61,11 +69,11 @@ def test_wrong_ranges_are_refused_but_overshoot_is_not():
 
 
 def test_every_card_tells_the_direction(perceptual):
-    for sentence in CARD.values():
+    for sentence in DESCRIPTIONS.values():
         assert "is better" in sentence
         assert "\n" not in sentence
     assert metric_descriptions(["mse", "plain"], perceptual) == {
-        "mse": CARD["mse"],
+        "mse": DESCRIPTIONS["mse"],
         "plain": "the image itself",
     }
 

@@ -13,7 +13,7 @@ from facsimile.metrics import (
     squeezenet_features,
     vgg16_layers,
 )
-from facsimile.metrics.trunks import IMAGE2STYLEGAN, IMAGE2STYLEGAN_PP
+from facsimile.metrics.backbones import IMAGE2STYLEGAN, IMAGE2STYLEGAN_PP
 
 
 def images(*shape, seed=0):
@@ -21,7 +21,7 @@ def images(*shape, seed=0):
 
 
 def package(net):
-    """The lpips package's module with a random trunk, and that trunk by torchvision's names."""
+    """The lpips package's module with a random backbone, and its weights by torchvision's names."""
     model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).requires_grad_(False)
     state = {
         "features." + name.partition(".")[2]: tensor
@@ -34,8 +34,8 @@ def package(net):
 def test_lpips_is_that_of_the_package(net, tmp_path):
     torch.manual_seed(3)
     model, state = package(net)
-    save_file(state | {"classifier.weight": torch.zeros(2)}, tmp_path / "trunk.safetensors")
-    ours = lpips_distance(net, tmp_path / "trunk.safetensors")
+    save_file(state | {"classifier.weight": torch.zeros(2)}, tmp_path / "backbone.safetensors")
+    ours = lpips_distance(net, tmp_path / "backbone.safetensors")
     a, b = images(2, 3, 64, 64).requires_grad_(), images(2, 3, 64, 64, seed=1)
     expected, value = model(a, b).flatten(), ours(a, b)
     assert ours.name == f"lpips-{net}"
@@ -129,7 +129,7 @@ def test_squeezenet_is_the_mean_of_unit_differences(tmp_path):
     save_file(network.state_dict(), tmp_path / "squeezenet.safetensors")
     perceptual = squeezenet_features(tmp_path / "squeezenet.safetensors")
     assert perceptual.name == "squeezenet1_1"
-    assert "not LPIPS" in perceptual.card
+    assert "not LPIPS" in perceptual.description
     a, b = images(2, 3, 48, 48), images(2, 3, 48, 48, seed=1)
     model, _ = package("squeeze")
     model.net.load_state_dict(

@@ -9,18 +9,18 @@ from urllib import request
 import torch
 from torch import Tensor, nn
 
-PATIENCE = 5.0
-"""Seconds within which the download server must answer."""
+TIMEOUT = 5.0
+"""Seconds in which the download server must answer."""
 
 
-def trunk_file(network: str, weights: Path | None = None) -> Path:
+def backbone_file(network: str, weights: Path | None = None) -> Path:
     """The file of a network's ImageNet weights: `weights` itself, or torchvision's own file.
 
-    network: torchvision's name of the weights, such as "VGG16_Weights". Its own file comes from
-    torch's cache, and is downloaded there, with its hash checked, when it is missing.
-    Raises FileNotFoundError, which names the file and the folder, when it cannot be had.
+    network: torchvision's name of the weights, such as "VGG16_Weights". Its own file is in
+    torch's cache; if it is missing it is downloaded there, and its hash is checked.
+    Raises FileNotFoundError, which names the file and the folder, when it is not available.
     """
-    path, url = (Path(weights), None) if weights is not None else _own_file(network)
+    path, url = (Path(weights), None) if weights is not None else _torchvision_file(network)
     if path.is_file():
         return path
     if url is None:
@@ -28,7 +28,7 @@ def trunk_file(network: str, weights: Path | None = None) -> Path:
             f"got the weights file {path}, which does not exist; check the path"
         )
     try:
-        _knock(url)
+        _check_reachable(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
     except (OSError, HTTPException, RuntimeError) as error:
@@ -39,10 +39,10 @@ def trunk_file(network: str, weights: Path | None = None) -> Path:
     return path
 
 
-def load_trunk(trunk: nn.Sequential, path: Path) -> None:
-    """Fill `trunk`, the first layers of a torchvision network's `features`, from a state dict.
+def load_backbone(backbone: nn.Sequential, path: Path) -> None:
+    """Fill `backbone`, the first layers of a torchvision network's `features`, from a state dict.
 
-    path: .pth or .safetensors with torchvision's names; tensors beyond the trunk are left out.
+    path: .pth or .safetensors with torchvision's names; tensors beyond the backbone are left out.
     Raises ValueError when the file holds something else.
     """
     prefix = "features."
@@ -51,16 +51,16 @@ def load_trunk(trunk: nn.Sequential, path: Path) -> None:
         for name, tensor in read_state(path).items()
         if name.startswith(prefix)
     }
-    wanted = {name: tuple(tensor.shape) for name, tensor in trunk.state_dict().items()}
-    wrong = [n for n, shape in wanted.items() if n not in state or state[n].shape != shape]
+    shapes = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
+    wrong = [n for n, shape in shapes.items() if n not in state or state[n].shape != shape]
     if wrong:
-        expected = f"{prefix}{wrong[0]} of shape {wanted[wrong[0]]}"
-        found = f"of shape {tuple(state[wrong[0]].shape)}" if wrong[0] in state else "missing"
+        expected = f"{prefix}{wrong[0]} of shape {shapes[wrong[0]]}"
+        got = f"has the shape {tuple(state[wrong[0]].shape)}" if wrong[0] in state else "is missing"
         raise ValueError(
-            f"got {path}, in which {len(wrong)} of {len(wanted)} tensors do not fit; expected "
-            f"{expected}, found it {found}; pass the state dict of torchvision's network"
+            f"got {path}, in which {len(wrong)} of {len(shapes)} tensors do not fit; expected "
+            f"{expected}, which {got}; pass the state dict of torchvision's network"
         )
-    trunk.load_state_dict({name: state[name] for name in wanted}, assign=True)
+    backbone.load_state_dict({name: state[name] for name in shapes}, assign=True)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -90,33 +90,33 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _own_file(network: str) -> tuple[Path, str]:
-    """Where torch keeps torchvision's weights of a network, and where they come from."""
+def _torchvision_file(network: str) -> tuple[Path, str]:
+    """(path in torch's cache, address) of torchvision's weights of a network."""
     from torchvision.models import get_weight
 
     url = get_weight(f"{network}.IMAGENET1K_V1").url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
 
 
-def _knock(url: str) -> None:
-    """Raise OSError or HTTPException unless the server answers within PATIENCE seconds.
+def _check_reachable(url: str) -> None:
+    """Raise OSError or HTTPException unless the server answers within TIMEOUT seconds.
 
-    In a thread, because looking up a name and trying all of a host's addresses heed no common
-    timeout and can take minutes offline.
+    In a thread, because looking up a host's name and trying all of its addresses have no common
+    timeout, and can take minutes offline.
     """
     outcome: list[Exception | None] = []
 
-    def knock() -> None:
+    def request_head() -> None:
         try:
             head = request.Request(url, method="HEAD", headers={"User-Agent": "torch.hub"})
-            with request.urlopen(head, timeout=PATIENCE):
+            with request.urlopen(head, timeout=TIMEOUT):
                 outcome.append(None)
         except (OSError, HTTPException) as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=knock, daemon=True)
+    thread = threading.Thread(target=request_head, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
-    error = outcome[0] if outcome else TimeoutError(f"no answer within {PATIENCE:g} seconds")
+    thread.join(TIMEOUT)
+    error = outcome[0] if outcome else TimeoutError(f"no answer within {TIMEOUT:g} seconds")
     if error is not None:
         raise error

@@ -1,10 +1,9 @@
-"""From the name that a user types to a perceptual distance."""
+"""The perceptual distances by name, as `--perceptual` takes them."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from .perceptual import Perceptual
-from .trunks import (
+from .backbones import (
     IMAGE2STYLEGAN_PP,
     Discriminator,
     discriminator_features,
@@ -12,6 +11,7 @@ from .trunks import (
     squeezenet_features,
     vgg16_layers,
 )
+from .perceptual import Perceptual
 
 PERCEPTUAL_METRICS = (
     "auto",
@@ -30,14 +30,14 @@ PERCEPTUAL_METRICS = (
 def build_perceptual(
     name: str, discriminator: Discriminator | None = None, weights: Path | None = None
 ) -> Perceptual | None:
-    """The perceptual distance called `name`, one of PERCEPTUAL_METRICS; None for "none".
+    """The perceptual distance of this name, one of PERCEPTUAL_METRICS; None for "none".
 
-    "auto" is LPIPS-VGG where its weights are at hand or can be downloaded, else the discriminator's
-    features; the result's `note` says which, and why. "vgg16" and "vgg16++" are the layer lists of
+    "auto" is LPIPS-VGG if its weights are available or can be downloaded, else the discriminator's
+    features; the result's `note` says which, and why. "vgg16" and "vgg16++" have the layers of
     Image2StyleGAN and Image2StyleGAN++.
-    weights: file of the network's ImageNet weights with torchvision's names; None = torchvision's
-    own, from torch's cache or the internet ("squeezenet" must be given a file).
-    Raises ValueError or FileNotFoundError with the remedy when the choice cannot be met.
+    weights: file of the network's ImageNet weights with torchvision's names; None: torchvision's
+    own, from torch's cache or the internet ("squeezenet" needs a file).
+    Raises ValueError or FileNotFoundError, with the remedy, where the network is not available.
     """
     builders: dict[str, Callable[[], Perceptual | None]] = {
         "auto": lambda: _auto(discriminator, weights),
@@ -54,10 +54,10 @@ def build_perceptual(
         raise ValueError(
             f"got perceptual={name!r}, expected one of {', '.join(PERCEPTUAL_METRICS)}"
         )
-    chosen = builders[name]()
-    if chosen is not None and name != "auto":
-        chosen.note = f"perceptual distance: {chosen.name}, as asked for"
-    return chosen
+    perceptual = builders[name]()
+    if perceptual is not None and name != "auto":
+        perceptual.note = f"perceptual distance: {perceptual.name}, as requested"
+    return perceptual
 
 
 def _auto(discriminator: Discriminator | None, weights: Path | None) -> Perceptual:
@@ -68,16 +68,16 @@ def _auto(discriminator: Discriminator | None, weights: Path | None) -> Perceptu
             raise
         if discriminator is None:
             raise FileNotFoundError(
-                f"no perceptual distance can be had: {missing}; "
-                "or pass a discriminator; or go without with perceptual none"
+                f"no perceptual distance is available: {missing}; "
+                "or pass a discriminator; or choose the perceptual distance none"
             ) from missing
         perceptual = discriminator_features(discriminator)
         perceptual.note = (
-            "perceptual distance: the generator's own discriminator, because LPIPS-VGG cannot be "
-            f"had: {missing}"
+            "perceptual distance: the generator's own discriminator, because LPIPS-VGG is not "
+            f"available: {missing}"
         )
     else:
-        perceptual.note = "perceptual distance: LPIPS-VGG, because its weights are at hand"
+        perceptual.note = "perceptual distance: LPIPS-VGG, because its weights are available"
     return perceptual
 
 

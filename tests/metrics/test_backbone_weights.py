@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from facsimile.metrics import lpips_distance, vgg16_layers
-from facsimile.metrics.trunk_weights import load_trunk, trunk_file
+from facsimile.metrics.backbone_weights import backbone_file, load_backbone
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def test_offline_the_file_and_its_folder_are_named(hub, build, file):
 
 
 def test_a_silent_server_is_given_up_on(hub, monkeypatch):
-    monkeypatch.setattr("facsimile.metrics.trunk_weights.PATIENCE", 0.05)
+    monkeypatch.setattr("facsimile.metrics.backbone_weights.TIMEOUT", 0.05)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: nullcontext(time.sleep(0.5)))
     with pytest.raises(FileNotFoundError, match=r"no answer within 0.05 seconds"):
-        trunk_file("AlexNet_Weights")
+        backbone_file("AlexNet_Weights")
 
 
 def test_the_download_is_hashed_and_kept(hub, monkeypatch):
@@ -62,7 +62,7 @@ def test_the_download_is_hashed_and_kept(hub, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     path = hub / "alexnet-owt-7be5be79.pth"
-    assert [trunk_file("AlexNet_Weights") for _ in range(2)] == [path, path]
+    assert [backbone_file("AlexNet_Weights") for _ in range(2)] == [path, path]
     assert calls == [(path.name, "7be5be79")]
 
 
@@ -73,7 +73,7 @@ def test_a_wrong_hash_is_told(hub, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     with pytest.raises(FileNotFoundError, match="invalid hash value"):
-        trunk_file("AlexNet_Weights")
+        backbone_file("AlexNet_Weights")
 
 
 def test_torchs_cache_is_used(hub):
@@ -92,23 +92,23 @@ def test_a_given_file_that_does_not_exist(hub, tmp_path):
 
 
 def test_files_that_hold_something_else(tmp_path):
-    trunk = nn.Sequential(nn.Conv2d(3, 4, 3))
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3))
     path = tmp_path / "weights.pth"
     torch.save({"features.0.weight": torch.zeros(4, 3, 5, 5)}, path)
     with pytest.raises(
-        ValueError, match=r"2 of 2 tensors.*shape \(4, 3, 3, 3\), found it of shape"
+        ValueError, match=r"2 of 2 tensors.*shape \(4, 3, 3, 3\), which has the shape"
     ):
-        load_trunk(trunk, path)
+        load_backbone(backbone, path)
     torch.save({"conv.weight": torch.zeros(4, 3, 3, 3)}, path)
-    with pytest.raises(ValueError, match=r"features.0.weight of shape .*found it missing; pass"):
-        load_trunk(trunk, path)
-    torch.save(trunk, path)
+    with pytest.raises(ValueError, match=r"features.0.weight of shape .*which is missing; pass"):
+        load_backbone(backbone, path)
+    torch.save(backbone, path)
     with pytest.raises(ValueError, match="state dict that loads with weights_only=True"):
-        load_trunk(trunk, path)
+        load_backbone(backbone, path)
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match="expected a dict of tensors"):
-        load_trunk(trunk, path)
+        load_backbone(backbone, path)
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"not a safetensors file")
     with pytest.raises(ValueError, match="expected a safetensors file"):
-        load_trunk(trunk, path)
+        load_backbone(backbone, path)

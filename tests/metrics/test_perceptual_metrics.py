@@ -7,12 +7,12 @@ import pytest
 from facsimile.metrics import (
     PERCEPTUAL_METRICS,
     build_perceptual,
-    choices,
     lpips_distance,
+    perceptual_metrics,
     squeezenet_features,
     vgg16_layers,
 )
-from facsimile.metrics.trunks import IMAGE2STYLEGAN
+from facsimile.metrics.backbones import IMAGE2STYLEGAN
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def discriminator():
 
 @pytest.fixture
 def random_weights(monkeypatch):
-    """Networks with random trunks in place of files."""
+    """Networks with random weights in place of files."""
 
     def lpips_squeeze(net, weights):
         perceptual = lpips_distance("squeeze", random=True)
@@ -35,10 +35,10 @@ def random_weights(monkeypatch):
     def vgg(layers=IMAGE2STYLEGAN, weights=None, name="vgg16"):
         return vgg16_layers(layers, random=True, name=name)
 
-    monkeypatch.setattr(choices, "lpips_distance", lpips_squeeze)
-    monkeypatch.setattr(choices, "vgg16_layers", vgg)
+    monkeypatch.setattr(perceptual_metrics, "lpips_distance", lpips_squeeze)
+    monkeypatch.setattr(perceptual_metrics, "vgg16_layers", vgg)
     monkeypatch.setattr(
-        choices, "squeezenet_features", lambda _: squeezenet_features(None, random=True)
+        perceptual_metrics, "squeezenet_features", lambda _: squeezenet_features(None, random=True)
     )
 
 
@@ -66,21 +66,20 @@ def test_every_choice_has_a_note_of_one_line(discriminator, tmp_path):
 
 @pytest.mark.usefixtures("random_weights")
 def test_the_two_papers_have_their_own_layers():
-    assert "conv3_2, conv4_2" in build_perceptual("vgg16").card
-    assert "conv2_2, conv3_3" in build_perceptual("vgg16++").card
+    assert "conv3_2, conv4_2" in build_perceptual("vgg16").description
+    assert "conv2_2, conv3_3" in build_perceptual("vgg16++").description
 
 
 def test_auto_falls_back_on_the_discriminator_and_says_why(monkeypatch, discriminator):
-    monkeypatch.setattr(choices, "lpips_distance", missing)
+    monkeypatch.setattr(perceptual_metrics, "lpips_distance", missing)
     perceptual = build_perceptual("auto", discriminator)
     assert perceptual.name == "discriminator"
-    assert (
-        "own discriminator, because LPIPS-VGG cannot be had: vgg16-397923af.pth" in perceptual.note
-    )
+    reason = "own discriminator, because LPIPS-VGG is not available: vgg16-397923af.pth"
+    assert reason in perceptual.note
 
 
 def test_auto_with_nothing_at_hand_names_the_ways_out(monkeypatch):
-    monkeypatch.setattr(choices, "lpips_distance", missing)
+    monkeypatch.setattr(perceptual_metrics, "lpips_distance", missing)
     with pytest.raises(FileNotFoundError, match=r"vgg16-397923af.pth.*discriminator.*none"):
         build_perceptual("auto")
 
