@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import faces, report
-from benchmarks.faces import Bench, Row
+from benchmarks.bench import Bench, Row
 
 LIMIT = 0.02
 COMPARED = ("mse", "perceptual")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from benchmarks import report
 from facsimile import checkpoints, data
-from facsimile.metrics.frechet import features, frechet, moments
+from facsimile.metrics.frechet import build_features, frechet_distance, moments
 from facsimile.metrics.resize import resize_to_fit
 from facsimile.stylegan import Generator
 from facsimile.stylegan.randomness import keyed_generator
@@ -51,7 +51,7 @@ class Options:
 def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
     loaded = [checkpoints.find(name, options.device) for name in options.generators]
-    feature_network = features(options.frechet, loaded[0].discriminator, options.weights)
+    feature_network = build_features(options.frechet, loaded[0].discriminator, options.weights)
     network = feature_network.network
     print(feature_network.note)
     resolution = min(x.generator.resolution for x in loaded)
@@ -67,12 +67,12 @@ def main(options: Options) -> None:
     distances = {}
     for name, pair in zip(options.generators, loaded, strict=True):
         batches = samples(pair.generator, options)
-        distances[name] = frechet(
+        distances[name] = frechet_distance(
             moments(network(resize_to_fit(x, resolution)) for x in batches), real
         )
     others = order[count : 2 * count]
     if len(others) > 1:
-        distances["other faces"] = frechet(face_moments(others, "other faces"), real)
+        distances["other faces"] = frechet_distance(face_moments(others, "other faces"), real)
     rows = [(name, f"{distance:.1f}") for name, distance in distances.items()]
     print(report.table(("", feature_network.name), rows))
     report.write_json(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from benchmarks import faces, report
-from benchmarks.faces import Bench, Row
+from benchmarks.bench import Bench, Row
 from benchmarks.judges import identity_judge
 from facsimile.stylegan import Latents
 from facsimile.stylegan.randomness import keyed_generator
@@ -48,7 +48,7 @@ def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
         values = torch.empty(DIRECTIONS, len(STRENGTHS), len(embeddings))
         for number in range(DIRECTIONS):
             for index, strength in enumerate(STRENGTHS):
-                images = bench.draw(edited(rows[name].latents, number, strength))
+                images = bench.synthesize(edited(rows[name].latents, number, strength))
                 values[number, index] = cosine_similarity(embed(images), embeddings)
                 if number == 0 and abs(strength) == max(STRENGTHS):
                     pictures[f"{name} {strength:+g}"] = images

@@ -5,24 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
+from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.functional import softplus
 
-import train
 from benchmarks import report
 from benchmarks.timing import clock
 from facsimile import checkpoints
-from facsimile.encoders.feature_recipe import FeatureRecipe, FeatureRun
-from facsimile.encoders.in_domain_recipe import InDomainRecipe, InDomainRun
-from facsimile.encoders.layers import settle
-from facsimile.stylegan import Feature
+from facsimile.encoders import KINDS
+from facsimile.encoders.layers import update_running_stats
+from facsimile.encoders.recipe import EncoderRecipe
 from facsimile.training import BatchSlice, Distributed, Meter
-
-RECIPES = {"base": (FeatureRun, FeatureRecipe), "in-domain": (InDomainRun, InDomainRecipe)}
+from facsimile.training.loop import prepare, train_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +31,7 @@ class Options:
     penalties are left out, because they come every 16th step.
     """
 
-    recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
+    recipes: tuple[Literal["feature", "in-domain"], ...] = ("feature", "in-domain")
     generator: str = "faces"
     width: int | None = None
     """Channels of the encoder's first stage; None: the recipe's."""
@@ -63,97 +61,111 @@ def main(options: Options) -> None:
         report.write_json(options.out, all_times | {"machine": report.machine(options.device)})
 
 
-def measure(name: str, options: Options) -> dict[str, float]:
+def measure(kind: str, options: Options) -> dict[str, float]:
     """Seconds of a step and of its parts."""
-    settings, make = RECIPES[name]
-    sizes = {} if options.width is None else {"width": options.width}
-    if name == "in-domain":
-        sizes["r1"] = 0.0
     with TemporaryDirectory() as folder:
-        run = settings(
-            out=Path(folder),
-            images=options.batch,
-            batch=options.batch,
-            generator=options.generator,
-            precision=options.precision,
-            device=options.device,
-            **sizes,
+        settings = make_settings(kind, Path(folder), options)
+        accelerator = Accelerator(cpu=options.device == "cpu")
+        distributed = Distributed(
+            device=torch.device(options.device), load_networks=checkpoints.find
         )
-        host = Distributed(device=torch.device(options.device), find=checkpoints.find)
-        recipe = make(run, host)
-        recipe.open_data()
-        meter = Meter(host, run.batch)
-        parts = Parts(recipe, BatchSlice(0, 0, run.batch, True))
+        recipe = KINDS[kind].recipe(settings, distributed)
+        prepare(recipe, accelerator)
+        recipe.setup_data()
+        meter = Meter(distributed, settings.batch)
+        parts = Parts(recipe, BatchSlice(0, 0, settings.batch))
         steps = itertools.count()
         work = {
-            "step": lambda: train.advance(run, recipe, host, meter, next(steps)),
+            "step": lambda: train_step(
+                settings, recipe, accelerator, distributed, meter, next(steps)
+            ),
             "generator": parts.generator,
             "encoder": parts.encoder,
             "losses": parts.losses,
         }
-        times = {what: [] for what in work}
+        times = {name: [] for name in work}
         for turn in range(options.turns + 2):
-            for what, do in work.items():
-                second = clock(do, options.device)
+            for name, function in work.items():
+                seconds = clock(function, options.device)
                 if turn >= 2:  # the first ones warm up
-                    times[what].append(second)
-    return {what: median(seconds) for what, seconds in times.items()}
+                    times[name].append(seconds)
+    return {name: median(seconds) for name, seconds in times.items()}
+
+
+def make_settings(kind: str, out: Path, options: Options) -> Any:
+    """Settings of the kind, parsed as on the command line, without lazy penalties."""
+    flags = {
+        "out": out,
+        "images": options.batch,
+        "batch": options.batch,
+        "generator": options.generator,
+        "precision": options.precision,
+        "device": options.device,
+    }
+    if options.width is not None:
+        flags["width"] = options.width
+    if kind == "in-domain":
+        flags["r1-gamma"] = 0.0
+    args = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
+    return tyro.cli(KINDS[kind].settings, args=args, config=(tyro.conf.OmitArgPrefixes,))
 
 
 class Parts:
     """The work of each network in one step, on the images of one batch."""
 
-    def __init__(self, recipe: FeatureRecipe | InDomainRecipe, place: BatchSlice):
-        self.recipe, self.place = recipe, place
+    def __init__(self, recipe: EncoderRecipe, batch: BatchSlice):
+        self.recipe, self.batch = recipe, batch
         self.critic = getattr(recipe, "critic", None)
         self.weights = list(recipe.encoder.parameters())
         with torch.no_grad():
             self.ws, self.target = self._sample()
             with self._autocast():
                 self.prediction = recipe.encoder(self.target)
-        settle(recipe.encoder, 0.0, lambda x: x)
-        self.image = self._redraw(self.prediction)
+            self.image = self._synthesize(self.prediction)
+        update_running_stats(recipe.encoder, 0.0, lambda x: x)
 
     def _autocast(self) -> torch.autocast:
-        return self.recipe.run.autocast(self.recipe.device)
+        return self.recipe.settings.autocast(self.recipe.device)
 
     def _sample(self) -> tuple[Tensor, Tensor]:
-        ws, _ = self.recipe._codes(self.place)
-        return ws, self.recipe._photo(ws)
+        ws, _ = self.recipe._codes(self.batch)
+        return ws, self.recipe._sample_images(ws)
 
-    def _redraw(self, prediction: Tensor) -> Tensor:
+    def _synthesize(self, prediction: Tensor) -> Tensor:
         """The image of a feature, or of codes."""
-        start = {}
-        if isinstance(self.recipe, FeatureRecipe):
-            start = {"start": Feature(self.recipe.encoder.config.layer, prediction, None)}
-        ws = self.ws if start else prediction
+        ws, start = prediction, None
+        if prediction.ndim == 4:
+            with torch.no_grad():
+                start = self.recipe.encoder.feature(self.target)._replace(x=prediction)
+            ws = self.ws
         with self._autocast():
-            return self.recipe.generator.synthesize(ws, **start).to(self.recipe.run.dtype)
+            image = self.recipe.generator.synthesize(ws, start=start)
+        return image.to(self.recipe.settings.dtype)
 
     def generator(self) -> None:
         """Synthesize a sample and the prediction, and propagate back to the prediction."""
         with torch.no_grad():
             self._sample()
         prediction = self.prediction.detach().requires_grad_()
-        image = self._redraw(prediction)
+        image = self._synthesize(prediction)
         torch.autograd.grad(image, prediction, torch.ones_like(image))
 
     def encoder(self) -> None:
         with self._autocast():
             prediction = self.recipe.encoder(self.target)
-        settle(self.recipe.encoder, 0.0, lambda x: x)
+        update_running_stats(self.recipe.encoder, 0.0, lambda x: x)
         torch.autograd.grad(prediction, self.weights, torch.ones_like(prediction))
 
     def losses(self) -> None:
         """All terms of all trainables, without the lazy ones."""
         image = self.image.detach().requires_grad_()
-        total = sum(self.recipe._apart(image, self.target).values())
+        total = sum(self.recipe._reconstruction_losses(image, self.target).values())
         if self.critic is not None:
-            total = total + softplus(-self.recipe._judge(image, None)).mean()
+            total = total + softplus(-self.recipe._discriminate(image, None)).mean()
         torch.autograd.grad(total, image)
         if self.critic is not None:
-            fake = softplus(self.recipe._judge(self.image.detach(), None)).mean()
-            real = softplus(-self.recipe._judge(self.target, None)).mean()
+            fake = softplus(self.recipe._discriminate(self.image.detach(), None)).mean()
+            real = softplus(-self.recipe._discriminate(self.target, None)).mean()
             torch.autograd.grad(fake + real, list(self.critic.parameters()))
 
 

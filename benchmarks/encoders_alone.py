@@ -7,17 +7,15 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 
 from benchmarks import faces, report
-from benchmarks.faces import Bench, Row
-from facsimile import encoders
+from benchmarks.bench import Bench, Row
+from facsimile import Studio, encoders
 from facsimile.checkpoints import EncoderSet
 from facsimile.encoders import InDomainEncoder
 
 STEPS = 100
 """Steps of Image2StyleGAN, W+ from the mean, that the in-domain encoder alone should surpass."""
-WITHOUT_ITERATIONS, WITHOUT_CRITIC = (
-    "in-domain, no iterations",
-    "in-domain, no iterations, no critic",
-)
+WITHOUT_ITERATIONS = "in-domain, no iterations"
+WITHOUT_CRITIC = "in-domain, no iterations, no critic"
 
 
 def compare(bench: Bench, count: int, without_critic: Path | None) -> list[str]:
@@ -26,30 +24,37 @@ def compare(bench: Bench, count: int, without_critic: Path | None) -> list[str]:
     without_critic: an in-domain encoder that was trained without a critic.
     """
     options = bench.options
-    known = faces.read(options.faces, bench.generator.resolution, count)
-    many = replace(bench, faces=replace(known, images=known.images.to(options.device)))
+    many = faces.read(options.faces, bench.generator.resolution, count)
+    many = replace(bench, faces=replace(many, images=many.images.to(options.device)))
     rows = {
-        "the mean face": many.run("w+", steps=0, start="mean"),
-        "in-domain encoder": many.run("w+", steps=0, start="encoder"),
-        "base encoder, F/Z+": many.run("f/z+", steps=0, start="encoder"),
+        "the mean face": many.run("w+", steps=0, init="mean"),
+        "in-domain encoder": many.run("w+", steps=0, init="encoder"),
+        "feature encoder, F/Z+": many.run("f/z+", steps=0, init="encoder"),
     }
     with TemporaryDirectory() as folder:
         alone = Path(folder) / "in-domain.safetensors"
-        encoders.save(without_iterations(bench.encoders.get("in-domain").network), alone)
+        encoders.save(without_iterations(bench.studio.encoders.get("in-domain").network), alone)
         for name, path in ((WITHOUT_ITERATIONS, alone), (WITHOUT_CRITIC, without_critic)):
             if path is not None:
-                other = replace(many, encoders=EncoderSet(bench.generator, named=path))
-                rows[name] = other.run("w+", steps=0, start="encoder")
-    images = {name: many.draw(row.latents) for name, row in rows.items()}
+                other = replace(many, studio=with_encoder(bench.studio, path))
+                rows[name] = other.run("w+", steps=0, init="encoder")
+    images = {name: many.synthesize(row.latents) for name, row in rows.items()}
     faces.save_picture(options.out / "encoders.png", {"target": many.faces.images} | images)
     sharp = {name: sharpness(x, many.faces.images) for name, x in images.items()}
     return [f"Encoders alone, {count} faces:", "", _table(rows, sharp), "", *_findings(bench, rows)]
 
 
+def with_encoder(studio: Studio, path: Path) -> Studio:
+    """The studio with the encoder of a file alone."""
+    encoder_set = EncoderSet(studio.generator, named=path)
+    return Studio(studio.generator, perceptual=studio.perceptual, encoders=encoder_set)
+
+
 def without_iterations(network: InDomainEncoder) -> InDomainEncoder:
     """The same encoder without its iterations, if it has any."""
-    alone = InDomainEncoder(replace(network.config, passes=0, eyes=None))
-    alone.load_state_dict({k: v for k, v in network.state_dict().items() if "descent." not in k})
+    alone = InDomainEncoder(replace(network.config, iterations=0, feature_net=None))
+    state = network.state_dict().items()
+    alone.load_state_dict({k: v for k, v in state if not k.startswith("descent.")})
     return alone
 
 
@@ -66,7 +71,7 @@ def _table(rows: dict[str, Row], sharp: dict[str, float]) -> str:
             name,
             *(f"{row.mean[n]:.4f}" for n in names),
             f"{sharp[name]:.2f}",
-            f"{1000 * row.record['seconds_to_start']:.0f}",
+            f"{1000 * row.record['seconds_to_init']:.0f}",
         )
         for name, row in rows.items()
     ]
@@ -78,8 +83,8 @@ def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
     claims = [
         (f"in-domain MSE at most half the mean face's ({guess:.4f}, {mean:.4f})", guess <= mean / 2)
     ]
-    few = {"alone": bench.run("w+", steps=0, start="encoder")}
-    few["steps"] = bench.run("image2stylegan", steps=STEPS, start="mean")
+    few = {"alone": bench.run("w+", steps=0, init="encoder")}
+    few["steps"] = bench.run("image2stylegan", steps=STEPS, init="mean")
     for name in ("perceptual", "judge"):
         if name in few["alone"].mean:
             a, b = few["alone"].mean[name], few["steps"].mean[name]

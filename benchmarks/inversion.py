@@ -11,7 +11,8 @@ from pathlib import Path
 import tyro
 
 from benchmarks import edits, encoders_alone, faces, report
-from benchmarks.faces import Bench, Row
+from benchmarks.bench import Bench, Row
+from facsimile.plan import Init
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Way:
 
     name: str
     recipe: str
-    start: str
+    init: Init
     share: float
 
 
@@ -37,9 +38,9 @@ WAYS = (
 )
 NOISY = " + noise"
 NOISE = tuple(
-    Way(f"{way.name}{NOISY}", f"{way.recipe} +noise", way.start, way.share)
+    Way(f"{way.name}{NOISY}", f"{way.recipe} +noise", way.init, way.share)
     for way in WAYS
-    if way.start == "encoder"
+    if way.init == "encoder"
 )
 COMPARED = ("pixel", "perceptual")
 
@@ -83,12 +84,12 @@ def main(options: Options) -> None:
     (options.out / "inversion.md").write_text(text + "\n")
     print(text)
     save_curves(options.out / "curves.png", rows)
-    pictures = {way.name: bench.draw(row.latents) for way, row in rows.items()}
+    pictures = {way.name: bench.synthesize(row.latents) for way, row in rows.items()}
     faces.save_picture(options.out / "faces.png", {"target": bench.faces.images} | pictures)
 
 
 def _run(bench: Bench, way: Way, options: Options) -> Row:
-    return bench.run(way.recipe, steps=round(options.steps * way.share), start=way.start)
+    return bench.run(way.recipe, steps=round(options.steps * way.share), init=way.init)
 
 
 # Curves -------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def _run(bench: Bench, way: Way, options: Options) -> Row:
 def seconds(row: Row) -> list[float]:
     """Seconds of one image up to each value of the curves of the row's first phase."""
     later = sum(phase["seconds_per_image"] for phase in row.record["later"].values())
-    begun, whole = row.record["seconds_to_start"], row.record["seconds_per_image"] - later
+    begun, whole = row.record["seconds_to_init"], row.record["seconds_per_image"] - later
     return _evenly(begun, whole, len(row.record["curves"]["pixel"]))
 
 

@@ -32,7 +32,7 @@ def identity_judge(path: Path | None) -> IdentityJudge | None:
         from facsimile.metrics.identity import Identity
 
         try:
-            return Identity(path).whole
+            return Identity(path).embed
         except FileNotFoundError:
             if path is not None:
                 raise

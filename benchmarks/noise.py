@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import faces, report
-from benchmarks.faces import Bench, Row
+from benchmarks.bench import Bench, Row
 from facsimile import metrics
 
 CODE = "w+"
@@ -45,16 +45,16 @@ def main(options: Options) -> None:
     for row in rows:
         name = PICTURED.get(row.name)
         if row.name == CODE:
-            pictures["W+"] = bench.draw(row.latents)
+            pictures["W+"] = bench.synthesize(row.latents)
         elif name:
-            pictures[name] = bench.draw(row.latents)
-            pictures[f"{name}: fresh noise"] = bench.draw(row.latents, "random")
+            pictures[name] = bench.synthesize(row.latents)
+            pictures[f"{name}: fresh noise"] = bench.synthesize(row.latents, "random")
     faces.save_picture(options.out / "noise.png", pictures)
 
 
 def describe(bench: Bench, row: Row, first: Row) -> dict:
     psnr = row.record["per_image"]["psnr"]
-    fresh = metrics.psnr(bench.draw(row.latents, "random"), bench.faces.images).tolist()
+    fresh = metrics.psnr(bench.synthesize(row.latents, "random"), bench.faces.images).tolist()
     maps = row.latents.noise or bench.generator.noise_maps(1)
     return {
         "name": row.name,

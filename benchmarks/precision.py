@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import tyro
 
-import train
 from benchmarks import report
+from facsimile.commands import train
 
 RUNS = (("fp32", 0), ("bf16", 0), ("fp32", 1), ("bf16", 1))
 """Precision and seed. Runs with the same seed see the same images."""
@@ -24,7 +24,7 @@ class Options:
     The same command resumes. Writes OUT/precision.md and curves.png.
     """
 
-    recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
+    recipes: tuple[Literal["feature", "in-domain"], ...] = ("feature", "in-domain")
     generator: str = "faces"
     width: int = 32
     """Channels of the encoder's first stage."""

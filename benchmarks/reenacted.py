@@ -12,15 +12,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
 
 from benchmarks import judges, report
-from facsimile import data, encoders, metrics
+from facsimile import data, editing, encoders, metrics
 from facsimile.data.points68 import LINES
-from facsimile.encoders import NaiveEncoder
-from facsimile.metrics.frechet import Features, Moments, frechet, moments
+from facsimile.metrics.frechet import FeatureExtractor, Moments, frechet_distance, moments
 from facsimile.stylegan import Generator, Latents
 from facsimile.stylegan.generator import fingerprint
 from facsimile.stylegan.randomness import keyed_generator
@@ -32,8 +31,8 @@ images (N, 3, R, R)."""
 
 def mover(
     generator: Generator,
-    encoder: encoders.DifferenceEncoder | NaiveEncoder | None,
-    keep_own: bool,
+    encoder: nn.Module | None,
+    preserve_source: bool,
     strength: float = 1.0,
 ) -> Mover:
     """encoder: None leaves the in-domain reconstruction as it is. strength: factor of the predicted
@@ -43,13 +42,13 @@ def mover(
     def move(
         images: Tensor, codes: Tensor, source_landmarks: Tensor, target_landmarks: Tensor
     ) -> Tensor:
-        if isinstance(encoder, NaiveEncoder):
-            moved = encoders.reenact_codes(encoder, generator, images, target_landmarks)
+        if encoder is not None and encoders.kind_of(encoder).source == "image":
+            moved = editing.reenact_latents(encoder, generator, images, target_landmarks)
         else:
             moved = Latents(space="w+", code=codes, fingerprint=generator.fingerprint)
             if encoder is not None:
-                preserved = source_landmarks if keep_own else None
-                moved = encoders.reenact_codes(
+                preserved = source_landmarks if preserve_source else None
+                moved = editing.reenact_latents(
                     encoder, generator, moved, target_landmarks, preserved
                 )
                 moved = replace(moved, code=torch.lerp(codes, moved.code, strength))
@@ -96,7 +95,7 @@ class Pairs:
     target: Tensor
     landmark_judge: judges.LandmarkJudge
     identity_judge: judges.IdentityJudge | None
-    features: Features
+    features: FeatureExtractor
     batch: int
     device: torch.device
 
@@ -152,7 +151,7 @@ class Pairs:
         distances = {"reconstruction": redrawn, "manipulation": manipulated}
         return {
             "per_pair": {k: torch.cat([x.cpu() for x in v]) for k, v in values.items()},
-            "frechet": {k: frechet(moments(x), self.real) for k, x in distances.items()},
+            "frechet": {k: frechet_distance(moments(x), self.real) for k, x in distances.items()},
         }
 
     def hausdorff(self, expected: Tensor, detected: Tensor) -> Tensor:
@@ -247,5 +246,5 @@ def _key(settings: dict) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def weights(network: torch.nn.Module) -> str:
+def weights(network: nn.Module) -> str:
     return fingerprint(network.state_dict())

@@ -25,8 +25,8 @@ from benchmarks.reenacted import (
 from benchmarks.reenactment_rows import PAPER, ROWS, STILL, STRANGERS, Paper, trained
 from facsimile import checkpoints, data, metrics
 from facsimile.checkpoints import Networks
-from facsimile.encoders.reenact import KEPT
-from facsimile.metrics.frechet import features
+from facsimile.editing.reenactment import SOURCE_SIGMA
+from facsimile.metrics.frechet import build_features
 
 HAUSDORFF_RATIO, CSIM_RATIO, MSE_RATIO = 0.5, 2.0, 1.1
 """Limits of the findings: Hausdorff distance relative to the unmoved source, CSIM relative to
@@ -53,18 +53,18 @@ class Options:
     """The in-domain encoder. Default: the one beside the generator."""
     generator: str = "faces"
     """Name of a bundled generator, a file, or a folder with generator.safetensors."""
-    landmark_weights: Path = checkpoints.LANDMARKS
+    landmark_network: Path = checkpoints.LANDMARKS
     """The landmark detector that the encoders were trained with."""
     identity: Path | None = None
     """The judge: a Python file with identity(image) and landmarks68(image), see benchmarks.judges;
     or FaceNet's weights. Default: FaceNet, if its weights are available, and the landmarks of
-    --landmark-weights."""
+    --landmark-network."""
     pairs: int = 500
     """Pairs of a source and a target, two different faces; a face may be in several."""
     seed: int = 0
-    keep_own: bool = False
-    """What d does at own landmarks is subtracted near them, as facsimile reenact does, in the place
-    of the paper's w + d: then own landmarks move nothing at all."""
+    preserve_source: bool = False
+    """Subtract the difference that the source's landmarks give, close to them, as facsimile reenact
+    does; otherwise the paper's w + d."""
     strength: float = 1.0
     """Factor of the predicted differences, to compare encoders that move equally far."""
     frechet: Literal["auto", "inception", "squeezenet", "discriminator"] = "auto"
@@ -86,7 +86,7 @@ def main(options: Options) -> None:
     networks = trained(options.runs, checkpoint)
     pairs, cache, notes = prepare(options, checkpoint)
     movers = {
-        name: mover(checkpoint.generator, network, options.keep_own, options.strength)
+        name: mover(checkpoint.generator, network, options.preserve_source, options.strength)
         for name, network in ({STILL: None} | networks).items()
     }
     records = {}
@@ -114,7 +114,7 @@ def main(options: Options) -> None:
     if networks:
         # The paper's method if it is there, otherwise the last one.
         name = ROWS[-1] if ROWS[-1] in networks else tuple(networks)[-1]
-        move = mover(checkpoint.generator, networks[name], keep_own=True)
+        move = mover(checkpoint.generator, networks[name], preserve_source=True)
         reenactment_sheets.motions(options.out / "motions.png", pairs, move)
 
 
@@ -122,10 +122,12 @@ def prepare(options: Options, checkpoint: Networks) -> tuple[Pairs, ResultCache,
     """The pairs, the cache of results, and notes about both."""
     device, generator = torch.device(options.device), checkpoint.generator
     images = data.load_images([options.faces], generator.resolution)
-    landmarker = data.landmarker("small", small=options.landmark_weights, device=device)
+    landmarker = data.landmarker("small", small=options.landmark_network, device=device)
     landmark_judge, source_note = judges.landmark_judge(options.identity, landmarker)
     identity_judge = judges.identity_judge(options.identity)
-    feature_network = features(options.frechet, checkpoint.discriminator, options.frechet_weights)
+    feature_network = build_features(
+        options.frechet, checkpoint.discriminator, options.frechet_weights
+    )
     hashed = Faces(list(images.names), images.pixels)
     seen_by = {
         "faces": hashed.fingerprint,
@@ -168,7 +170,7 @@ def prepare(options: Options, checkpoint: Networks) -> tuple[Pairs, ResultCache,
             "in_domain": embedder.fingerprint,
             "pairs": options.pairs,
             "seed": options.seed,
-            "keep_own": options.keep_own and KEPT,
+            "preserve_source": options.preserve_source and SOURCE_SIGMA,
             "frechet": feature_network.name,
         }
         | ({} if options.strength == 1 else {"strength": options.strength})
@@ -206,7 +208,7 @@ def summary(record: dict) -> dict:
 
 
 def table(records: dict[str, dict], distance: str) -> str:
-    head = ("", f"{distance} rec", "man", "Hausdorff", "CSIM", "MSE own", "no face")
+    head = ("", f"{distance} rec", "man", "Hausdorff", "CSIM", "MSE source", "no face")
     head += ("paper: FID rec", "FID man", "Hausdorff", "CSIM")
     lines = []
     for name, record in records.items():
@@ -240,11 +242,16 @@ def findings(records: dict[str, dict], names: tuple[str, ...]) -> list[str]:
             (
                 "hausdorff",
                 STILL,
-                "Hausdorff at most half of that of the source as it is",
+                "Hausdorff at most half of the unmoved source's",
                 HAUSDORFF_RATIO,
             ),
             ("csim", STRANGERS, "CSIM at least twice that of random pairs", CSIM_RATIO),
-            ("mse", STILL, "own landmarks: MSE within 10 % of the source's as it is", MSE_RATIO),
+            (
+                "mse",
+                STILL,
+                "source's landmarks: MSE within 10 % of the unmoved source's",
+                MSE_RATIO,
+            ),
         ]
         for what, other, claim, limit in claims:
             ours, theirs = both(values(records[name], what), values(records[other], what))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from facsimile.checkpoints import Networks
-from facsimile.encoders import DifferenceEncoder, NaiveEncoder
+from facsimile.encoders import kind_of
 from facsimile.encoders.files import check, read
 from facsimile.stylegan import freeze
 
@@ -25,7 +25,7 @@ class Paper(NamedTuple):
     csim: float | None
 
 
-STILL, STRANGERS = "source as it is", "random pairs"
+STILL, STRANGERS = "source, not moved", "random pairs"
 PAPER = {
     STILL: Paper(37.4, None, None, None),
     STRANGERS: Paper(None, None, None, None),
@@ -44,7 +44,7 @@ def trained(runs: tuple[str, ...], checkpoint: Networks) -> dict[str, nn.Module]
     for text in runs:
         name, path = _named(text)
         encoder = read(path)
-        if not isinstance(encoder, DifferenceEncoder | NaiveEncoder):
+        if kind_of(encoder).predicts != "w+ given landmarks":
             raise ValueError(
                 f"{path} is an encoder without landmarks as input; expected one of the kinds "
                 "difference, keypoint or naive (the in-domain encoder goes to --in-domain)"
@@ -74,5 +74,5 @@ def row_of(path: Path, encoder: nn.Module) -> str:
             f"for NAME one of: {'; '.join(ROWS)}"
         )
     cycle = json.loads(config.read_text())["settings"]["cycle"]
-    variant = "naive" if isinstance(encoder, NaiveEncoder) else encoder.config.variant
-    return variant if cycle == "none" else f"{variant} + {cycle} cycle"
+    kind = kind_of(encoder).name
+    return kind if cycle == "none" else f"{kind} + {cycle} cycle"

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.faces import SMALLEST_SHOWN
 from benchmarks.reenacted import Mover, Pairs
 from facsimile import data
-from facsimile.scripted import pose, read_motion
+from facsimile.reenactment.scripted import apply_motions, read_motion
 
 SHOWN = 6
 """Number of sources in a sheet; the first pairs of the seed, not selected."""
@@ -39,8 +39,8 @@ def motions(path: Path, dataset: Pairs, move: Mover) -> None:
     blank = torch.ones_like(faces[:1])
     columns = {"source": torch.cat([blank, faces])}
     for text in MOTIONS:
-        amounts = read_motion(text).stops[0]
-        targets = torch.stack([pose(points, amounts) for points in landmarks])
+        amounts = read_motion(text).poses[0]
+        targets = torch.stack([apply_motions(points, amounts) for points in landmarks])
         picture = data.draw_landmarks(targets[:1], side, side).to(faces)
         columns[text] = torch.cat([picture, dataset.moved(move, sources, targets)])
     for index, other in enumerate(others):

@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import faces, report
-from benchmarks.faces import Bench, Row
+from benchmarks.bench import Bench, Row
 from facsimile.refine import recipes
 from facsimile.stylegan.spaces import parse
 
@@ -47,15 +47,15 @@ class Options(faces.Options):
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    rows = [bench.run(name, start=_start(name, options.seeded)) for name in options.recipes]
+    rows = [bench.run(name, init=_init(name, options.seeded)) for name in options.recipes]
     text = "\n".join([table(rows), "", *findings(rows)])
     (options.out / "spaces.md").write_text(text + "\n")
     print(text)
-    pictures = {row.name: bench.draw(row.latents) for row in rows}
+    pictures = {row.name: bench.synthesize(row.latents) for row in rows}
     faces.save_picture(options.out / "spaces.png", {"target": bench.faces.images} | pictures)
 
 
-def _start(name: str, seeded: bool) -> str | None:
+def _init(name: str, seeded: bool) -> str | None:
     _, has_feature = parse(recipes.get(name).space)
     return "encoder" if seeded and has_feature else None
 

@@ -137,6 +137,7 @@ def engine(options: Options) -> list[dict]:
     for name in tqdm(ENGINE_RECIPES, desc="engine", leave=False):
         recipe = recipes.get(name).with_steps(options.engine_steps)
         recipe = recipe.for_networks({"perceptual": perceptual})
+        recipe = recipe.for_networks({"perceptual": perceptual})
         start = stylegan.init_latents(generator, recipe.space, n, rgb_skip=recipe.rgb_skip)
         times = alternate(
             partial(refine, generator, start, targets, recipe, networks={"perceptual": perceptual}),

@@ -11,12 +11,12 @@ import tyro
 from torch import Tensor
 
 from benchmarks import report
-from facsimile import Studio, checkpoints, data, encoders, jobs
+from facsimile import Studio, checkpoints, data, encoders
 from facsimile.checkpoints import EncoderSet
 from facsimile.encoders import FeatureEncoder
-from facsimile.encoders.feature import FeatureConfig
+from facsimile.encoders.feature.network import FeatureConfig
+from facsimile.inversion import Inverter
 from facsimile.jobs import Job
-from facsimile.refine import Recipe
 from facsimile.stylegan import Generator, freeze
 
 
@@ -46,17 +46,17 @@ def main(options: Options) -> None:
     with TemporaryDirectory() as folder:
         work = Path(folder)
         studio = load(options, work)
-        photos, images = draw(studio.generator, options, work)
-        recipe = studio.recipe("f/z+", 0)
-        job = Job(studio, photos, work / "out", job_options(recipe, options))
-        bare(studio, recipe, images[: 2 * options.batch], options)  # warms up
+        photos, images = write_photos(studio.generator, options, work)
+        inverter = studio.inverter(studio.plan("f/z+", steps=0, init="encoder", align=False))
+        job = Job(inverter, studio.target_reader, photos, work / "out", options.batch)
+        bare(inverter, images[: 2 * options.batch], options)  # warms up
         half = len(images) // 2
         # Before and after: a machine that slows down slows both.
-        seconds = bare(studio, recipe, images[:half], options)
-        began = time.perf_counter()
+        seconds = bare(inverter, images[:half], options)
+        start = time.perf_counter()
         job.run()
-        streamed = time.perf_counter() - began
-        seconds += bare(studio, recipe, images[half:], options)
+        streamed = time.perf_counter() - start
+        seconds += bare(inverter, images[half:], options)
     if job.failed:
         raise RuntimeError(f"not all files were inverted: {job.failed}")
     rates = {"bare": len(photos) / seconds, "files": len(photos) / streamed}
@@ -68,36 +68,31 @@ def main(options: Options) -> None:
         sys.exit(1)
 
 
-def job_options(recipe: Recipe, options: Options) -> jobs.Options:
-    return jobs.Options(recipe=recipe, batch=options.batch, start="encoder", align=False)
-
-
 def load(options: Options, work: Path) -> Studio:
     """Without a perceptual network, as the command line does with 0 steps."""
     named = () if options.encoder is None else (options.encoder,)
-    checkpoint = checkpoints.find(options.generator, options.device, named)
-    encoder_set = checkpoint.encoders
-    if not encoder_set.has("base"):
-        path = work / "base.safetensors"
-        encoders.save(random_encoder(checkpoint.generator), path)
-        encoder_set = EncoderSet(checkpoint.generator, named=[path])
-    return Studio(checkpoint.generator, encoders=encoder_set, name=checkpoint.name)
+    networks = checkpoints.find(options.generator, options.device, named)
+    encoder_set = networks.encoders
+    if not encoder_set.has("feature"):
+        path = work / "feature.safetensors"
+        encoders.save(random_encoder(networks.generator), path)
+        encoder_set = EncoderSet(networks.generator, named=[path])
+    return Studio(networks.generator, encoders=encoder_set, name=networks.name)
 
 
 def random_encoder(generator: Generator) -> FeatureEncoder:
     """With the default width."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        encoder = FeatureEncoder(FeatureConfig.of(generator, None, 128, "zero")).to(
-            generator.device
-        )
+        encoder = FeatureEncoder(FeatureConfig.for_generator(generator, None, 128, "zero"))
+        encoder.to(generator.device)
         z = torch.randn(16, generator.z_dim).to(generator.device)
-    encoder.fit(generator, generator.map(z))
+    encoder.init_normalization(generator, generator.map(z))
     return freeze(encoder)
 
 
 @torch.no_grad()
-def draw(generator: Generator, options: Options, work: Path) -> tuple[list[Path], Tensor]:
+def write_photos(generator: Generator, options: Options, work: Path) -> tuple[list[Path], Tensor]:
     """Samples as .png files, and (N, C, R, R) as they are read again."""
     source = torch.Generator().manual_seed(0)
     photos, images = [], []
@@ -112,14 +107,12 @@ def draw(generator: Generator, options: Options, work: Path) -> tuple[list[Path]
 
 
 @torch.no_grad()
-def bare(studio: Studio, recipe: Recipe, images: Tensor, options: Options) -> float:
+def bare(inverter: Inverter, images: Tensor, options: Options) -> float:
     """Seconds of encoder and generator alone."""
-    start = studio.start(recipe, "encoder")
-    began = time.perf_counter()
-    for part in images.split(options.batch):
-        drawn = start.latents(studio.generator, part, 0, None).synthesize(studio.generator)
-        drawn.cpu()
-    return time.perf_counter() - began
+    start = time.perf_counter()
+    for targets in images.split(options.batch):
+        inverter.initial_latents(targets).synthesize(inverter.generator).cpu()
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from benchmarks import report
 from benchmarks.memory import resident
 from facsimile import data
 from facsimile.data.video import VideoWriter, open_frames
-from facsimile.drivers import Film, Pose
+from facsimile.reenactment import DriverFrame, VideoDriver
 from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.randomness import keyed_generator
 
@@ -58,31 +58,31 @@ class Options:
     """CPU threads; None: PyTorch's choice."""
 
 
-class Watched(Film):
+class WatchedDriver(VideoDriver):
     """A driver that records the resident memory while it is read."""
 
-    def __init__(self, film: Film, marks: tuple[int, ...]):
-        super().__init__(film.frames, film.tracker, film.side)
+    def __init__(self, driver: VideoDriver, marks: tuple[int, ...]):
+        super().__init__(driver.frames, driver.tracker, driver.resolution)
         self.marks, self.resident_mb = marks, {}
 
-    def __iter__(self) -> Iterator[Pose]:
-        for number, pose in enumerate(super().__iter__(), 1):
+    def __iter__(self) -> Iterator[DriverFrame]:
+        for number, frame in enumerate(super().__iter__(), 1):
             if number in self.marks:
                 self.resident_mb[number] = resident()
-            yield pose
+            yield frame
 
 
 def main(options: Options) -> None:
     report.prepare(options.device, options.threads)
     studio = facsimile.load(options.generator, device=options.device, encoders=options.encoders)
     driver = options.out / "driver.mp4"
-    faces = draw(studio.generator, options)
+    faces = make_frames(studio.generator, options)
     with VideoWriter(driver, FPS) as writer:
         for frame in faces:
             writer.write(frame)
     flags = {"landmarks": options.landmarks, "align": options.align}
     reenactment = studio.reenact(portrait(studio.generator, options), driver, **flags)
-    watched = Watched(reenactment.driver, options.marks)
+    watched = WatchedDriver(reenactment.driver, options.marks)
     summary = replace(reenactment, driver=watched).save(options.out, quiet=False)
     written = sum(1 for _ in open_frames(options.out / "reenacted.mp4"))
     rows = [(str(mark), f"{megabytes:.1f}") for mark, megabytes in watched.resident_mb.items()]
@@ -93,11 +93,11 @@ def main(options: Options) -> None:
     )
     print(
         f"{options.frames} frames in, {written} out; {options.faceless} without a face, "
-        f"{summary['held']} held; {summary['frames_per_second']} frames/s, "
-        f"{summary['searches_for_the_face']} searches for the face; growth after the first "
+        f"{summary['frames_without_a_face']} counted; {summary['frames_per_second']} frames/s, "
+        f"{summary['face_detections']} face detections; growth after the first "
         f"{min(watched.resident_mb)}: {growth:.1f} MB, limit {options.limit:g} MB"
     )
-    wrong = written != options.frames or summary["held"] != options.faceless
+    wrong = written != options.frames or summary["frames_without_a_face"] != options.faceless
     if wrong or growth > options.limit:
         sys.exit(1)
 
@@ -119,7 +119,7 @@ def portrait(generator: Generator, options: Options) -> Image.Image:
     return on_grey(picture) if options.align else picture
 
 
-def draw(generator: Generator, options: Options) -> Iterator[Image.Image]:
+def make_frames(generator: Generator, options: Options) -> Iterator[Image.Image]:
     """The video's frames."""
     ws = sample(generator, options.seed, FACES)
     first = options.frames // 10

@@ -82,7 +82,7 @@ def options(photos: Path, networks: Path, tmp_path: Path) -> reenactment.Options
         faces=photos,
         runs=(str(networks / "naive"), str(networks / "difference")),
         generator=str(networks),
-        landmark_weights=networks / "landmarks.safetensors",
+        landmark_network=networks / "landmarks.safetensors",
         identity=tmp_path / "judge.py",
         frechet="discriminator",
         pairs=8,
@@ -203,15 +203,15 @@ def test_the_table_is_made_once(
 
 
 def test_own_landmarks_may_move_nothing(options: reenactment.Options, capsys) -> None:
-    """With --keep-own the error is that of the in-domain encoder; the paper's w + d has its own."""
-    for keep_own in (True, False):
-        told = dataclasses.replace(options, keep_own=keep_own, runs=options.runs[1:])
+    """With --preserve-source the error is that of the in-domain encoder; w + d has its own."""
+    for preserve_source in (True, False):
+        told = dataclasses.replace(options, preserve_source=preserve_source, runs=options.runs[1:])
         reenactment.main(told)
         rows = json.loads((options.out / "reenactment.json").read_text())["rows"]
         same = rows["difference + latent cycle"]["mse"] == pytest.approx(rows[STILL]["mse"])
-        assert same is keep_own
-        said = "holds: difference + latent cycle, own landmarks" in capsys.readouterr().out
-        assert said or not keep_own
+        assert same is preserve_source
+        said = "holds: difference + latent cycle, source's landmarks" in capsys.readouterr().out
+        assert said or not preserve_source
 
 
 def test_strength(options: reenactment.Options) -> None:
@@ -254,7 +254,7 @@ def test_without_a_judge_the_encoders_own_landmarks_count(
     monkeypatch.setattr(judges, "identity_judge", lambda path: None)
     reenactment.main(dataclasses.replace(options, identity=None))
     said = capsys.readouterr().out
-    assert "which flatters them" in said
+    assert "which flatters the encoders" in said
     assert "encoders' input by a Hausdorff distance of 0.000" in said
     assert "identity (CSIM): none" in said
     assert "unknown: naive, CSIM at least twice" in said

@@ -14,7 +14,7 @@ import torch
 import tyro
 
 import benchmarks
-from benchmarks import batch, edits, faces, inversion, memory, noise, spaces
+from benchmarks import batch, bench, edits, faces, inversion, memory, noise, spaces
 from benchmarks.networks import random_discriminator, random_generator
 from facsimile import checkpoints, data, encoders, stylegan
 from facsimile.refine import recipes
@@ -79,12 +79,12 @@ def test_spaces_are_compared_once(
     assert record["status"] == ["done"] * 3
     assert len(record["per_image"]["mse"]) == 3
     assert record["mean"]["mse"] == pytest.approx(sum(record["per_image"]["mse"]) / 3)
-    assert record["cards"].keys() == record["mean"].keys()
+    assert record["metric_descriptions"].keys() == record["mean"].keys()
 
     def refuse(*_, **__) -> None:
         raise AssertionError("refined again")
 
-    monkeypatch.setattr(faces, "refine", refuse)
+    monkeypatch.setattr(bench, "refine", refuse)
     spaces.main(options)
     assert capsys.readouterr().out == first
     with pytest.raises(AssertionError, match="refined again"):
@@ -114,7 +114,7 @@ def test_ways_of_inversion_are_compared(
     photos: Path, networks: Path, tmp_path: Path, make_encoder, capsys
 ) -> None:
     generator = checkpoints.find(networks).generator
-    for kind in ("base", "in-domain"):
+    for kind in ("feature", "in-domain"):
         encoders.save(make_encoder(kind, generator), networks / f"{kind}.safetensors")
     (tmp_path / "judge.py").write_text(JUDGE)
     options = inversion.Options(
@@ -154,23 +154,24 @@ def test_ways_of_inversion_are_compared(
 
 
 def test_curves_are_of_the_best_so_far() -> None:
-    (phase,) = recipes.get("w+").with_steps(3).phases
+    recipe = recipes.get("w+").with_steps(3)
+    (phase,) = recipe.for_networks({"perceptual": object()}).phases
     pixel = torch.tensor([[4.0, 3.0], [1.0, 5.0], [2.0, 1.0], [9.0, 9.0]])
     perceptual = torch.tensor([[10.0, 10.0], [10.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
     # The first face is best (2 + 0) after two steps, though its pixels were better before.
-    got = faces.curves(phase, [{"code/pixel": pixel, "code/perceptual": perceptual}])
+    got = bench.curves(phase, [{"code/pixel": pixel, "code/perceptual": perceptual}])
     assert got["pixel"] == [3.5, 2.0, 1.5, 1.5]
     assert got["perceptual"] == [1.0, 1.0, 0.5, 0.5]
 
 
 def test_seconds_and_steps_to_a_quality() -> None:
     curves = {"pixel": [1.0, 0.5, 0.2], "perceptual": [0.4, 0.3, 0.3]}
-    record = {"curves": curves, "seconds_to_start": 2.0, "seconds_per_image": 12.0, "later": {}}
-    row = faces.Row("w+", None, record)
+    record = {"curves": curves, "seconds_to_init": 2.0, "seconds_per_image": 12.0, "later": {}}
+    row = bench.Row("w+", None, record)
     assert inversion.seconds(row) == [2.0, 7.0, 12.0]
     assert inversion.noise_curve(row) == ([], [])
     noise = {"seconds_per_image": 4.0, "curves": {"pixel": [0.2, 0.1, 0.05]}}
-    noisy = faces.Row("w+ +noise", None, record | {"later": {"noise": noise}})
+    noisy = bench.Row("w+ +noise", None, record | {"later": {"noise": noise}})
     assert inversion.seconds(noisy) == [2.0, 5.0, 8.0]
     assert inversion.noise_curve(noisy) == ([8.0, 10.0, 12.0], [0.2, 0.1, 0.05])
     assert inversion.steps_to(row, {"pixel": 0.5, "perceptual": 0.3}) == 1
@@ -200,8 +201,8 @@ def test_findings_say_when_the_reference_is_reached(
         # Each falls evenly from 1, most to 0.2; every step takes a second.
         last, end = round(5000 * way.share), ends.get(way.name, 0.2)
         falling = [1 - (1 - end) * i / last for i in range(last + 1)]
-        record = {"curves": dict.fromkeys(terms, falling), "later": {}, "seconds_to_start": 0.0}
-        rows[way] = faces.Row(way.recipe, None, record | {"seconds_per_image": float(last)})
+        record = {"curves": dict.fromkeys(terms, falling), "later": {}, "seconds_to_init": 0.0}
+        rows[way] = bench.Row(way.recipe, None, record | {"seconds_per_image": float(last)})
     said = inversion.findings(rows)
     wanted = ", ".join(f"{name} 0.2000" for name in terms)
     assert said[1] == f"The reference's quality ({wanted}) after 5000 steps:"
@@ -231,7 +232,7 @@ def test_edits_move_the_code_and_stay_on_the_space(networks: Path) -> None:
 
 def test_findings_name_what_fails() -> None:
     mse = {"z": 0.3, "z+": 0.2, "w+": 0.25, "f/p_n+": 0.1, "f/z+": 0.12}
-    rows = [faces.Row(name, None, {"mean": {"mse": value}}) for name, value in mse.items()]
+    rows = [bench.Row(name, None, {"mean": {"mse": value}}) for name, value in mse.items()]
     assert [line.split(":")[0] for line in spaces.findings(rows)] == ["holds", "FAILS", "FAILS"]
 
 
@@ -268,13 +269,23 @@ def test_command_lines_start(module: ModuleType, capsys) -> None:
     options = tyro.cli(module.Options, args=[*first, "--threads", "3"])
     assert options.threads == 3
     assert getattr(options, "device", "cpu") == "cpu"
-    readme = Path(benchmarks.__file__).with_name("README.md").read_text()
-    assert f"| `python -m {module.__name__}" in readme
+
+
+def test_every_module_is_documented() -> None:
+    """A benchmark has a row in the documentation and a command under its table; a page that they
+    share says what it is."""
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    for page in pkgutil.iter_modules(benchmarks.__path__):
+        module = importlib.import_module(f"benchmarks.{page.name}")
+        assert module.__doc__, page.name
+        if hasattr(module, "Options") and hasattr(module, "main"):
+            assert f"| `benchmarks.{page.name}` |" in text, page.name
+            assert f"python -m benchmarks.{page.name}" in text, page.name
 
 
 def test_every_command_line_is_tried() -> None:
     names = (
-        "batch distance encoder_training inversion memory noise precision reenactment spaces speed "
-        "streaming training"
+        "batch distance encoder_training inversion landmarks memory noise precision reenactment "
+        "spaces speed streaming training video"
     )
     assert {x.__name__.removeprefix("benchmarks.") for x in commands()} >= set(names.split())
