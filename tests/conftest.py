@@ -163,42 +163,26 @@ def make_discriminator():
 @pytest.fixture(scope="session")
 def make_encoder():
     """make_encoder(kind, generator, **changes) -> a frozen tiny encoder of random weights."""
-    from facsimile.encoders.difference import DifferenceConfig, DifferenceEncoder
-    from facsimile.encoders.feature import FeatureConfig, FeatureEncoder
-    from facsimile.encoders.in_domain import InDomainConfig, InDomainEncoder
-    from facsimile.encoders.naive import NaiveConfig, NaiveEncoder
+    from facsimile.encoders import KINDS
 
-    def made(
-        kind,
-        generator,
-        *,
-        layer=None,
-        rgb_skip="zero",
-        passes=0,
-        eyes=None,
-        resolution=None,
-        norm="batch",
-        hidden=0,
-    ):
-        if kind == "base":
-            config = FeatureConfig.of(generator, layer, 4, rgb_skip, passes, eyes)
-            encoder = FeatureEncoder(config, group=2)
-        elif kind == "naive":
-            encoder = NaiveEncoder(NaiveConfig.of(generator, 4, 8, resolution))
-        elif kind == "in-domain":
-            config = InDomainConfig.of(generator, 4, 8, resolution, passes, eyes)
-            encoder = InDomainEncoder(config)
+    def made(kind, generator, *, layer=None, rgb_skip="zero", hidden=0, **changes):
+        if kind == "feature":
+            sizes = {"layer": layer, "width": 4, "rgb_skip": rgb_skip}
         else:
-            told = DifferenceConfig.of(generator, kind, 4, 8, resolution, norm, hidden)
-            encoder = DifferenceEncoder(told)
+            sizes = {"width": 4, "max_width": 8}
+        if kind in ("difference", "keypoint"):
+            sizes["hidden"] = hidden
+        entry = KINDS[kind]
+        encoder = entry.network(entry.config.for_generator(generator, **sizes, **changes), 2)
+        if kind in ("difference", "keypoint"):
             with torch.no_grad():
-                # No batch has set its normalisation: at 0.02 all but nothing would come out.
+                # No batch has set its normalisation: at 0.02 the output would be close to 0.
                 for weight in encoder.parameters():
                     weight.mul_(10 if weight.ndim > 1 else 1)
         encoder.to(generator.dtype)
         z = torch.randn(4, generator.z_dim, dtype=generator.dtype)
         label = torch.eye(generator.c_dim)[[0] * 4] if generator.c_dim else None
-        encoder.fit(generator, generator.map(z, label))
+        encoder.init_normalization(generator, generator.map(z, label))
         return stylegan.freeze(encoder)
 
     return made
@@ -285,17 +269,17 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def live():
-    """live((args, kills, processes), ..): train in processes of their own, killed so many times."""
+    """live((args, kills, processes), ..): train in other processes, stopped so often; see lives."""
 
     def run(*jobs):
-        names = ("args", "kills", "processes")
-        told = json.dumps([dict(zip(names, job, strict=True)) for job in jobs])
+        names = ("args", "kills", "processes", "stop", "finish")
+        described = json.dumps([dict(zip(names, job, strict=False)) for job in jobs])
         environment = os.environ | {
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "OMP_NUM_THREADS": "1",
         }
         ran = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("lives.py")), told],
+            [sys.executable, str(Path(__file__).with_name("lives.py")), described],
             capture_output=True,
             text=True,
             env=environment,

@@ -1,15 +1,16 @@
-"""The smallest networks as a folder, and the smallest runs of `train.py` on them."""
+"""The smallest networks as a folder, and the smallest training runs on them."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
-import train
 from facsimile import checkpoints, encoders, stylegan
 from facsimile.data.landmark_network import LandmarkConfig, LandmarkNetwork
 from facsimile.data.landmark_network import save as save_landmarks
-from facsimile.training import Distributed
+from facsimile.editing import reenact_latents
+from facsimile.training import BatchSlice, Distributed
 
 
 @pytest.fixture(scope="session")
@@ -25,22 +26,24 @@ def make_landmarks():
 
 
 @pytest.fixture(scope="session")
-def guess(make_landmarks):
-    """guess(encoder, generator, images) -> its latents of these; where it takes them, of codes and
-    landmarks that are always the same."""
+def predict(make_landmarks):
+    """predict(encoder, generator, images) -> latents, whatever the kind; landmarks and codes, if it
+    takes them, are always the same."""
 
-    def guessed(encoder, generator, images, label=None):
-        if isinstance(encoder, encoders.FeatureEncoder | encoders.InDomainEncoder):
+    def predicted(encoder, generator, images, label=None):
+        kind = encoders.kind_of(encoder)
+        if kind.default_space is not None:
             return encoders.encode(encoder, generator, images, label=label)
+        encoders.files.check(encoder, generator)
         landmarks = make_landmarks(len(images), generator.resolution, generator.dtype)
         source = images
-        if isinstance(encoder, encoders.DifferenceEncoder):
+        if kind.source == "w+":
             rng = torch.Generator().manual_seed(8)
             z = torch.randn(len(images), generator.z_dim, generator=rng).to(generator.dtype)
             source = generator.map(z, label)
-        return encoders.reenact_codes(encoder, generator, source, landmarks)
+        return reenact_latents(encoder, generator, source, landmarks)
 
-    return guessed
+    return predicted
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +68,8 @@ def folder(networks):
 
 
 @pytest.fixture(scope="session")
-def landmark_weights(tmp_path_factory):
-    """A landmark network of random weights; in most samples of the folder it sees a face."""
+def landmark_network(tmp_path_factory):
+    """A landmark network of random weights that sees a face in most samples of the folder."""
     path = tmp_path_factory.mktemp("landmarks") / "landmarks.safetensors"
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -80,59 +83,103 @@ def landmark_weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def settings(folder, landmark_weights):
-    """settings(kind, out, **changes) -> the settings of a run, everything switched on."""
+def settings(folder, landmark_network):
+    """settings(kind, out, **changes) -> the flags of a run with every term, as a flat dict."""
 
-    def told(kind, out, **changes):
+    def flat(kind, out, **changes):
+        reenactment = {"landmark_network": landmark_network, "landmark_weight": 0.1}
+        reenactment |= {"r1_interval": 2, "bn_group_size": 4, "max_width": 8}
+        difference = reenactment | {"identity_weight": 0.1}
         special = {
-            "base": {"layer": "b8.conv0", "passes": 2, "mixed": 0.5},
-            "in-domain": {"latent_weight": 0.1, "r1_every": 2, "passes": 2},
+            "feature": {"layer": "b8.conv0", "iterations": 2, "feature_mix_prob": 0.5},
+            "in-domain": {"latent_weight": 0.1, "r1_interval": 2, "iterations": 2},
+            "naive": reenactment,
+            "difference": difference,
+            "keypoint": difference | {"critic": "concat"},
         }
-        moving = {"landmark_weights": str(landmark_weights), "landmark_weight": 0.1, "r1_every": 2}
-        moving |= {"group": 4, "max_width": 8}
-        special |= {"naive": moving, "difference": moving | {"identity_weight": 0.1}}
-        special["keypoint"] = special["difference"] | {"critic": "concat"}
-        settings = {
+        common = {
             "generator": str(folder),
             "perceptual": "discriminator",
             "width": 4,
             "batch": 4,
-            "group": 2,
+            "bn_group_size": 2,
             "images": 40,
             "precision": "fp32",
             "device": "cpu",
             "save_every": 8,
-            "samples": 2,
-            "score_images": 4,
+            "num_samples": 2,
+            "eval_images": 4,
             "out": out,
         }
-        return settings | special[kind] | changes
+        return common | special[kind] | changes
 
-    return told
+    return flat
 
 
 @pytest.fixture(scope="session")
 def arguments(settings):
-    """arguments(kind, out, **changes) -> the same as arguments of train.py."""
+    """arguments(kind, out, **changes) -> the same as arguments of `train`."""
 
-    def told(kind, out, **changes):
+    def listed(kind, out, **changes):
         flags = settings(kind, out, **changes)
         pairs = [[f"--{name.replace('_', '-')}", str(value)] for name, value in flags.items()]
         return [kind, *sum(pairs, [])]
 
-    return told
+    return listed
 
 
-@pytest.fixture(scope="session")
-def make_recipe(settings):
+def nested(section, flat):
+    """The settings class with these flags, each in the section that has it; pops them."""
+    values = {}
+    for field in dataclasses.fields(section):
+        if dataclasses.is_dataclass(field.default):
+            names = [x.name for x in dataclasses.fields(field.default) if x.name in flat]
+            part = {name: flat.pop(name) for name in names}
+            values[field.name] = dataclasses.replace(field.default, **part)
+        elif field.name in flat:
+            values[field.name] = flat.pop(field.name)
+    return section(**values)
+
+
+@pytest.fixture
+def make_recipe(settings, tmp_path):
     """make_recipe(kind, **changes) -> the recipe of such a run, its data opened."""
 
     def made(kind, **changes):
-        run, recipe = train.RECIPES[kind]
-        names = {field.name for field in dataclasses.fields(run)}
-        told = {k: v for k, v in settings(kind, "unused", **changes).items() if k in names}
-        made = recipe(run(**told), Distributed(device=torch.device("cpu"), find=checkpoints.find))
-        made.open_data()
-        return made
+        entry, flat = encoders.KINDS[kind], settings(kind, Path(tmp_path / "run"), **changes)
+        built = nested(entry.settings, flat)
+        assert not flat, f"no such flags: {flat}"
+        distributed = Distributed(device=torch.device("cpu"), load_networks=checkpoints.find)
+        recipe = entry.recipe(built, distributed)
+        recipe.setup_data()
+        return recipe
 
     return made
+
+
+@pytest.fixture(scope="session")
+def losses_of():
+    """losses_of(recipe, name, batch) -> the losses of one trainable, as the loop asks for them."""
+    return lambda recipe, name, batch: recipe.losses(name, batch, recipe.forward(batch))
+
+
+@pytest.fixture(scope="session")
+def train_step():
+    """train_step(recipe, step, size) -> the losses of all trainables, each updated once."""
+
+    def stepped(recipe, step, size, start=None):
+        batch = BatchSlice(step, step * size if start is None else start, size)
+        rates = recipe.learning_rates(step * recipe.settings.batch)
+        shared, values = recipe.forward(batch), {}
+        for trainable in recipe.trainables:
+            trainable.optimizer.zero_grad()
+            losses = recipe.losses(trainable.name, batch, shared)
+            sum(losses.values()).backward(inputs=trainable.parameters())
+            for group in trainable.optimizer.param_groups:
+                group["lr"] = rates[trainable.name]
+            trainable.optimizer.step()
+            values |= {name: float(value.detach()) for name, value in losses.items()}
+        recipe.on_step_end(batch)
+        return values
+
+    return stepped

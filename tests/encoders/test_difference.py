@@ -7,10 +7,10 @@ import torch
 
 from facsimile import encoders, stylegan
 from facsimile.encoders.difference import FIRST, SHAPE, SOURCE, DifferenceConfig, DifferenceEncoder
-from facsimile.encoders.landmark_critics import ConcatCritic, ProjectionCritic
-from facsimile.encoders.landmark_tower import coordinates
+from facsimile.encoders.difference.critics import ConcatCritic, ProjectionCritic
+from facsimile.encoders.difference.landmark_cnn import landmark_coordinates
 from facsimile.encoders.layers import GhostBatchNorm
-from facsimile.training.draws import interleave_groups
+from facsimile.training.keyed_sampler import interleave_groups
 
 KINDS = ("difference", "keypoint", "naive")
 VARIANTS = [
@@ -32,15 +32,15 @@ def codes(generator, n=3):
     ids=str,
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_generator(make_generator, make_encoder, guess, told, kind):
+def test_every_generator(make_generator, make_encoder, predict, told, kind):
     generator = make_generator(**({"side": 16, "width": 8, "latent": 8} | told))
     encoder = make_encoder(kind, generator)
     side = generator.resolution
     images = torch.rand(2, generator.img_channels, side, side)
     label = torch.eye(3)[:2] if "c_dim" in told else None
-    found = guess(encoder, generator, images, label)
+    found = predict(encoder, generator, images, label)
     assert found.code.shape == (2, generator.num_ws, generator.w_dim)
-    assert found.draw(generator).shape == images.shape
+    assert found.synthesize(generator).shape == images.shape
     if kind == "difference":
         assert len(encoder.tower.blocks) == side.bit_length() - 3
 
@@ -49,7 +49,9 @@ def test_the_sizes_of_the_paper(make_generator):
     """At 128 px: 64, 128, 256, 512, 1024, 1024 channels, 160 numbers of the face, 32 of each w."""
     generator = make_generator(128, 4, 4)
     with torch.device("meta"):
-        encoder = DifferenceEncoder(DifferenceConfig.of(generator, "difference", 64, 1024))
+        encoder = DifferenceEncoder(
+            DifferenceConfig.for_generator(generator, "difference", 64, 1024)
+        )
     stages = [encoder.tower.first, *(block.main[1] for block in encoder.tower.blocks)]
     assert [len(stage[0].weight) for stage in stages] == [64, 128, 256, 512, 1024, 1024]
     assert encoder.shape[0].weight.shape == (SHAPE, 1024 * 4 * 4) == (160, 1024 * 4 * 4)
@@ -92,10 +94,10 @@ def test_whether_landmarks_move_every_face_alike(generator64, make_encoder, make
 def test_it_begins_near_the_source(make_generator, make_landmarks, kind, norm, resolution):
     """The first differences of a batch are a tenth of w's standard deviation, in every input."""
     generator = make_generator(16, 8, 8)
-    told = DifferenceConfig.of(generator, kind, 8, 32, resolution, norm)
-    encoder = DifferenceEncoder(told, group=64)
+    told = DifferenceConfig.for_generator(generator, kind, 8, 32, resolution, norm)
+    encoder = DifferenceEncoder(told, bn_group_size=64)
     ws = codes(generator, 64)
-    encoder.fit(generator, ws)
+    encoder.init_normalization(generator, ws)
     d = encoder(ws, make_landmarks(64, 16)) - ws
     size = (d / encoder.scale).square().mean((0, 2)).sqrt()
     assert bool((size > FIRST / 3).all())
@@ -126,7 +128,7 @@ def test_faces_do_not_influence_one_another(generator64, make_encoder, make_land
 def test_coordinates():
     corners = torch.zeros(1, 68, 2)
     corners[0, 1], corners[0, 2] = torch.tensor([32.0, 0.0]), torch.tensor([16.0, 24.0])
-    found = coordinates(corners, 32)
+    found = landmark_coordinates(corners, 32)
     assert found[0, :6].tolist() == [-1, -1, 1, -1, 0, 0.5]
 
 
@@ -139,7 +141,7 @@ def test_latents_of_every_space(generator64, make_encoder, make_landmarks):
     landmarks = make_landmarks(4, 32, torch.float64)
     for space in ("z", "z+", "w", "w+", "p_n", "p_n+"):
         source = stylegan.init_latents(
-            generator64, space, 1, how="random", truncation=0.5, cutoff=3
+            generator64, space, 1, init="random", truncation_psi=0.5, truncation_cutoff=3
         )
         noise = tuple(torch.randn_like(x) for x in generator64.noise_maps(1))
         source = source.with_tensors(
@@ -150,7 +152,7 @@ def test_latents_of_every_space(generator64, make_encoder, make_landmarks):
         ws = generator64.truncate(inner.decode(generator64, source.code), 0.5, 3)
         wanted = encoder(ws.expand(4, -1, -1), landmarks)
         assert (found.code - wanted).abs().max() < 1e-12
-        assert (found.space, found.truncation, len(found)) == ("w+", 1.0, 4)
+        assert (found.space, found.truncation_psi, len(found)) == ("w+", 1.0, 4)
         assert all(torch.equal(x, y.expand_as(x)) for x, y in zip(found.noise, noise, strict=True))
 
 
@@ -184,7 +186,7 @@ def test_refusals(generator, targets, make_encoder, make_landmarks):
     broken = landmarks.clone()
     broken[1, 5, 0] = math.nan
     in_f, in_w = (
-        stylegan.init_latents(generator, space, 2, how="mean") for space in ("f/w+", "w+")
+        stylegan.init_latents(generator, space, 2, init="mean") for space in ("f/w+", "w+")
     )
     for given, told, said in (
         ((encoder, generator, ws, landmarks[:, :5]), ValueError, r"expected \(N, 68, 2\)"),
@@ -234,7 +236,7 @@ def test_they_begin_as_the_discriminator(make_discriminator, told, form):
     image = torch.randn(4, own.img_channels, 16, 16).double()
     pictures = torch.rand(4, 3, 16, 16).double()
     label = torch.eye(3).double()[[0, 1, 2, 0]] if "c_dim" in told else None
-    found = critic(image, critic.told(pictures), label)
+    found = critic(image, critic.embed_landmarks(pictures), label)
     assert (found - own(image, label)).abs().max() < 1e-10
     found.square().sum().backward()
     if form == "concat":
@@ -259,7 +261,7 @@ def test_projection(make_discriminator, told):
     phi = {}
     own.b4.out.register_forward_pre_hook(lambda module, args: phi.update(x=args[0]))
     plain = own(image, label)
-    found = critic(image, critic.told(torch.rand(4, 3, 16, 16).double()), label)
+    found = critic(image, critic.embed_landmarks(torch.rand(4, 3, 16, 16).double()), label)
     wanted = plain + (phi["x"] * psi).sum(1, keepdim=True) / math.sqrt(8)
     assert (found - wanted).abs().max() < 1e-10
 
@@ -270,9 +272,9 @@ def test_psi_is_of_a_group(make_discriminator):
     with torch.no_grad():
         critic.dense.weight.normal_()
     pictures = torch.rand(6, 3, 16, 16).double()
-    psi = critic.told(pictures)
+    psi = critic.embed_landmarks(pictures)
     # Two groups of three, as `together` lays them out.
-    groups = [critic.told(pictures[number::2]) for number in range(2)]
+    groups = [critic.embed_landmarks(pictures[number::2]) for number in range(2)]
     assert (psi - interleave_groups(groups)).abs().max() < 1e-9
     assert (psi[0] - psi[2]).abs().max() > 0.01
     psi.square().sum().backward()

@@ -1,47 +1,109 @@
-"""Encoders of every kind as files, and what both refuse."""
+"""Encoders of every kind as files: versions, and files that are refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from facsimile import encoders, stylegan
-from facsimile.encoders.files import FILE, KINDS
+from facsimile.encoders import KINDS
+from facsimile.encoders.files import FILE, VERSION, file_names, kind_in
 from facsimile.stylegan import files
 
 
+def assert_same_predictions(predict, generator, images, one, other):
+    first, second = (predict(x, generator, images).tensors() for x in (one, other))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(x, second[name]) for name, x in first.items())
+
+
 @pytest.mark.parametrize(
-    ("kind", "told"),
-    [("base", {"rgb_skip": "zero"}), ("base", {"rgb_skip": "keep"}), ("base", {"passes": 2})]
-    + [("in-domain", {})]
-    + [("difference", {}), ("difference", {"norm": "layer"}), ("keypoint", {}), ("naive", {})],
+    ("kind", "changes"),
+    [("feature", {"rgb_skip": "zero"}), ("feature", {"rgb_skip": "keep"})]
+    + [("feature", {"iterations": 2}), ("in-domain", {}), ("in-domain", {"iterations": 2})]
+    + [("difference", {}), ("difference", {"norm": "layer", "hidden": 6})]
+    + [("keypoint", {}), ("naive", {})],
     ids=str,
 )
-def test_there_and_back(tmp_path, generator, targets, make_encoder, guess, kind, told):
-    encoder = make_encoder(kind, generator, **told)
+def test_save_and_load(tmp_path, generator, targets, make_encoder, predict, kind, changes):
+    encoder = make_encoder(kind, generator, **changes)
     encoders.save(encoder, tmp_path / FILE)
     for path in (tmp_path, tmp_path / FILE):
-        again = encoders.load(path, generator)
-        assert type(again) is type(encoder)
-        assert again.config == encoder.config
-        assert not again.training
-        assert not any(weight.requires_grad for weight in again.parameters())
-        mine, theirs = (guess(x, generator, targets) for x in (encoder, again))
-        assert mine.tensors().keys() == theirs.tensors().keys()
-        assert all(torch.equal(x, theirs.tensors()[name]) for name, x in mine.tensors().items())
+        loaded = encoders.load(path, generator)
+        assert encoders.kind_of(loaded) is KINDS[kind]
+        assert loaded.config == encoder.config
+        assert not loaded.training
+        assert not any(weight.requires_grad for weight in loaded.parameters())
+        assert_same_predictions(predict, generator, targets, encoder, loaded)
+    assert kind_in(tmp_path / FILE) == kind
 
 
-@pytest.mark.parametrize("kind", ["base", "in-domain"])
+# Versions -----------------------------------------------------------------------------------------
+
+
+def write_version_0(encoder, path):
+    """As files were before they had a version: names of kinds and of fields."""
+    names = {"feature": "base", "keypoint": "difference"}
+    fields = {"iterations": "passes", "feature_net": "eyes"}
+    encoders.save(encoder, path)
+    metadata, tensors = files.read_tensors(path)
+    kind, config = metadata.pop("kind"), json.loads(metadata["config"])
+    config = {fields.get(name, name): value for name, value in config.items()}
+    if kind in ("difference", "keypoint"):
+        config["variant"] = kind
+    assert metadata.pop("version") == str(VERSION)
+    metadata |= {"kind": names.get(kind, kind), "config": json.dumps(config)}
+    files.write_tensors(path, tensors, metadata)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("feature", {}), ("feature", {"iterations": 2}), ("in-domain", {"iterations": 2})]
+    + [("difference", {}), ("keypoint", {}), ("naive", {})],
+    ids=str,
+)
+def test_files_without_a_version(
+    tmp_path, generator, targets, make_encoder, make_discriminator, predict, kind, changes
+):
+    if "iterations" in changes:
+        changes = changes | {"feature_net": make_discriminator(generator.resolution)}
+    encoder = make_encoder(kind, generator, **changes)
+    write_version_0(encoder, tmp_path / FILE)
+    loaded = encoders.load(tmp_path, generator)
+    assert type(loaded) is type(encoder)
+    assert loaded.config == encoder.config
+    assert_same_predictions(predict, generator, targets, encoder, loaded)
+
+
+def test_files_of_a_newer_version(tmp_path, generator, make_encoder):
+    encoders.save(make_encoder("in-domain", generator), tmp_path / FILE)
+    metadata, tensors = files.read_tensors(tmp_path / FILE)
+    for version in (str(VERSION + 1), "2.0"):
+        files.write_tensors(tmp_path / FILE, tensors, metadata | {"version": version})
+        with pytest.raises(ValueError, match=f"written by a newer version .* {version}"):
+            encoders.load(tmp_path, generator)
+
+
+def test_names_beside_a_generator():
+    assert file_names("feature") == ("feature.safetensors", "base.safetensors")
+    assert file_names("naive") == ("naive.safetensors",)
+
+
+# Images -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["feature", "in-domain"])
 def test_images_do_not_influence_one_another(generator64, make_encoder, kind):
     encoder = make_encoder(kind, generator64)
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64) * 2 - 1
-    alone = torch.cat([encoder(image[None]) for image in images])
-    assert (encoder(images) - alone).abs().max() < 1e-12
+    single = torch.cat([encoder(image[None]) for image in images])
+    assert (encoder(images) - single).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["base", "in-domain"])
+@pytest.mark.parametrize("kind", ["feature", "in-domain"])
 def test_any_square(generator, make_encoder, kind):
-    """A picture enlarged twice by repeating its pixels is the same picture."""
+    """An image enlarged twice by repeating its pixels is the same image."""
     encoder = make_encoder(kind, generator)
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     larger = images.repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -49,48 +111,71 @@ def test_any_square(generator, make_encoder, kind):
     assert encoder(images[..., :24, :24]).shape == encoder(images).shape
 
 
+# Refusals -----------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_refusals(tmp_path, generator, make_generator, make_encoder, guess, kind):
-    encoder = make_encoder(kind, generator)
+def test_another_generator(tmp_path, generator, make_generator, make_encoder, predict, kind):
+    encoder, other = make_encoder(kind, generator), make_generator(seed=5)
     encoders.save(encoder, tmp_path / FILE)
-    other = make_generator(seed=5)
-    both = f"{generator.fingerprint}.*{other.fingerprint}"
-    with pytest.raises(ValueError, match=both):
+    fingerprints = f"{generator.fingerprint}.*{other.fingerprint}"
+    with pytest.raises(ValueError, match=fingerprints):
         encoders.load(tmp_path, other)
-    with pytest.raises(ValueError, match=both):
-        guess(encoder, other, torch.zeros(1, 3, 32, 32))
-    if kind != "difference":
-        with pytest.raises(ValueError, match="32x16 pixels"):
-            guess(encoder, generator, torch.zeros(1, 3, 16, 32))
-        with pytest.raises(ValueError, match=r"takes \(N, 3, R, R\)"):
-            guess(encoder, generator, torch.zeros(1, 1, 32, 32))
-    # A tensor too few, another shape, a configuration that makes no network.
+    with pytest.raises(ValueError, match=fingerprints):
+        predict(encoder, other, torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("kind", [name for name, x in KINDS.items() if x.source == "image"])
+def test_other_images(generator, make_encoder, predict, kind):
+    encoder = make_encoder(kind, generator)
+    with pytest.raises(ValueError, match="32x16 pixels"):
+        predict(encoder, generator, torch.zeros(1, 3, 16, 32))
+    with pytest.raises(ValueError, match=r"takes \(N, 3, R, R\)"):
+        predict(encoder, generator, torch.zeros(1, 1, 32, 32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files(tmp_path, generator, make_encoder, kind):
+    """A missing tensor, another shape, a configuration of no network, half a file."""
+    encoders.save(make_encoder(kind, generator), tmp_path / FILE)
     metadata, tensors = files.read_tensors(tmp_path / FILE)
     config = json.loads(metadata["config"])
     fewer = dict(list(tensors.items())[1:])
-    for told, held in (
+    size = "channels" if "channels" in config else "w_dim"
+    for changed, content in (
         (config, fewer),
-        (config | {"width": 2 * config["width"]}, tensors),
-        (config | {"width": -1}, tensors),
+        (config | {size: 2 * config[size]}, tensors),
+        (config | {size: -1}, tensors),
+        (config | {"unknown": 1}, tensors),
         ({}, tensors),
     ):
-        files.write_tensors(tmp_path / FILE, held, metadata | {"config": json.dumps(told)})
+        files.write_tensors(tmp_path / FILE, content, metadata | {"config": json.dumps(changed)})
         with pytest.raises(ValueError, match="is damaged"):
             encoders.load(tmp_path, generator)
-    whole = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="damaged .safetensors"):
         encoders.load(tmp_path, generator)
 
 
-def test_what_is_no_encoder(tmp_path, generator):
+def test_other_files(tmp_path, generator, make_encoder):
     with pytest.raises(FileNotFoundError, match="expected an encoder's file"):
         encoders.load(tmp_path / "none", generator)
     stylegan.save(generator, tmp_path / "generator.safetensors")
-    with pytest.raises(ValueError, match="is no encoder"):
+    with pytest.raises(ValueError, match="is not an encoder"):
         encoders.load(tmp_path / "generator.safetensors", generator)
+    assert kind_in(tmp_path / "generator.safetensors") is None
+    assert kind_in(tmp_path / "none") is None
+    encoders.save(make_encoder("naive", generator), tmp_path / FILE)
+    metadata, tensors = files.read_tensors(tmp_path / FILE)
+    files.write_tensors(tmp_path / FILE, tensors, metadata | {"kind": "clever"})
+    with pytest.raises(ValueError, match='of the kind "clever"; the kinds here are .*in-domain'):
+        encoders.load(tmp_path, generator)
 
 
-def test_a_resolution_that_is_no_power_of_two(generator, make_encoder):
+def test_a_resolution_that_is_not_a_power_of_two(generator, make_encoder):
+    encoder = make_encoder("in-domain", generator)
+    with pytest.raises(ValueError, match="resolution is 24; it must be a power of two"):
+        replace(encoder.config, resolution=24)
     with pytest.raises(ValueError, match="resolution is 24; it must be a power of two"):
         make_encoder("in-domain", generator, resolution=24)

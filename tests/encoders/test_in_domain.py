@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-import train
-from facsimile import encoders, metrics
+from facsimile import checkpoints, encoders, metrics
+from facsimile.commands.train import WRONG_USE, main
 from facsimile.encoders.in_domain import InDomainConfig
 from facsimile.training import BatchSlice
-from facsimile.training.draws import interleave_groups
+from facsimile.training.keyed_sampler import interleave_groups
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,14 @@ def test_every_generator_redraws(make_generator, make_encoder, told, resolution)
     found = encoders.encode(encoder, generator, images)
     assert found.space == "w+"
     assert found.code.shape == (2, generator.num_ws, generator.w_dim)
-    assert found.draw(generator).shape == images.shape
+    assert found.synthesize(generator).shape == images.shape
 
 
 def test_the_widths_of_the_paper(make_generator):
     """At 256 px: 64, 128, 256, 512 and then no wider."""
     generator = make_generator(256, 4, 4)
     with torch.device("meta"):
-        encoder = encoders.InDomainEncoder(InDomainConfig.of(generator, 64, 512))
+        encoder = encoders.InDomainEncoder(InDomainConfig.for_generator(generator, 64, 512))
     assert [len(block.main[3].weight) for block in encoder.blocks] == [128, 256, 512, 512, 512, 512]
     assert encoder.dense.weight.shape == (generator.num_ws * 4, 512 * 4 * 4)
     # Where the widths are alike there is no layer beside the block.
@@ -63,7 +63,7 @@ def test_spaces_of_one_code(generator64, make_encoder, space):
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64) * 2 - 1
     found = encoders.encode(encoder, generator64, images, space)
     wanted = generator64.synthesize(encoder(images))
-    assert (found.draw(generator64) - wanted).abs().max() < 1e-6
+    assert (found.synthesize(generator64) - wanted).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("space", ["w", "z", "z+", "p_n", "f/w+", "f/z+"])
@@ -91,8 +91,8 @@ def test_a_mixture(make_recipe, photos, folder):
     """Photos as they are or mirrored, samples of the generator; a function of the place alone."""
     told = {"data": (str(photos),), "real_fraction": 0.4}
     recipe, again = (make_recipe("in-domain", **told) for _ in range(2))
-    drawn = recipe._drawn(BatchSlice(3, 64, 64, True))
-    halves = [again._drawn(BatchSlice(3, first, 32, False)) for first in (64, 96)]
+    drawn = recipe._drawn(BatchSlice(3, 64, 64))
+    halves = [again._drawn(BatchSlice(3, first, 32)) for first in (64, 96)]
     # 16 groups of two each; laid out with the groups beside one another.
     groups = [half.target[number::16] for half in halves for number in range(16)]
     assert (interleave_groups(groups) - drawn.target).abs().max() < 1e-6
@@ -114,18 +114,18 @@ def test_one_source(make_recipe, photos, told):
     """Photos alone with --data, samples alone without: neither draws what it does not need."""
     told = told | ({"data": (str(photos),)} if "data" in told else {})
     recipe = make_recipe("in-domain", **told)
-    drawn = recipe._drawn(BatchSlice(0, 0, 4, True))
+    drawn = recipe._drawn(BatchSlice(0, 0, 4))
     only_photos = told.get("real_fraction") is None and "data" in told
     assert (drawn.ws is None) == only_photos
     assert bool((drawn.sampled != only_photos).all())
-    assert ("encoder/latent" in recipe.losses("encoder", BatchSlice(0, 0, 4, True))) != only_photos
+    assert ("encoder/latent" in recipe.losses("encoder", BatchSlice(0, 0, 4))) != only_photos
 
 
 def test_losses_by_hand(make_recipe, photos):
     """Every term by its formula, in float64, of a batch in which photos and samples are mixed."""
-    told = {"data": (str(photos),), "real_fraction": 0.5, "precision": "fp64", "group": 4}
-    recipe = make_recipe("in-domain", **told, r1=10, passes=0)
-    place = BatchSlice(0, 0, 8, True)
+    told = {"data": (str(photos),), "real_fraction": 0.5, "precision": "fp64", "bn_group_size": 4}
+    recipe = make_recipe("in-domain", **told, r1_gamma=10, iterations=0)
+    place = BatchSlice(0, 0, 8)
     drawn = recipe._drawn(place)
     x, image = drawn.target, drawn.image
     losses = recipe.losses("encoder", place)
@@ -152,13 +152,13 @@ def test_losses_by_hand(make_recipe, photos):
     assert of_critic.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(of_critic[name], value, msg=name)
-    assert "critic/r1" not in recipe.losses("critic", BatchSlice(1, 8, 8, True))
+    assert "critic/r1" not in recipe.losses("critic", BatchSlice(1, 8, 8))
 
 
 def test_the_rate_follows_the_images_seen(make_recipe):
     """0.8 after a quarter of the paper's run, whatever --images says."""
     for images in (40, 400):
-        run = make_recipe("in-domain", images=images, lr=0.5, lr_every=100).run
+        run = make_recipe("in-domain", images=images, lr=0.5, lr_decay_images=100).run
         rates = [run.rate(seen) for seen in (0, 50, 100, 400)]
         assert rates == pytest.approx([0.5, 0.5 * 0.8**0.5, 0.4, 0.5 * 0.8**4])
 
@@ -166,19 +166,21 @@ def test_the_rate_follows_the_images_seen(make_recipe):
 def test_gamma(make_recipe):
     """The paper's 10 is for its 256 px: a sum over (256 / 16)^2 times the pixels."""
     assert make_recipe("in-domain").gamma == 10 / 256
-    assert make_recipe("in-domain", r1=3.0).gamma == 3
+    assert make_recipe("in-domain", r1_gamma=3.0).gamma == 3
 
 
 def test_the_critic_begins_as_the_discriminator(make_recipe, folder):
     recipe = make_recipe("in-domain")
-    own = train.checkpoints.find(folder).discriminator
+    own = checkpoints.find(folder).discriminator
     assert all(
         torch.equal(a, b) for a, b in zip(recipe.critic.parameters(), own.parameters(), strict=True)
     )
     assert all(weight.requires_grad for weight in recipe.critic.parameters())
     # What measures the perceptual distance is no part of the game.
     assert not any(weight.requires_grad for weight in recipe.perceptual.parameters())
-    names = [player.name for player in make_recipe("in-domain", adversarial_weight=0.0).players]
+    names = [
+        trainable.name for trainable in make_recipe("in-domain", adversarial_weight=0.0).trainables
+    ]
     assert names == ["encoder"]
 
 
@@ -187,7 +189,7 @@ def test_no_discriminator(tmp_path, arguments, folder, capsys):
     alone.mkdir()
     (alone / "generator.safetensors").write_bytes((folder / "generator.safetensors").read_bytes())
     told = {"generator": alone, "perceptual": "none", "images": 4}
-    assert train.main(arguments("in-domain", tmp_path / "run", **told)) == train.WRONG_USE
+    assert main(arguments("in-domain", tmp_path / "run", **told)) == WRONG_USE
     assert "--adversarial-weight 0" in capsys.readouterr().err
     without = arguments("in-domain", tmp_path / "run", adversarial_weight=0, **told)
-    assert train.main(without) == 0
+    assert main(without) == 0

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-import train
-from facsimile import encoders
+from facsimile import checkpoints, encoders
+from facsimile.commands.train import WRONG_USE, main
 from facsimile.encoders.layers import GhostBatchNorm
 from facsimile.training import BatchSlice, ema
 
-PLAYER = {"base": "base", "in-domain": "encoder"}
+PLAYER = {"feature": "feature", "in-domain": "encoder"}
 of_photos = pytest.mark.parametrize("kind", PLAYER)
 kinds = pytest.mark.parametrize("kind", [*PLAYER, "difference", "keypoint", "naive"])
 
@@ -16,28 +16,28 @@ kinds = pytest.mark.parametrize("kind", [*PLAYER, "difference", "keypoint", "nai
 def step(recipe, place):
     """What the loop of train.py does; returns the losses of all players."""
     found = {}
-    for player in recipe.players:
-        player.optimizer.zero_grad()
-        losses = recipe.losses(player.name, place)
-        weights = [x for x in player.module.parameters() if x.requires_grad]
+    for trainable in recipe.trainables:
+        trainable.optimizer.zero_grad()
+        losses = recipe.losses(trainable.name, place)
+        weights = [x for x in trainable.module.parameters() if x.requires_grad]
         sum(losses.values()).backward(inputs=weights)
-        player.optimizer.step()
+        trainable.optimizer.step()
         found |= {name: float(value.detach()) for name, value in losses.items()}
-    recipe.after(place)
+    recipe.on_step_end(place)
     return found
 
 
 @of_photos
 def test_one_batch_is_learned(make_recipe, kind):
     """On one batch of samples the error falls to a tenth; every weight gets a gradient."""
-    recipe = make_recipe(kind, width=8, group=4, lr=0.003, lr_every=100_000)
+    recipe = make_recipe(kind, width=8, bn_group_size=4, lr=0.003, lr_decay_images=100_000)
     values = []
     for index in range(80):
-        found = step(recipe, BatchSlice(0, 0, 4, True))
+        found = step(recipe, BatchSlice(0, 0, 4))
         values.append(sum(found[f"{PLAYER[kind]}/{name}"] for name in ("pixel", "perceptual")))
         if not index:
-            for player in recipe.players:
-                for name, weight in player.module.named_parameters():
+            for trainable in recipe.trainables:
+                for name, weight in trainable.module.named_parameters():
                     frozen = "eyes" in name
                     assert (weight.grad is None) if frozen else weight.grad.abs().sum() > 0, name
     assert values[-1] < values[0] / 10
@@ -45,15 +45,15 @@ def test_one_batch_is_learned(make_recipe, kind):
 
 @kinds
 @pytest.mark.parametrize("told", [{"c_dim": 3}, {"img_channels": 1}, {"img_channels": 4}], ids=str)
-def test_other_generators(tmp_path, arguments, networks, guess, kind, told):
+def test_other_generators(tmp_path, arguments, networks, predict, kind, told):
     """Labels, grey and RGBA: from the command to an encoder that redraws."""
     folder = networks(**told)
-    assert train.main(arguments(kind, tmp_path, generator=folder, images=8)) == 0
-    generator = train.checkpoints.find(folder).generator
+    assert main(arguments(kind, tmp_path, generator=folder, images=8)) == 0
+    generator = checkpoints.find(folder).generator
     encoder = encoders.load(tmp_path, generator)
     images = torch.rand(2, generator.img_channels, 16, 16)
     label = torch.eye(3)[:2] if "c_dim" in told else None
-    drawn = guess(encoder, generator, images, label).draw(generator)
+    drawn = predict(encoder, generator, images, label).synthesize(generator)
     assert drawn.shape == images.shape
     assert drawn.isfinite().all()
 
@@ -61,13 +61,13 @@ def test_other_generators(tmp_path, arguments, networks, guess, kind, told):
 @kinds
 def test_the_average_and_its_statistics(make_recipe, kind):
     """The statistics are of the same steps, with the same shares, as the averaged weights."""
-    recipe = make_recipe(kind, average=8, average_ramp=0.0, precision="fp64", batch=8)
+    recipe = make_recipe(kind, ema_images=8, ema_rampup=0.0, precision="fp64", batch=8)
     factor = ema.decay(8, 8, 8, 0.0)
     names = dict(recipe.encoder.named_parameters()).keys()
     first = next(name for name in names if name.endswith("weight"))
     modules = recipe.encoder.named_modules()
     norm = next(name for name, module in modules if isinstance(module, GhostBatchNorm))
-    weight, mean = (recipe.average.state_dict()[x].clone() for x in (first, f"{norm}.mean"))
+    weight, mean = (recipe.ema.state_dict()[x].clone() for x in (first, f"{norm}.mean"))
     seen = []
 
     def keep(module, args):
@@ -76,13 +76,13 @@ def test_the_average_and_its_statistics(make_recipe, kind):
     recipe.encoder.get_submodule(norm).register_forward_pre_hook(keep)
     for index in range(3):
         seen.clear()
-        step(recipe, BatchSlice(index, 8 * index, 8, True))
+        step(recipe, BatchSlice(index, 8 * index, 8))
         # Critic and encoder share one drawing. The naive encoder looks thrice: at photos with other
         # landmarks, with their own, and at the way back.
         assert len(seen) == (3 if kind == "naive" else 1)
         weight = weight.lerp(recipe.encoder.state_dict()[first], 1 - factor)
         mean = mean.lerp(torch.cat(seen, 1).mean(1), 1 - factor)
-    held = recipe.average.state_dict()
+    held = recipe.ema.state_dict()
     torch.testing.assert_close(held[first], weight)
     torch.testing.assert_close(held[f"{norm}.mean"], mean)
 
@@ -92,8 +92,8 @@ def test_bf16_is_near_fp32(make_recipe, kind):
     """Forty steps of each: the error falls as far, within a fifth."""
     ends = {}
     for precision in ("fp32", "bf16"):
-        recipe = make_recipe(kind, width=8, batch=8, group=8, lr=0.001, precision=precision)
-        losses = [step(recipe, BatchSlice(i, 8 * i, 8, True)) for i in range(40)]
+        recipe = make_recipe(kind, width=8, batch=8, bn_group_size=8, lr=0.001, precision=precision)
+        losses = [step(recipe, BatchSlice(i, 8 * i, 8)) for i in range(40)]
         curve = torch.tensor([x[f"{PLAYER[kind]}/pixel"] for x in losses])
         assert curve[-10:].mean() < 0.8 * curve[:5].mean()
         ends[precision] = float(curve[-10:].mean())
@@ -107,15 +107,15 @@ def state(out):
 @kinds
 def test_a_stopped_run_is_the_same_run(tmp_path, arguments, pictures, folder, kind):
     """Bit for bit, with --images raised; it leaves an encoder, a sheet, and scores of photos."""
-    told = {"photos": pictures}
+    told = {"eval_data": pictures}
     if kind == "in-domain":
         told |= {"data": pictures, "real_fraction": 0.5}
     if kind == "keypoint":
         told |= {"data": pictures}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert train.main(arguments(kind, whole, **told)) == 0
-    assert train.main(arguments(kind, stopped, images=16, **told)) == 0
-    assert train.main(arguments(kind, stopped, **told)) == 0
+    assert main(arguments(kind, whole, **told)) == 0
+    assert main(arguments(kind, stopped, images=16, **told)) == 0
+    assert main(arguments(kind, stopped, **told)) == 0
     a, b = state(whole), state(stopped)
     assert a["step"] == b["step"] == 10
     for one, two in (
@@ -124,7 +124,7 @@ def test_a_stopped_run_is_the_same_run(tmp_path, arguments, pictures, folder, ki
     ):
         assert all(torch.equal(one[name], two[name]) for name in one)
     assert (whole / "samples-000000040.png").exists()
-    assert encoders.load(whole, train.checkpoints.find(folder).generator).config
+    assert encoders.load(whole, checkpoints.find(folder).generator).config
 
 
 @kinds
@@ -132,11 +132,18 @@ def test_a_run_goes_on_from_an_encoder(tmp_path, arguments, networks, kind):
     """Of this generator: all as it was, at a rate of nearly 0. Of another: counted from this one's
     mean; the rest stays."""
     one, same, other = (tmp_path / name for name in ("one", "same", "other"))
-    assert train.main(arguments(kind, one, images=8)) == 0
-    told = {"images": 4, "seed": 1, "from": one, "lr": 1e-12, "average": 1e9, "average_ramp": 0}
+    assert main(arguments(kind, one, images=8)) == 0
+    told = {
+        "images": 4,
+        "seed": 1,
+        "init_from": one,
+        "lr": 1e-12,
+        "ema_images": 1e9,
+        "ema_rampup": 0,
+    }
     another = networks(seed=1)
-    assert train.main(arguments(kind, same, **told)) == 0
-    assert train.main(arguments(kind, other, **told, generator=another)) == 0
+    assert main(arguments(kind, same, **told)) == 0
+    assert main(arguments(kind, other, **told, generator=another)) == 0
     one, same, other = (encoders.files.read(path) for path in (one, same, other))
     weights = one.state_dict()
     for name, value in same.state_dict().items():
@@ -150,7 +157,7 @@ def test_a_run_goes_on_from_an_encoder(tmp_path, arguments, networks, kind):
 @pytest.mark.parametrize("kind", [*PLAYER, "difference"])
 def test_killed_and_together(tmp_path, arguments, pictures, live, tensors, kind):
     """Killed and gone on: bit for bit. 2 x 8 images, and two micro-steps of 8: as 1 x 16."""
-    told = {"batch": 16, "group": 4, "images": 160, "precision": "fp64", "save_every": 32}
+    told = {"batch": 16, "bn_group_size": 4, "images": 160, "precision": "fp64", "save_every": 32}
     if kind == "in-domain":
         told |= {"data": pictures, "real_fraction": 0.5}
     runs = {"one": (0, 1), "killed": (1, 1), "two": (0, 2), "micro": (0, 1)}
@@ -175,17 +182,17 @@ def test_killed_and_together(tmp_path, arguments, pictures, live, tensors, kind)
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [
-        ("base", {"layer": "b64.conv0"}, 'no layer "b64.conv0"'),
-        ("base", {"photos": "nowhere"}, "nowhere: no such file or folder"),
-        ("base", {"batch": 3}, "groups of 2 images that share their statistics"),
-        ("in-domain", {"photos": "nowhere"}, "nowhere: no such file or folder"),
+        ("feature", {"layer": "b64.conv0"}, 'no layer "b64.conv0"'),
+        ("feature", {"eval_data": "nowhere"}, "nowhere: no such file or folder"),
+        ("feature", {"batch": 3}, "groups of 2 images that share their statistics"),
+        ("in-domain", {"eval_data": "nowhere"}, "nowhere: no such file or folder"),
         ("in-domain", {"data": "nowhere"}, "nowhere: no such file or folder"),
-        ("base", {"from": "nowhere"}, "nowhere does not exist; expected an encoder's file"),
+        ("feature", {"init_from": "nowhere"}, "nowhere does not exist; expected an encoder's file"),
         ("in-domain", {"resolution": 24}, "resolution is 24; it must be a power of two"),
     ],
 )
 def test_wrong_use(tmp_path, arguments, capsys, kind, changes, said):
-    assert train.main(arguments(kind, tmp_path / "run", **changes)) == train.WRONG_USE
+    assert main(arguments(kind, tmp_path / "run", **changes)) == WRONG_USE
     assert said in capsys.readouterr().err
 
 
@@ -199,18 +206,18 @@ def test_wrong_use(tmp_path, arguments, capsys, kind, changes, said):
             {"real_fraction": -0.1},
             "--real-fraction is -0.1; it must be between 0 and 1",
         ),
-        ("in-domain", {"group": 1}, "--group is 1; it must be at least 2"),
-        ("in-domain", {"r1": -1}, "--r1 is -1.0; it must be at least 0"),
-        ("difference", {"spread": 1.5}, "--spread is 1.5; it must be between 0 and 1"),
-        ("in-domain", {"passes": -1}, "--passes is -1; it must be at least 0"),
-        ("base", {"mixed": 2}, "--mixed is 2.0; it must be between 0 and 1"),
-        ("base", {"passes": -1}, "--passes is -1; it must be at least 0"),
+        ("in-domain", {"bn_group_size": 1}, "--group is 1; it must be at least 2"),
+        ("in-domain", {"r1_gamma": -1}, "--r1 is -1.0; it must be at least 0"),
+        ("difference", {"per_layer_w_mix": 1.5}, "--spread is 1.5; it must be between 0 and 1"),
+        ("in-domain", {"iterations": -1}, "--passes is -1; it must be at least 0"),
+        ("feature", {"feature_mix_prob": 2}, "--mixed is 2.0; it must be between 0 and 1"),
+        ("feature", {"iterations": -1}, "--passes is -1; it must be at least 0"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path, arguments, capsys, kind, changes, said):
     with pytest.raises(SystemExit) as left:
-        train.main(arguments(kind, tmp_path / "run", **changes))
-    assert left.value.code == train.WRONG_USE
+        main(arguments(kind, tmp_path / "run", **changes))
+    assert left.value.code == WRONG_USE
     assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
@@ -221,11 +228,11 @@ def test_photos_that_do_not_fit(tmp_path, arguments, networks, pictures, capsys)
     empty.mkdir()
     for changes, said in (
         ({"generator": grey, "data": pictures}, "--data are RGB"),
-        ({"generator": grey, "photos": pictures}, "--photos are RGB"),
+        ({"generator": grey, "eval_data": pictures}, "--eval-data are RGB"),
         ({"generator": labelled, "data": pictures}, "takes labels, and photos have none"),
         ({"data": empty}, "no image found"),
     ):
-        assert train.main(arguments("in-domain", tmp_path / "run", **changes)) == train.WRONG_USE
+        assert main(arguments("in-domain", tmp_path / "run", **changes)) == WRONG_USE
         assert said in capsys.readouterr().err
     told = {"generator": labelled, "data": pictures, "adversarial_weight": 0, "images": 4}
-    assert train.main(arguments("in-domain", tmp_path / "run", **told)) == 0
+    assert main(arguments("in-domain", tmp_path / "run", **told)) == 0

@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import train
-from facsimile import data, encoders, metrics
+from facsimile import checkpoints, data, encoders, metrics
+from facsimile.commands.train import WRONG_USE, main
 from facsimile.data.landmarks import Landmarks
-from facsimile.encoders.landmark_critics import ConcatCritic, ProjectionCritic
-from facsimile.encoders.landmark_faces import ATTEMPTS, look, sampled
-from facsimile.encoders.landmark_tower import picture
-from facsimile.encoders.landmark_view import View
+from facsimile.encoders.difference.critics import ConcatCritic, ProjectionCritic
+from facsimile.encoders.difference.eval_grid import EvalGrid
+from facsimile.encoders.difference.faces import ATTEMPTS, detect_landmarks, sample_faces
+from facsimile.encoders.difference.landmark_cnn import render_landmarks
 from facsimile.stylegan import files
 from facsimile.training import BatchSlice
-from facsimile.training.draws import interleave_groups
+from facsimile.training.keyed_sampler import interleave_groups
 
 
 class Spot:
@@ -42,12 +42,12 @@ class Spot:
 
 def step(recipe, place):
     """What the loop of train.py does."""
-    for player in recipe.players:
-        player.optimizer.zero_grad()
-        losses = recipe.losses(player.name, place)
-        sum(losses.values()).backward(inputs=list(player.module.parameters()))
-        player.optimizer.step()
-    recipe.after(place)
+    for trainable in recipe.trainables:
+        trainable.optimizer.zero_grad()
+        losses = recipe.losses(trainable.name, place)
+        sum(losses.values()).backward(inputs=list(trainable.module.parameters()))
+        trainable.optimizer.step()
+    recipe.on_step_end(place)
 
 
 @pytest.mark.parametrize(("kind", "steps"), [("difference", 100), ("keypoint", 60), ("naive", 50)])
@@ -57,12 +57,12 @@ def test_faces_take_on_landmarks(make_recipe, kind, steps):
     if kind != "naive":
         told |= {"cycle_input": "latent", "cycle_weight": 0.1, "identity_weight": 1.0}
     recipe = make_recipe(
-        kind, **told, batch=16, group=16, width=8, lr=0.003, average=200, score_images=48
+        kind, **told, batch=16, bn_group_size=16, width=8, lr=0.003, ema_images=200, eval_images=48
     )
     recipe.landmarker = Spot()
     for index in range(steps):
-        step(recipe, BatchSlice(index, 16 * index, 16, True))
-    found = recipe.scores()
+        step(recipe, BatchSlice(index, 16 * index, 16))
+    found = recipe.evaluate()
     assert found["samples/way left"] < 0.5
     if kind != "naive":
         # With its own landmarks a face stays: of other faces it is a tenth as far as these are.
@@ -83,7 +83,7 @@ def test_critics_learn_which_landmarks(make_discriminator, form):
         places = 10 * torch.rand(32, 1, 2)
         far = (grid - places[:, :, None] - 3).square().sum(3)
         images = (2 * (-far / 8).exp() - 1)[:, None].expand(-1, 3, -1, -1)
-        told = critic.told(picture(face + places, 16, 16))
+        told = critic.embed_landmarks(render_landmarks(face + places, 16, 16))
         fits, others = critic(images, told), critic(images, told.roll(1, 0))
         optimizer.zero_grad()
         (F.softplus(-fits).mean() + F.softplus(others).mean()).backward()
@@ -98,9 +98,9 @@ def test_critics_learn_which_landmarks(make_discriminator, form):
 @pytest.mark.parametrize("identity", [0.0, 1.0])
 def test_targets(make_recipe, identity):
     """The next face of the group, wherever that is; with --identity-weight some keep theirs."""
-    recipe = make_recipe("difference", identity_weight=identity, own_share=0.5)
-    whole = recipe._moved(BatchSlice(1, 64, 16, True))
-    halves = [recipe._moved(BatchSlice(1, first, 8, False)) for first in (64, 72)]
+    recipe = make_recipe("difference", identity_weight=identity, source_landmark_share=0.5)
+    whole = recipe._moved(BatchSlice(1, 64, 16))
+    halves = [recipe._moved(BatchSlice(1, first, 8)) for first in (64, 72)]
     groups = [half.target[number::2] // 2 for half in halves for number in range(2)]
     assert torch.equal(interleave_groups(groups), whole.target // 4)
     order = [0, 1, 3, 2] if identity else [1, 2, 3, 0]
@@ -112,10 +112,10 @@ def test_targets(make_recipe, identity):
 def test_naive_steps_alternate(make_recipe):
     """Without a cycle even steps are for own landmarks, and alone compare images."""
     recipe = make_recipe("naive", cycle="none")
-    even, odd = (recipe.losses("encoder", BatchSlice(i, 0, 4, True)).keys() for i in (0, 1))
+    even, odd = (recipe.losses("encoder", BatchSlice(i, 0, 4)).keys() for i in (0, 1))
     assert even - odd == {"encoder/pixel", "encoder/perceptual"}
     assert odd == {"encoder/adversarial", "encoder/landmarks"}
-    assert recipe._targets(BatchSlice(2, 0, 4, True)).tolist() == [0, 1, 2, 3]
+    assert recipe._targets(BatchSlice(2, 0, 4)).tolist() == [0, 1, 2, 3]
 
 
 def test_samples_without_a_face():
@@ -130,7 +130,7 @@ def test_samples_without_a_face():
     numbers[:, 7] = -1.0
 
     def drawn(which):
-        return sampled(
+        return sample_faces(
             lambda attempt: (numbers[attempt, which], numbers[attempt, which, 0]),
             lambda ws: ws[:, :, None, :].expand(-1, -1, 2, -1),
             Half(),
@@ -151,29 +151,29 @@ def test_samples_without_a_face():
 
 def test_they_are_counted(make_recipe):
     recipe = make_recipe("difference", batch=64)
-    recipe._moved(BatchSlice(0, 0, 64, True))
-    (count,) = recipe.figures().values()
-    images = recipe._photo(recipe._codes(BatchSlice(0, 0, 64, True))[0])
-    missing = ~look(recipe.landmarker, images).found
+    recipe._moved(BatchSlice(0, 0, 64))
+    (count,) = recipe.extra_metrics().values()
+    images = recipe._photo(recipe._codes(BatchSlice(0, 0, 64))[0])
+    missing = ~detect_landmarks(recipe.landmarker, images).is_face
     assert 0 < missing.sum() < 32
     assert missing.sum() / 64 <= count < 1
-    assert recipe.figures() == {}
+    assert recipe.extra_metrics() == {}
 
 
 def test_spread_codes(make_recipe):
     """Of every style input another w, as far from the mean as one w for all; 0 is as it was."""
-    place = BatchSlice(0, 0, 512, True)
-    told = {"truncation": 0.7, "cutoff": 99}
-    plain, spread = (make_recipe("difference", spread=x, **told) for x in (0.0, 1.0))
+    place = BatchSlice(0, 0, 512)
+    told = {"truncation_psi": 0.7, "truncation_cutoff": 99}
+    plain, spread = (make_recipe("difference", per_layer_w_mix=x, **told) for x in (0.0, 1.0))
     one, many = plain._codes(place)[0], spread._codes(place)[0]
     assert float(one.std(1).max()) < 1e-6
-    share = spread.draws.numbers("spread", place, torch.rand, 1, 1)[:, 0, 0]
+    share = spread.sampler.numbers("spread", place, torch.rand, 1, 1)[:, 0, 0]
     within = many.std(1).mean(1)
     little, much = within[share < 0.1].mean(), within[share > 0.9].mean()
     assert little < 0.2 * much
-    size = [(x - plain.average.mean).square().mean((0, 2)).sqrt() for x in (one, many)]
+    size = [(x - plain.ema.mean).square().mean((0, 2)).sqrt() for x in (one, many)]
     assert float((size[1] / size[0] - 1).abs().max()) < 0.1
-    halves = [spread._codes(BatchSlice(0, first, 256, False))[0] for first in (0, 256)]
+    halves = [spread._codes(BatchSlice(0, first, 256))[0] for first in (0, 256)]
     groups = [half[number::64] for half in halves for number in range(64)]
     assert torch.equal(interleave_groups(groups), many)
 
@@ -195,9 +195,9 @@ def photos(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["difference", "naive"])
 def test_photos(make_recipe, photos, named, kind):
     """With the landmarks that a file names, in pixels of the crop; or with those that are seen."""
-    told = {"labels": photos / "landmarks.npz"} if named else {}
+    told = {"landmark_file": photos / "landmarks.npz"} if named else {}
     recipe = make_recipe(kind, data=(str(photos),), **told)
-    moved = recipe._moved(BatchSlice(0, 0, 8, True))
+    moved = recipe._moved(BatchSlice(0, 0, 8))
     image, points, ws, _, code, _ = moved.faces
     which = ((image[:, 0, 0, 0] + 1) * 127.5 / 20).round()
     assert len(set(which.tolist())) == 8 or not named
@@ -206,56 +206,65 @@ def test_photos(make_recipe, photos, named, kind):
         wanted = torch.stack([(4 + which) * 16 / 24, which * 16 / 24], 1)
         torch.testing.assert_close(points[:, 9], wanted)
     else:
-        torch.testing.assert_close(points, look(recipe.landmarker, image).points)
+        torch.testing.assert_close(points, detect_landmarks(recipe.landmarker, image).points)
     assert ws is None
     if kind == "difference":
         torch.testing.assert_close(code, recipe.embedder(image))
         assert moved.source is code
     else:
         assert code is None
-    assert recipe.losses("encoder", BatchSlice(0, 0, 8, True))["encoder/adversarial"].isfinite()
+    assert recipe.losses("encoder", BatchSlice(0, 0, 8))["encoder/adversarial"].isfinite()
 
 
 def test_codes_of_photos_are_kept(make_recipe, photos, tmp_path):
     """Found with the passes, taken from the file the next time, and refused for other photos."""
     kept = tmp_path / "kept" / "codes.safetensors"
-    recipe = make_recipe("difference", data=(str(photos),), codes=kept)
+    recipe = make_recipe("difference", data=(str(photos),), code_cache=kept)
     numbers = torch.arange(len(recipe.trained.images))
     images = recipe.trained.images.batch(numbers, torch.device("cpu"), torch.float32)
     found = recipe.trained.codes
     wanted = encoders.encode(recipe.embedder, recipe.generator, images)
     torch.testing.assert_close(found, wanted.code)
-    seen = look(recipe.landmarker, wanted.draw(recipe.generator)).points
+    seen = detect_landmarks(recipe.landmarker, wanted.synthesize(recipe.generator)).points
     torch.testing.assert_close(recipe.trained.seen, seen)
     held, tensors = files.read_tensors(kept)
     files.write_tensors(kept, {name: x + 1 for name, x in tensors.items()}, held)
-    again = make_recipe("difference", data=(str(photos),), codes=kept)
+    again = make_recipe("difference", data=(str(photos),), code_cache=kept)
     assert torch.equal(again.trained.codes, found + 1)
     assert torch.equal(again.trained.seen, recipe.trained.seen + 1)
-    with pytest.raises(ValueError, match="give another --codes"):
-        make_recipe("difference", data=(str(photos / "0.png"), str(photos / "1.png")), codes=kept)
+    with pytest.raises(ValueError, match="give another --code-cache"):
+        make_recipe(
+            "difference", data=(str(photos / "0.png"), str(photos / "1.png")), code_cache=kept
+        )
 
 
 def test_photos_stay_with_the_landmarks_that_their_codes_draw(make_recipe, photos):
     """With those of the photo itself the source would move, as a code never draws quite that."""
-    told = {"identity_weight": 1.0, "own_share": 0.5, "cycle_input": "latent", "precision": "fp64"}
+    told = {
+        "identity_weight": 1.0,
+        "source_landmark_share": 0.5,
+        "cycle_input": "latent",
+        "precision": "fp64",
+    }
     recipe = make_recipe("difference", data=(str(photos),), **told)
     recipe.trained = replace(recipe.trained, seen=recipe.trained.points.flip(2))
-    place = BatchSlice(0, 0, 4, True)
+    place = BatchSlice(0, 0, 4)
     moved = recipe._moved(place)
     points, seen = moved.faces.points, moved.faces.seen
     assert moved.target.tolist() == [0, 1, 3, 2]
     assert torch.equal(moved.wanted, torch.stack([seen[0], seen[1], points[3], points[2]]))
     encoder = recipe.encoder
-    torch.testing.assert_close(moved.told, encoder.told(seen))
-    wanted = encoder.told(moved.wanted)
-    torch.testing.assert_close(moved.code, encoder.codes(moved.source, wanted))
+    torch.testing.assert_close(moved.told, encoder.embed_landmarks(seen))
+    wanted = encoder.embed_landmarks(moved.wanted)
+    torch.testing.assert_close(moved.code, encoder.predict(moved.source, wanted))
     found = recipe.losses("encoder", place)
-    back = encoder.codes(moved.code, moved.told)
+    back = encoder.predict(moved.code, moved.told)
     apart = (back - moved.source).square().mean()
     torch.testing.assert_close(found["encoder/cycle latent"], apart)
     with torch.no_grad():
-        logits = recipe.critic(moved.image, recipe.critic.told(picture(moved.wanted, 16, 16)), None)
+        logits = recipe.critic(
+            moved.image, recipe.critic.embed_landmarks(render_landmarks(moved.wanted, 16, 16)), None
+        )
     fooled = 0.2 * F.softplus(-logits).mean()
     torch.testing.assert_close(found["encoder/adversarial"], fooled)
 
@@ -270,10 +279,16 @@ def test_losses_by_hand(make_recipe, cycle, seen, embed):
     """Every term by its formula, in float64."""
     recipe = make_recipe(
         "difference",
-        **{"cycle": cycle, "cycle_input": seen, "embed": embed, "cycle_weight": 3.0, "r1": 10},
+        **{
+            "cycle": cycle,
+            "cycle_input": seen,
+            "embed": embed,
+            "cycle_weight": 3.0,
+            "r1_gamma": 10,
+        },
         **{"precision": "fp64", "identity_weight": 0.7, "landmark_weight": 0.3},
     )
-    place = BatchSlice(0, 0, 4, True)
+    place = BatchSlice(0, 0, 4)
     x, points, ws, *_ = recipe._moved(place).faces
     w = ws if embed == "true" else recipe.embedder(x)
     order = [0, 2, 3, 1]
@@ -286,12 +301,12 @@ def test_losses_by_hand(make_recipe, cycle, seen, embed):
     critic = recipe.critic
 
     def judge(image, c):
-        return critic(image, critic.told(c))
+        return critic(image, critic.embed_landmarks(c))
 
     def fooled(image, c):
         return 0.2 * (1 + (-judge(image, c)).exp()).log().mean()
 
-    apart = (look(recipe.landmarker, x_hat).points - points[order]).norm(dim=2).mean(1)
+    apart = (detect_landmarks(recipe.landmarker, x_hat).points - points[order]).norm(dim=2).mean(1)
     eyes = (points[order][:, 36] - points[order][:, 45]).norm(dim=1)
     wanted = {
         "encoder/adversarial": fooled(x_hat, pictures[order]),
@@ -327,7 +342,7 @@ def test_the_papers_terms_alone(make_recipe):
     plain = {"landmark_weight": 0.0, "perceptual": "none"}
     found = make_recipe("difference", identity_weight=0.0, **plain)
     names = {"encoder/adversarial", "encoder/cycle adversarial"}
-    place = BatchSlice(0, 0, 4, True)
+    place = BatchSlice(0, 0, 4)
     assert found.losses("encoder", place).keys() == names | {"encoder/cycle latent"}
     losses = make_recipe("naive", reconstruction_weight=0.5, **plain).losses("encoder", place)
     more = {"encoder/own adversarial", "encoder/cycle pixel", "encoder/pixel"}
@@ -339,7 +354,7 @@ def test_the_papers_terms_alone(make_recipe):
 def test_the_naive_encoders_photo_is_looked_at_once(make_recipe):
     """Two terms compare with it; they are what each would be by itself."""
     recipe = make_recipe("naive", landmark_weight=0.0, reconstruction_weight=0.5)
-    place, seen = BatchSlice(0, 0, 4, True), []
+    place, seen = BatchSlice(0, 0, 4), []
     moved = recipe._moved(place)
     told = recipe._tell_critic(moved.faces.points)
     alone = recipe._of_cycle(moved, told, None) | recipe._of_own_landmarks(moved, told, None)
@@ -358,10 +373,10 @@ def test_every_weight_is_reached(make_recipe):
     for kind in ("difference", "keypoint", "naive"):
         recipe = make_recipe(kind, lr=0.003)
         for index in range(2):
-            step(recipe, BatchSlice(index, 4 * index, 4, True))
-        for player in recipe.players:
-            for name, weight in player.module.named_parameters():
-                assert weight.grad.abs().sum() > 0, f"{kind} {player.name} {name}"
+            step(recipe, BatchSlice(index, 4 * index, 4))
+        for trainable in recipe.trainables:
+            for name, weight in trainable.module.named_parameters():
+                assert weight.grad.abs().sum() > 0, f"{kind} {trainable.name} {name}"
         frozen = [recipe.generator, recipe.landmarker.network]
         frozen += [] if recipe.embedder is None else [recipe.embedder]
         assert not any(x.requires_grad for network in frozen for x in network.parameters())
@@ -369,9 +384,9 @@ def test_every_weight_is_reached(make_recipe):
 
 def test_rates(make_recipe):
     """The critic's falls as the encoder's."""
-    recipe = make_recipe("difference", lr=0.5, critic_lr=0.1, lr_every=8, batch=4)
-    recipe._begin(BatchSlice(2, 8, 4, True))
-    rates = [player.optimizer.param_groups[0]["lr"] for player in recipe.players]
+    recipe = make_recipe("difference", lr=0.5, critic_lr=0.1, lr_decay_images=8, batch=4)
+    recipe._begin(BatchSlice(2, 8, 4))
+    rates = [trainable.optimizer.param_groups[0]["lr"] for trainable in recipe.trainables]
     assert rates == pytest.approx([0.08, 0.4])
 
 
@@ -380,7 +395,7 @@ def test_bf16_is_near_fp32(make_recipe):
     terms = {}
     for precision in ("fp32", "bf16"):
         recipe = make_recipe("difference", precision=precision, batch=16, width=8)
-        losses = recipe.losses("encoder", BatchSlice(0, 0, 16, True))
+        losses = recipe.losses("encoder", BatchSlice(0, 0, 16))
         assert all(value.dtype == torch.float32 for value in losses.values())
         terms[precision] = {name: float(value.detach()) for name, value in losses.items()}
     assert terms["bf16"] == pytest.approx(terms["fp32"], rel=0.1)
@@ -393,21 +408,21 @@ def test_view():
     image = torch.linspace(-1, 1, 2)[:, None, None, None].expand(2, 1, 16, 16)
     spot = Spot()
     points = torch.stack([spot.face, spot.face + torch.tensor([0.0, 4.0])])
-    view = View(image, points, image, image + 0.1, image, image, torch.tensor([1.0, 2.0]))
-    found = view.measures(spot)
+    grid = EvalGrid(image, points, image, image + 0.1, image, image, torch.tensor([1.0, 2.0]))
+    found = grid.measures(spot)
     seen = spot(image).points
     torch.testing.assert_close(found["mse own"], torch.tensor([0.01, 0.01]))
     torch.testing.assert_close(found["nme unmoved"], torch.tensor([0.5, 0.5]))  # 4 of 8 px
     wanted = (seen - points.flip(0)).norm(dim=2).mean(1) / 8
     torch.testing.assert_close(found["nme"], wanted)
     assert found["mse unmoved"].tolist() == [0, 0]
-    assert "mse unmoved" not in view._replace(unmoved=None).measures(spot)
+    assert "mse unmoved" not in grid._replace(unmoved=None).measures(spot)
     assert found["cycle"].tolist() == [1, 2]
-    panels = view.panels()
-    assert len(panels) == 16
-    assert all(panel.shape == (3, 16, 16) for panel in panels)
-    assert torch.equal(panels[0], panels[11])  # the first face is the second's next
-    assert torch.equal(panels[1], panels[12])
+    rows = grid.rows()
+    assert len(rows) == 16
+    assert all(panel.shape == (3, 16, 16) for panel in rows)
+    assert torch.equal(rows[0], rows[11])  # the first face is the second's next
+    assert torch.equal(rows[1], rows[12])
 
 
 # What cannot be -----------------------------------------------------------------------------------
@@ -416,18 +431,26 @@ def test_view():
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [
-        ("difference", {"group": 1}, "--group is 1; it must be at least 2"),
-        ("difference", {"samples": 1}, "--samples is 1; it must be at least 2"),
-        ("difference", {"own_share": 0.9}, "of a group of 4 these are 4 faces, and there must be"),
+        ("difference", {"bn_group_size": 1}, "--group is 1; it must be at least 2"),
+        ("difference", {"num_samples": 1}, "--samples is 1; it must be at least 2"),
+        (
+            "difference",
+            {"source_landmark_share": 0.9},
+            "of a group of 4 these are 4 faces, and there must be",
+        ),
         ("difference", {"identity_weight": -1}, "--identity-weight is -1.0; it must be at least 0"),
-        ("naive", {"labels": "x.npz"}, "--labels are landmarks of photos, and there are none"),
+        (
+            "naive",
+            {"landmark_file": "x.npz"},
+            "--landmark-file are landmarks of photos, and there are none",
+        ),
         ("naive", {"adversarial_weight": 0, "landmark_weight": 0}, "nothing asks for the target"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path, arguments, capsys, kind, changes, said):
     with pytest.raises(SystemExit) as left:
-        train.main(arguments(kind, tmp_path / "run", **changes))
-    assert left.value.code == train.WRONG_USE
+        main(arguments(kind, tmp_path / "run", **changes))
+    assert left.value.code == WRONG_USE
     assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
@@ -436,24 +459,24 @@ def test_wrong_use(tmp_path, arguments, networks, pictures, make_encoder, folder
     bare.mkdir()
     for name in ("generator.safetensors", "discriminator.safetensors"):
         (bare / name).write_bytes((folder / name).read_bytes())
-    generator = train.checkpoints.find(folder).generator
-    encoders.save(make_encoder("base", generator), tmp_path / "base.safetensors")
+    generator = checkpoints.find(folder).generator
+    encoders.save(make_encoder("feature", generator), tmp_path / "base.safetensors")
     for kind, changes, said in (
         ("difference", {"generator": bare}, "or go without with --embed true --cycle-input latent"),
         ("difference", {"generator": bare, "cycle_input": "latent", "embed": "encoder"}, "needed"),
         ("naive", {"generator": bare, "data": "nowhere"}, "nowhere: no such file or folder"),
         ("naive", {"generator": labelled, "data": pictures}, "takes labels, and photos have none"),
         ("difference", {"in_domain": tmp_path / "no.safetensors"}, "no.safetensors does not exist"),
-        ("difference", {"landmark_weights": folder / "generator.safetensors"}, "is no landmark ne"),
-        ("difference", {"landmark_weights": "nowhere"}, "nowhere does not exist"),
+        ("difference", {"landmark_network": folder / "generator.safetensors"}, "is no landmark ne"),
+        ("difference", {"landmark_network": "nowhere"}, "nowhere does not exist"),
         ("difference", {"resolution": 24}, "resolution is 24; it must be a power of two"),
         ("difference", {"batch": 6}, "groups of 4 images that share their statistics"),
     ):
-        assert train.main(arguments(kind, tmp_path / "run", **changes)) == train.WRONG_USE
+        assert main(arguments(kind, tmp_path / "run", **changes)) == WRONG_USE
         assert said in capsys.readouterr().err
     # Without an in-domain encoder, on samples.
     told = {"generator": bare, "cycle_input": "latent", "images": 8}
-    assert train.main(arguments("difference", tmp_path / "run", **told)) == 0
+    assert main(arguments("difference", tmp_path / "run", **told)) == 0
 
 
 def test_nothing_shows_a_face(make_recipe, pictures, monkeypatch):
