@@ -1,15 +1,15 @@
-"""The configuration of a network: sizes from the shapes of its tensors, the rest as its file says.
+"""The configuration of a network: sizes from the shapes of its tensors, the rest from its file.
 
-Tensors are named as ours: NVIDIA's names for StyleGAN2, ours for StyleGAN1 and StyleGAN3.
+Tensors have our names: NVIDIA's for StyleGAN2, and our own for StyleGAN1 and StyleGAN3.
 """
 
 import re
 
 from torch import Tensor
 
-from .pickles import Fault, shown
+from .pickles import Fault, printable
 
-# What no shape tells of a StyleGAN3, with the release's defaults (NVlabs/stylegan3, config T).
+# Settings of a StyleGAN3 that no shape contains, as in the release (NVlabs/stylegan3, config T).
 STYLEGAN3 = {
     "num_critical": 2,
     "first_cutoff": 2,
@@ -25,7 +25,7 @@ STYLEGAN3 = {
 
 
 def kind(tensors: dict[str, Tensor]) -> tuple[str, str] | None:
-    """("generator" or "discriminator", architecture) of tensors with our names, None of others."""
+    """("generator" or "discriminator", architecture) of tensors with our names; else None."""
     if "synthesis.b4.const" in tensors:
         return "generator", "stylegan2"
     if "synthesis.layer0.const" in tensors:
@@ -41,33 +41,33 @@ def kind(tensors: dict[str, Tensor]) -> tuple[str, str] | None:
 def describe(tensors: dict[str, Tensor], stored: dict) -> dict:
     """The configuration of a network, of numbers, strings and lists.
 
-    stored: what its file says beyond shapes. Raises Fault for what no network here can be, and
-    KeyError with the name of a tensor that is missing.
+    stored: the settings in its file. Raises Fault for an unsupported network, and KeyError with the
+    name of a missing tensor.
     """
     network, architecture = kind(tensors) or ("", "")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if network == "discriminator":
         return _discriminator(architecture, shapes, stored)
-    about = {"stylegan1": _stylegan1, "stylegan2": _stylegan2, "stylegan3": _stylegan3}
-    if architecture not in about:
+    sizes = {"stylegan1": _stylegan1, "stylegan2": _stylegan2, "stylegan3": _stylegan3}
+    if architecture not in sizes:
         raise Fault("holds no StyleGAN that this version knows")
-    kept = {"w_avg_computed": True} if stored.get("w_avg_computed") else {}
+    computed = {"w_avg_computed": True} if stored.get("w_avg_computed") else {}
     return {
         "architecture": architecture,
         **_mapping(shapes),
-        **about[architecture](shapes, stored),
-        **kept,
+        **sizes[architecture](shapes, stored),
+        **computed,
     }
 
 
 def _mapping(shapes: dict[str, tuple]) -> dict:
-    labels = "mapping.embed.weight" in shapes
+    has_labels = "mapping.embed.weight" in shapes
     w_dim = shapes["mapping.w_avg"][-1]
-    # z enters the first layer, beside the embedded label; without layers it is w.
+    # The first layer takes z and the embedded label; without layers, z is w.
     first = shapes["mapping.fc0.weight"][1] if "mapping.fc0.weight" in shapes else w_dim
     return {
-        "z_dim": first - w_dim if labels else first,
-        "c_dim": shapes["mapping.embed.weight"][1] if labels else 0,
+        "z_dim": first - w_dim if has_labels else first,
+        "c_dim": shapes["mapping.embed.weight"][1] if has_labels else 0,
         "w_dim": w_dim,
         "mapping_layers": _count(shapes, r"mapping\.fc\d+\.weight"),
     }
@@ -89,11 +89,11 @@ def _stylegan2(shapes: dict[str, tuple], stored: dict) -> dict:
         raise Fault(
             'holds a generator with residual skips (architecture "resnet"); only "skip" is known'
         )
-    sides = _sides(shapes, "synthesis.")
+    resolutions = _resolutions(shapes, "synthesis.")
     return {
-        "img_resolution": sides[-1],
-        "img_channels": shapes[f"synthesis.b{sides[-1]}.torgb.weight"][0],
-        "channels": [shapes[f"synthesis.b{side}.conv1.weight"][0] for side in sides],
+        "img_resolution": resolutions[-1],
+        "img_channels": shapes[f"synthesis.b{resolutions[-1]}.torgb.weight"][0],
+        "channels": [shapes[f"synthesis.b{size}.conv1.weight"][0] for size in resolutions],
         "conv_clamp": _clamp(stored),
     }
 
@@ -102,53 +102,53 @@ def _stylegan3(shapes: dict[str, tuple], stored: dict) -> dict:
     layers = _count(shapes, r"synthesis\.L\d+\.weight")
     weights = [shapes[f"synthesis.L{index}.weight"] for index in range(layers)]
     if "img_resolution" not in stored:
-        raise Fault("does not say img_resolution, which no shape of a StyleGAN3 tells")
+        raise Fault("lacks the setting img_resolution, which no shape of a StyleGAN3 contains")
     return {
         **{key: stored.get(key, value) for key, value in STYLEGAN3.items()},
         "img_resolution": stored["img_resolution"],
         "img_channels": weights[-1][0],
         "channels": [weight[0] for weight in weights],
         "conv_kernel": weights[0][-1],
-        # The toRGB layer comes on top of them.
+        # Not counting toRGB.
         "num_layers": layers - 1,
     }
 
 
 def _discriminator(architecture: str, shapes: dict[str, tuple], stored: dict) -> dict:
-    sides = _sides(shapes, "")
-    mapped = "mapping.embed.weight" in shapes
+    resolutions = _resolutions(shapes, "")
+    has_mapping = "mapping.embed.weight" in shapes
     width, inputs = shapes["b4.conv.weight"][:2]
     if inputs != width + 1:
         raise Fault(
             f"holds a discriminator whose last convolution takes {inputs} channels; expected "
-            f"{width}, and one of minibatch statistics"
+            f"{width + 1}, with one of the minibatch standard deviation"
         )
     outputs = shapes["b4.out.weight"][0]
-    if architecture == "stylegan2" and not mapped and outputs != 1:
+    if architecture == "stylegan2" and not has_mapping and outputs != 1:
         raise Fault(
             f"holds a discriminator with an output for each of {outputs} labels; this version "
             "reads those of StyleGAN2-ADA, which project them"
         )
-    labels = shapes["mapping.embed.weight"][1] if mapped else 0 if outputs == 1 else outputs
-    known = ("mbstd_group", "downsampling")
+    unmapped_labels = 0 if outputs == 1 else outputs
+    optional = ("mbstd_group", "downsampling")
     return {
         "architecture": architecture,
         "conv_clamp": _clamp(stored),
-        **{key: stored[key] for key in known if key in stored},
-        "img_resolution": sides[-1],
-        "img_channels": shapes[f"b{sides[-1]}.fromrgb.weight"][1],
-        "channels": (width, *(shapes[f"b{side}.conv0.weight"][0] for side in sides[1:])),
-        "c_dim": labels,
+        **{key: stored[key] for key in optional if key in stored},
+        "img_resolution": resolutions[-1],
+        "img_channels": shapes[f"b{resolutions[-1]}.fromrgb.weight"][1],
+        "channels": (width, *(shapes[f"b{size}.conv0.weight"][0] for size in resolutions[1:])),
+        "c_dim": shapes["mapping.embed.weight"][1] if has_mapping else unmapped_labels,
         "mapping_layers": _count(shapes, r"mapping\.fc\d+\.weight"),
     }
 
 
-def _sides(shapes: dict[str, tuple], prefix: str) -> list[int]:
-    found = (re.match(re.escape(prefix) + r"b(\d{1,6})\.", name) for name in shapes)
-    sides = sorted({int(match[1]) for match in found if match})
-    if sides != [4 * 2**index for index in range(len(sides))]:
-        raise Fault(f"has blocks of {sides} pixels; expected 4, 8, 16 and so on")
-    return sides
+def _resolutions(shapes: dict[str, tuple], prefix: str) -> list[int]:
+    matches = (re.match(re.escape(prefix) + r"b(\d{1,6})\.", name) for name in shapes)
+    resolutions = sorted({int(match[1]) for match in matches if match})
+    if resolutions != [4 * 2**index for index in range(len(resolutions))]:
+        raise Fault(f"has blocks of {resolutions} pixels; expected 4, 8, 16 and so on")
+    return resolutions
 
 
 def _count(shapes: dict[str, tuple], pattern: str) -> int:
@@ -156,8 +156,8 @@ def _count(shapes: dict[str, tuple], pattern: str) -> int:
 
 
 def _clamp(stored: dict) -> float | None:
-    """conv_clamp, which no shape tells, from our configuration or from NVIDIA's nested one."""
+    """conv_clamp, from our configuration or from NVIDIA's nested one."""
     clamp = stored.get("synthesis_kwargs", stored).get("conv_clamp")
     if clamp is not None and type(clamp) not in (int, float):
-        raise Fault(f"has the conv_clamp {shown(clamp)}; expected a number")
+        raise Fault(f"has the conv_clamp {printable(clamp)}; expected a number")
     return clamp

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .configs import describe
-from .translation import blocks, count, gain_before, is_state, nothing_left
+from .translation import blocks, check_all_used, count, gain_before, is_state
 
 NAME = "genforce's StyleGAN (.pth)"
 
@@ -15,25 +15,25 @@ def find(tree: object) -> dict[str, dict]:
     """The networks in a tree: {"generator": state}. Its discriminators are not read."""
     if not isinstance(tree, dict):
         return {}
-    # Its training checkpoints keep the networks one level deeper.
+    # In training checkpoints the networks are one level deeper.
     inner = tree.get("models", tree)
     states = (inner.get("generator_smooth"), inner.get("generator"), inner)
-    found = [state for state in states if _is_generator(state)]
-    return {"generator": found[0]} if found else {}
+    generators = [state for state in states if _is_generator(state)]
+    return {"generator": generators[0]} if generators else {}
 
 
-def read(found: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
-    """(config, tensors) of what `find` found."""
-    if "synthesis.early_layer.const" in found:
-        tensors = _stylegan2(dict(found))
+def read(state: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
+    """(config, tensors) of a network that `find` returned. Raises Fault."""
+    if "synthesis.early_layer.const" in state:
+        tensors = _stylegan2(dict(state))
         return describe(tensors, {}), tensors
-    left, fused_from = _plain_names(found)
-    tensors = _stylegan1(left)
+    remaining, fused_from = _plain_names(state)
+    tensors = _stylegan1(remaining)
     return describe(tensors, {"fused_from": fused_from}), tensors
 
 
 def _is_generator(state: object) -> bool:
-    # "truncation" may be missing from a state, "mapping" may not.
+    # A state can lack "truncation", but not "mapping".
     return (
         is_state(state)
         and any(name.startswith("mapping.dense0.") for name in state)
@@ -41,81 +41,81 @@ def _is_generator(state: object) -> bool:
     )
 
 
-def _stylegan2(left: dict[str, Tensor]) -> dict[str, Tensor]:
+def _stylegan2(remaining: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = {
-        "mapping.w_avg": left.pop("truncation.w_avg"),
-        "synthesis.b4.const": left.pop("synthesis.early_layer.const")[0],
+        "mapping.w_avg": remaining.pop("truncation.w_avg"),
+        "synthesis.b4.const": remaining.pop("synthesis.early_layer.const")[0],
     }
-    for index in range(count(left, r"mapping\.dense\d+\.weight")):
+    for index in range(count(remaining, r"mapping\.dense\d+\.weight")):
         for part in ("weight", "bias"):
-            tensors[f"mapping.fc{index}.{part}"] = left.pop(f"mapping.dense{index}.{part}")
-    for index, side in enumerate(blocks(count(left, r"synthesis\.output\d+\.bias"))):
-        ours = f"synthesis.b{side}"
+            tensors[f"mapping.fc{index}.{part}"] = remaining.pop(f"mapping.dense{index}.{part}")
+    for index, size in enumerate(blocks(count(remaining, r"synthesis\.output\d+\.bias"))):
+        ours = f"synthesis.b{size}"
         names = {f"{ours}.conv1": f"layer{2 * index}", f"{ours}.torgb": f"output{index}"}
         if index:
             names[f"{ours}.conv0"] = f"layer{2 * index - 1}"
         for our, their in names.items():
-            _modulated(left, f"synthesis.{their}", our, tensors)
+            _modulated(remaining, f"synthesis.{their}", our, tensors)
             if not our.endswith("torgb"):
-                noise = left.pop(f"synthesis.{their}.noise")
-                tensors[f"{our}.noise_const"] = noise.reshape(side, side)
-                strength = left.pop(f"synthesis.{their}.noise_strength")
+                noise = remaining.pop(f"synthesis.{their}.noise")
+                tensors[f"{our}.noise_const"] = noise.reshape(size, size)
+                strength = remaining.pop(f"synthesis.{their}.noise_strength")
                 tensors[f"{our}.noise_strength"] = strength.reshape([])
         if index:
-            # Convolved and correlated there the other way round.
+            # There, convolution and correlation are swapped.
             tensors[f"{ours}.conv0.weight"] = tensors[f"{ours}.conv0.weight"].flip(2, 3)
-    nothing_left(left, r".*\.kernel|.*\blod|truncation\.\w+", "genforce's StyleGAN2")
+    check_all_used(remaining, r".*\.kernel|.*\blod|truncation\.\w+", "genforce's StyleGAN2")
     return tensors
 
 
-def _modulated(left: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
+def _modulated(remaining: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
     for part in ("weight", "bias"):
-        tensors[f"{ours}.{part}"] = left.pop(f"{theirs}.{part}")
-    tensors[f"{ours}.affine.weight"] = left.pop(f"{theirs}.style.weight")
-    tensors[f"{ours}.affine.bias"] = left.pop(f"{theirs}.style.bias") + 1
+        tensors[f"{ours}.{part}"] = remaining.pop(f"{theirs}.{part}")
+    tensors[f"{ours}.affine.weight"] = remaining.pop(f"{theirs}.style.weight")
+    tensors[f"{ours}.affine.bias"] = remaining.pop(f"{theirs}.style.bias") + 1
 
 
-def _stylegan1(left: dict[str, Tensor]) -> dict[str, Tensor]:
-    tensors = {"synthesis.layer0.const": left.pop("synthesis.layer0.const")[0]}
-    layers = count(left, r"mapping\.dense\d+\.weight")
+def _stylegan1(remaining: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {"synthesis.layer0.const": remaining.pop("synthesis.layer0.const")[0]}
+    layers = count(remaining, r"mapping\.dense\d+\.weight")
     for index in range(layers):
-        tensors[f"mapping.fc{index}.weight"] = left.pop(f"mapping.dense{index}.weight")
-        bias = left.pop(f"mapping.dense{index}.bias")
+        tensors[f"mapping.fc{index}.weight"] = remaining.pop(f"mapping.dense{index}.weight")
+        bias = remaining.pop(f"mapping.dense{index}.bias")
         tensors[f"mapping.fc{index}.bias"] = gain_before(bias)
-    sides = blocks(count(left, r"synthesis\.output\d+\.weight"))
-    for index in range(2 * len(sides)):
-        side, theirs = sides[index // 2], f"synthesis.layer{index}"
+    resolutions = blocks(count(remaining, r"synthesis\.output\d+\.weight"))
+    for index in range(2 * len(resolutions)):
+        size, theirs = resolutions[index // 2], f"synthesis.layer{index}"
         names = {"bias": "bias", "noise_strength": "apply_noise.weight"}
         names |= {"affine.weight": "style.weight", "affine.bias": "style.bias"}
         if index:
             names["weight"] = "weight"
         for ours, their in names.items():
-            tensors[f"{theirs}.{ours}"] = left.pop(f"{theirs}.{their}")
-        noise = left.pop(f"{theirs}.apply_noise.noise")
-        tensors[f"{theirs}.noise_const"] = noise.reshape(side, side)
+            tensors[f"{theirs}.{ours}"] = remaining.pop(f"{theirs}.{their}")
+        noise = remaining.pop(f"{theirs}.apply_noise.noise")
+        tensors[f"{theirs}.noise_const"] = noise.reshape(size, size)
     for part in ("weight", "bias"):
-        name = f"synthesis.output{len(sides) - 1}.{part}"
-        tensors[f"synthesis.torgb.{part}"] = left.pop(name)
-    inputs = 2 * len(sides)
+        name = f"synthesis.output{len(resolutions) - 1}.{part}"
+        tensors[f"synthesis.torgb.{part}"] = remaining.pop(name)
+    inputs = 2 * len(resolutions)
     w_dim = tensors["synthesis.layer0.affine.weight"].shape[1]
     per_layer = tensors[f"mapping.fc{layers - 1}.weight"].shape[0] == inputs * w_dim
-    mean = left.pop("truncation.w_avg")
+    mean = remaining.pop("truncation.w_avg")
     tensors["mapping.w_avg"] = mean_per_layer(mean, inputs, w_dim) if per_layer else mean
     # Smaller toRGB layers served progressive growing.
     ignored = r".*\.kernel|.*\blod|truncation\.\w+|synthesis\.output\d+\..*|.*\.scale"
-    nothing_left(left, ignored, "genforce's StyleGAN1")
+    check_all_used(remaining, ignored, "genforce's StyleGAN1")
     return tensors
 
 
 def mean_per_layer(mean: Tensor, inputs: int, w_dim: int) -> Tensor:
-    """The mean w of generators with a w of its own per layer, (inputs, w_dim), from any layout."""
+    """The mean w (inputs, w_dim) of a generator with a different w per layer, from any layout."""
     if mean.numel() == w_dim:
         return mean.reshape(1, w_dim).repeat(inputs, 1)
     return mean.reshape(inputs, w_dim)
 
 
 def _plain_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """(IDInvert's StyleGAN1 with genforce's names, side from which up-convolutions are fused)."""
+    """(IDInvert's StyleGAN1 under genforce's names, first resolution with fused up-sampling)."""
     shorter = [
         (r"layer0\.first_layer$", "layer0.const"),
         (r"\.epilogue\.", "."),
@@ -126,7 +126,7 @@ def _plain_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
     renamed, fused_from = {}, 128
     if any(".epilogue." in name for name in state):
         fused = [i for i in range(2, 2 * 12, 2) if f"synthesis.layer{i}.weight" in state]
-        # Convolutions that are not fused are called layer2.conv there.
+        # There, convolutions that are not fused are called layer2.conv.
         layers = 2 * count(state, r"synthesis\.output\d+\.(conv\.)?weight")
         fused_from = 4 * 2 ** ((fused[0] if fused else layers) // 2)
     for name, x in state.items():

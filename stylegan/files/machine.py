@@ -1,4 +1,4 @@
-"""The stack machine that reads pickles: its stack, its memo, and what a name may stand for."""
+"""The stack machine that reads pickles: its stack, its memo, and the values of names."""
 
 import inspect
 import math
@@ -6,52 +6,53 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-DEPTH = 1000
-"""Open marks: structures begun and not yet finished."""
-LONGEST_LINE = 2**26
+MAX_DEPTH = 1000
+"""Open marks: structures that are not finished."""
+MAX_LINE = 2**26
 """Bytes of a text line (protocol 0)."""
-LONGEST_NUMBER = 1000
-"""Bytes of an integer: Python prints no more than 4300 digits."""
+MAX_NUMBER = 1000
+"""Bytes of an integer: Python prints at most 4300 digits."""
 PLAIN_KEYS = (str, int, float, bool, type(None))
 
 
 class Fault(ValueError):
-    """What is wrong with a file: a sentence without its subject, which is the file."""
+    """An error in a file. The message is a sentence without its subject, the file's name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """What a file holds in place of an object with code: its class's name and its attributes."""
+    """Stands for an object with code: the name of its class, and its attributes."""
 
     name: str
     state: dict = field(repr=False)
 
 
 class Function:
-    """An entry of the table of names that a pickle may call."""
+    """A function that a pickle may call, under its name in the table."""
 
     def __init__(self, name: str, run: Callable):
         self.name, self._run = name, run
-        taken = inspect.signature(run).parameters.values()
-        self._least = sum(x.default is x.empty and x.kind != x.VAR_POSITIONAL for x in taken)
-        self._most = math.inf if any(x.kind == x.VAR_POSITIONAL for x in taken) else len(taken)
+        parameters = inspect.signature(run).parameters.values()
+        variadic = any(x.kind == x.VAR_POSITIONAL for x in parameters)
+        self._min = sum(x.default is x.empty and x.kind != x.VAR_POSITIONAL for x in parameters)
+        self._max = math.inf if variadic else len(parameters)
 
     def __call__(self, *arguments: object) -> object:
-        if not self._least <= len(arguments) <= self._most:
+        if not self._min <= len(arguments) <= self._max:
             raise Fault(f"is damaged: it gives {self.name} {len(arguments)} arguments")
         return self._run(*arguments)
 
 
 class Unbuilt:
-    """An object that waits for its BUILD opcode, `build(state)`, to become a value."""
+    """An object that becomes a value by its BUILD opcode, `build(state)`."""
 
     def __init__(self, name: str, build: Callable[[object], object]):
         self.name, self.build = name, build
-        self.places: list[int] = []
+        self.memo_keys: list[int] = []
 
 
-def shown(value: object) -> str:
-    """A text or number from a file, for a message: printable and short; of all else its type."""
+def printable(value: object) -> str:
+    """A short printable text for a text or number from a file; for other values, their type."""
     if not isinstance(value, str | bytes | int | float | None):
         return f"a {type(value).__name__}"
     text = str(value[:100]) if isinstance(value, str | bytes) else str(value)
@@ -60,10 +61,12 @@ def shown(value: object) -> str:
 
 
 LAYOUTS = {form: struct.Struct(form) for form in ("<B", "<H", "<i", "<I", "<Q", ">d")}
-"""Of the numbers behind opcodes."""
+"""Of the numbers after opcodes."""
 
 
 class Machine:
+    """The state of a pickle that is being read. Its methods raise Fault."""
+
     def __init__(self, data: memoryview, names: dict, persistent: Callable | None, start: int):
         self.data, self.position = data, start
         self.names, self.persistent = names, persistent
@@ -73,15 +76,13 @@ class Machine:
         self.memo: dict[int, object] = {}
         self.stopped = False
 
-    # Bytes ----------------------------------------------------------------------------------------
-
     def skip(self, count: int) -> int:
-        """Go past some bytes; returns where they begin."""
-        begin, left = self.position, len(self.data) - self.position
-        if not 0 <= count <= left:
+        """Advance by `count` bytes; returns the position before."""
+        begin, available = self.position, len(self.data) - self.position
+        if not 0 <= count <= available:
             raise Fault(
-                f"is cut short or damaged: at byte {begin} it announces {count} bytes more "
-                f"and {left} are left; download it again"
+                f"is cut short or damaged: at byte {begin} it announces {count} more bytes, and "
+                f"{available} follow; download it again"
             )
         self.position += count
         return begin
@@ -94,8 +95,8 @@ class Machine:
         layout = LAYOUTS[form]
         return layout.unpack_from(self.data, self.skip(layout.size))[0]
 
-    def line(self, longest: int = LONGEST_LINE) -> bytes:
-        # In growing pieces, so that a short line is not searched for in the whole file.
+    def line(self, longest: int = MAX_LINE) -> bytes:
+        # In growing pieces, so that a short line needs no search through the whole file.
         size = 64
         while True:
             piece = bytes(self.data[self.position : self.position + size])
@@ -113,55 +114,51 @@ class Machine:
         except UnicodeDecodeError:
             raise Fault(f"is damaged: the text before byte {self.position} is no text") from None
 
-    # Values ---------------------------------------------------------------------------------------
-
     def push(self, value: object) -> None:
         self.stack.append(value)
 
     def pop(self) -> object:
         if not self.stack:
-            raise Fault(f"is damaged: nothing is there to take at byte {self.position}")
+            raise Fault(f"is damaged: its stack is empty at byte {self.position}")
         return self.stack.pop()
 
     def top(self) -> object:
         if not self.stack:
-            self.pop()  # says what is wrong
+            self.pop()  # raises
         return self.stack[-1]
 
     def mark(self) -> None:
-        if len(self.outer) >= DEPTH:
-            raise Fault(f"is no network: it is nested more than {DEPTH} deep")
+        if len(self.outer) >= MAX_DEPTH:
+            raise Fault(f"is no network: it is nested more than {MAX_DEPTH} deep")
         self.outer.append(self.stack)
         self.stack = []
 
     def pop_mark(self) -> list:
         if not self.outer:
-            raise Fault(f"is damaged: no mark is there at byte {self.position}")
+            raise Fault(f"is damaged: a mark is missing at byte {self.position}")
         items, self.stack = self.stack, self.outer.pop()
         return items
 
     def remember(self, key: int) -> None:
         if key < 0:
-            raise Fault(f"is damaged: it remembers a value under {key}")
+            raise Fault(f"is damaged: it stores a value under {key}")
         value = self.memo[key] = self.top()
         if isinstance(value, Unbuilt):
-            value.places.append(key)
+            value.memo_keys.append(key)
 
     def recall(self, key: int) -> None:
         if key not in self.memo:
-            raise Fault(f"is damaged: it recalls a value {key} that was never there")
+            raise Fault(f"is damaged: it reads a value {key} that was never stored")
         self.stack.append(self.memo[key])
 
-    # Names and calls ------------------------------------------------------------------------------
-
     def name(self, module: object, name: object) -> object:
-        texts = isinstance(module, str) and isinstance(name, str)
+        are_texts = isinstance(module, str) and isinstance(name, str)
         # A dot in the name would lead from an allowed object to one of its attributes.
-        if texts and "." not in name and f"{module}.{name}" in self.names:
+        if are_texts and "." not in name and f"{module}.{name}" in self.names:
             return self.names[f"{module}.{name}"]
         raise Fault(
-            f"asks to run {shown(module)}.{shown(name)}; refused: nothing in a file is executed "
-            "here, and no StyleGAN network needs it"
+            f"asks to run {printable(module)}.{printable(name)}; refused: nothing in a file is "
+            "executed, and no StyleGAN network needs it"
         )
 
     def call(self, function: object, arguments: object) -> None:
@@ -173,13 +170,13 @@ class Machine:
         state, target = self.pop(), self.pop()
         if isinstance(target, Unbuilt):
             value = target.build(state)
-            for key in target.places:
+            for key in target.memo_keys:
                 self.memo[key] = value
         elif isinstance(target, Network) and type(state) is dict:
             target.state.update(state)
             value = target
         elif type(target) is dict and type(state) is dict:
-            value = target  # attributes of an OrderedDict, as the _metadata of a state dict
+            value = target  # attributes of an OrderedDict, e.g. the _metadata of a state dict
         else:
             raise Fault(f"asks to change {described(target)} by {described(state)}; refused")
         self.stack.append(value)
@@ -187,10 +184,8 @@ class Machine:
     def persistent_id(self) -> None:
         identity = self.pop()
         if self.persistent is None:
-            raise Fault(f"asks for a persistent object {shown(described(identity))}; refused")
+            raise Fault(f"asks for a persistent object {printable(described(identity))}; refused")
         self.stack.append(self.persistent(identity))
-
-    # Containers -----------------------------------------------------------------------------------
 
     def extend(self, items: list) -> None:
         target = self.top()
@@ -212,7 +207,7 @@ class Machine:
 
 
 def plain_keys(values: list) -> list:
-    """The values where all can be the keys of a dict. A tuple cannot: its hash recurses."""
+    """The values, if all can be keys of a dict. A tuple cannot: its hash is recursive."""
     for value in values:
         if type(value) not in PLAIN_KEYS:
             raise Fault(f"is no network: it uses {described(value)} as a key")
@@ -220,5 +215,5 @@ def plain_keys(values: list) -> list:
 
 
 def described(value: object) -> str:
-    named = isinstance(value, Function | Unbuilt | Network)
-    return shown(value.name) if named else f"a {type(value).__name__}"
+    has_name = isinstance(value, Function | Unbuilt | Network)
+    return printable(value.name) if has_name else f"a {type(value).__name__}"

@@ -1,7 +1,7 @@
-"""The names that a network file may look up, and the plain values that they become.
+"""The names that a pickle may look up, and the plain values that they become.
 
-An allow-list: what is not in `NAMES` is refused. Every size is checked against the bytes that are
-there before anything is made of them; tensors and arrays stay views of the file.
+`NAMES` is an allow-list: any other name is refused. Every size is checked against the available
+bytes before a value is built from them. Tensors and arrays are views of the file.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pickles import Fault, Function, Network, Unbuilt, plain_keys, shown
+from .pickles import Fault, Function, Network, Unbuilt, plain_keys, printable
 
 TENSOR_TYPES = {
     "Double": torch.float64,
@@ -27,9 +27,9 @@ TENSOR_TYPES = {
     "Bool": torch.bool,
 }
 ARRAY_TYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
-DIMENSIONS = 32
-LARGEST = 2**40
-"""Numbers in one tensor, and sides of an empty one."""
+MAX_DIMENSIONS = 32
+MAX_NUMBERS = 2**40
+"""In one tensor; also of every side of an empty one."""
 Bytes = memoryview | bytearray
 
 
@@ -40,36 +40,36 @@ class Storage:
     dtype: torch.dtype
     count: int
     values: Tensor | None
-    """(count,); None where they are not read yet."""
+    """(count,); None if they are not read yet."""
 
 
 def storage(data: Bytes, dtype: torch.dtype) -> Storage:
-    """A view of bytes; ValueError where they are no whole number of items."""
+    """A view of bytes. Raises Fault if they are no whole number of items."""
     if len(data) % dtype.itemsize:
         raise Fault(f"is damaged: {len(data)} bytes hold no whole number of {dtype}")
-    # PyTorch makes no tensor of an empty buffer.
+    # PyTorch cannot make a tensor from an empty buffer.
     values = torch.frombuffer(data, dtype=dtype) if len(data) else torch.empty(0, dtype=dtype)
     return Storage(dtype, len(values), values)
 
 
-def _sizes(found: object) -> tuple[int, ...]:
-    listed = isinstance(found, tuple | list) and len(found) <= DIMENSIONS
-    if not listed or not all(type(x) is int and 0 <= x <= LARGEST for x in found):
-        sizes = ", ".join(map(shown, found[:8])) if listed else shown(found)
+def _sizes(value: object) -> tuple[int, ...]:
+    is_list = isinstance(value, tuple | list) and len(value) <= MAX_DIMENSIONS
+    if not is_list or not all(type(x) is int and 0 <= x <= MAX_NUMBERS for x in value):
+        sizes = ", ".join(map(printable, value[:8])) if is_list else printable(value)
         raise Fault(f"is damaged or made to deceive: an array of the size {sizes}")
-    return tuple(found)
+    return tuple(value)
 
 
-def _shape(found: object) -> tuple[int, ...]:
-    sizes = _sizes(found)
+def _shape(value: object) -> tuple[int, ...]:
+    sizes = _sizes(value)
     # Empty arrays too: a side of 0 must not hide others.
-    if math.prod(max(size, 1) for size in sizes) > LARGEST:
+    if math.prod(max(size, 1) for size in sizes) > MAX_NUMBERS:
         raise Fault(f"is damaged or made to deceive: an array of the shape {sizes}")
     return sizes
 
 
-def _among(value: object, known: Collection[str]) -> bool:
-    return isinstance(value, str) and value in known
+def _is_one_of(value: object, texts: Collection[str]) -> bool:
+    return isinstance(value, str) and value in texts
 
 
 def _tensor(
@@ -106,7 +106,7 @@ def _parameter(tensor: object, requires_grad: object, hooks: object) -> Tensor:
 
 
 def _persistent(meta: object) -> Network:
-    """NVIDIA's networks carry their source text, `module_src`: it is left where it is."""
+    """A network of NVIDIA's. Its source text, `module_src`, is ignored."""
     meta = meta if type(meta) is dict else {}
     name, state = meta.get("class_name"), meta.get("state")
     if not isinstance(name, str) or type(state) is not dict:
@@ -118,14 +118,14 @@ def _dict(items: object = ()) -> dict:
     if not isinstance(items, list | tuple) or not all(
         isinstance(item, list | tuple) and len(item) == 2 for item in items
     ):
-        raise Fault("is damaged: a dict that is made of no pairs")
+        raise Fault("is damaged: a dict that is not made of pairs")
     plain_keys([key for key, _ in items])
     return dict(items)
 
 
 def _set(items: object = ()) -> set:
     if not isinstance(items, list | tuple):
-        raise Fault("is damaged: a set that is made of no list")
+        raise Fault("is damaged: a set that is not made of a list")
     return set(plain_keys(list(items)))
 
 
@@ -134,14 +134,14 @@ def _size(items: object) -> tuple[int, ...]:
 
 
 def _device(*parts: object) -> str:
-    return ":".join(map(shown, parts))
+    return ":".join(map(printable, parts))
 
 
 def _encoded(text: object, encoding: object) -> bytearray:
-    """Bytes, as Python 3 writes them for protocol 2 and lower."""
-    if not isinstance(text, str) or not _among(encoding, ("latin1", "latin-1")):
+    """Bytes, in the form that Python 3 writes for protocol 2 and lower."""
+    if not isinstance(text, str) or not _is_one_of(encoding, ("latin1", "latin-1")):
         raise Fault(
-            f"asks for _codecs.encode with {shown(encoding)}; refused: only latin1 is known"
+            f"asks for _codecs.encode with {printable(encoding)}; refused: only latin1 is known"
         )
     return bytearray(_latin(text))
 
@@ -153,12 +153,9 @@ def _latin(text: str) -> bytes:
         raise Fault("is damaged: a text in place of bytes") from None
 
 
-# NumPy --------------------------------------------------------------------------------------------
-
-
 def _array_type(name: object, align: object = False, copy: object = True) -> Unbuilt:
-    if not _among(name, ARRAY_TYPES):
-        raise Fault(f"holds a numpy array of type {shown(name)}; only plain numbers are read")
+    if not _is_one_of(name, ARRAY_TYPES):
+        raise Fault(f"holds a numpy array of type {printable(name)}; only plain numbers are read")
     return Unbuilt("numpy.dtype", lambda state: _checked_type(name, state))
 
 
@@ -167,14 +164,14 @@ def _checked_type(name: str, state: object) -> np.dtype:
     rest = state[2:8] if isinstance(state, tuple) else ()
     if [x if x is None or type(x) is int else "" for x in rest] != [None, None, None, -1, -1, 0]:
         raise Fault("holds a numpy array that is not one of plain numbers; refused")
-    if not _among(state[1], "<|="):
-        raise Fault(f"holds big-endian numbers ({shown(state[1])}), which are not read")
+    if not _is_one_of(state[1], "<|="):
+        raise Fault(f"holds big-endian numbers ({printable(state[1])}), which are not read")
     return np.dtype(name)
 
 
 def _empty_array(kind: object, shape: object, letter: object) -> Unbuilt:
     if kind is not np.ndarray:
-        raise Fault("asks for an array of a type of its own; refused")
+        raise Fault("asks for an array of an unknown type; refused")
     return Unbuilt("numpy.ndarray", _built_array)
 
 
@@ -188,7 +185,11 @@ def _built_array(state: object) -> np.ndarray:
 def _array(data: object, dtype: object, shape: object, order: object) -> np.ndarray:
     if isinstance(data, str):
         data = bytearray(_latin(data))  # Python 2
-    if not isinstance(dtype, np.dtype) or not isinstance(data, Bytes) or not _among(order, "CF"):
+    if (
+        not isinstance(dtype, np.dtype)
+        or not isinstance(data, Bytes)
+        or not _is_one_of(order, "CF")
+    ):
         raise Fault("is damaged: a numpy array that is not one of plain numbers")
     shape = _shape(shape)
     if math.prod(shape) * dtype.itemsize != len(data):
@@ -204,7 +205,7 @@ def _scalar(dtype: object, data: object) -> np.generic:
 
 
 NAMES: dict[str, object] = {
-    # What is never called stands for itself.
+    # Plain values, which are not called.
     **{f"torch.{name}Storage": dtype for name, dtype in TENSOR_TYPES.items()},
     **{str(dtype): dtype for dtype in TENSOR_TYPES.values()},
     "torch.storage.UntypedStorage": torch.uint8,
@@ -224,7 +225,7 @@ for _names, _run in {
     ("torch.device",): _device,
     ("numpy.dtype",): _array_type,
     **{
-        tuple(f"{room}.{module}.{name}" for room in ("numpy.core", "numpy._core")): run
+        tuple(f"{package}.{module}.{name}" for package in ("numpy.core", "numpy._core")): run
         for (module, name), run in {
             ("multiarray", "_reconstruct"): _empty_array,
             ("multiarray", "scalar"): _scalar,

@@ -1,8 +1,8 @@
-"""What each opcode of a pickle does, by the form of what follows it."""
+"""The opcodes of pickles, and what each does to the `Machine`."""
 
 from collections.abc import Callable
 
-from .machine import LONGEST_NUMBER, Fault, Machine, plain_keys, shown
+from .machine import MAX_NUMBER, Fault, Machine, plain_keys, printable
 
 
 def _value(make: Callable[[], object]) -> Callable[[Machine], None]:
@@ -27,7 +27,7 @@ def _text(form: str, encoding: str = "utf-8") -> Callable[[Machine], None]:
 def _long(form: str) -> Callable[[Machine], None]:
     def run(machine: Machine) -> None:
         count = machine.number(form)
-        if count > LONGEST_NUMBER:
+        if count > MAX_NUMBER:
             raise Fault(f"is damaged: an integer of {count} bytes at {machine.position}")
         machine.push(int.from_bytes(machine.take(count), "little", signed=True))
 
@@ -44,11 +44,11 @@ def _tuple(count: int) -> Callable[[Machine], None]:
 
 def _decimal(kind: type) -> Callable[[Machine], int | float]:
     def parse(machine: Machine) -> int | float:
-        line = machine.line(LONGEST_NUMBER)
+        line = machine.line(MAX_NUMBER)
         try:
             return kind(line.removesuffix(b"L") if kind is int else line)
         except ValueError:
-            raise Fault(f"is damaged: {shown(line)} is no number") from None
+            raise Fault(f"is damaged: {printable(line)} is no number") from None
 
     return parse
 
@@ -78,7 +78,7 @@ def _small_integer(machine: Machine) -> None:
 def _quoted(machine: Machine) -> None:
     line = machine.line()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"') or b"\\" in line:
-        raise Fault(f"is damaged: {shown(line)} is no quoted text")
+        raise Fault(f"is damaged: {printable(line)} is no quoted text")
     machine.push(machine.text(line[1:-1], "latin-1"))
 
 
@@ -121,7 +121,7 @@ def _marked_dict(machine: Machine) -> None:
 
 
 def _pop(machine: Machine) -> None:
-    # A mark is taken away by POP too.
+    # POP also removes a mark.
     machine.pop() if machine.stack or not machine.outer else machine.pop_mark()
 
 
@@ -134,11 +134,11 @@ def _registered(machine: Machine) -> None:
 
 
 def _outside(machine: Machine) -> None:
-    raise Fault("keeps its data in another file (out-of-band buffers): it is no whole network")
+    raise Fault("has its data in another file (out-of-band buffers), so the network is incomplete")
 
 
 def _text_id(machine: Machine) -> None:
-    raise Fault(f"asks for a persistent object {shown(machine.text(machine.line()))}; refused")
+    raise Fault(f"asks for a persistent object {printable(machine.text(machine.line()))}; refused")
 
 
 OPCODES: dict[int, Callable[[Machine], None]] = {
@@ -162,7 +162,7 @@ OPCODES: dict[int, Callable[[Machine], None]] = {
         "X": _text("<I"),
         "\x8d": _text("<Q"),
         "V": lambda machine: machine.push(machine.text(machine.line(), "raw-unicode-escape")),
-        # Python 2's strings are texts, or the bytes of an array: one to one in this encoding.
+        # Strings of Python 2 are texts or the bytes of an array: this encoding keeps all bytes.
         "U": _text("<B", "latin-1"),
         "T": _text("<I", "latin-1"),
         "S": _quoted,

@@ -1,26 +1,26 @@
-"""Pickles, read as data: a small stack machine of our own, in which nothing of a file is run.
+"""Pickles, read as data by a small stack machine that runs no code of a file.
 
-A pickle is a program. Its opcodes build plain values, look names up and call what they found. Here
-a name is looked up in a table that the caller gives and nowhere else, and only functions of that
-table are called. Protocols 0 to 5; the bytes in a pickle stay views of the file.
+A pickle is a program: its opcodes build plain values, look up names, and call functions. Here names
+are looked up only in a table that the caller passes, and only functions of that table are called.
+Protocols 0 to 5; the bytes in a pickle are views of the file.
 """
 
 from collections.abc import Callable
 
-from .machine import Fault, Function, Machine, Network, Unbuilt, plain_keys, shown
+from .machine import Fault, Function, Machine, Network, Unbuilt, plain_keys, printable
 from .opcodes import OPCODES
 
-__all__ = ["Budget", "Fault", "Function", "Network", "Unbuilt", "plain_keys", "read", "shown"]
+__all__ = ["Budget", "Fault", "Function", "Network", "Unbuilt", "plain_keys", "read", "printable"]
 
-STEPS = 1_000_000
-"""Opcodes in one file; the largest networks have less than a tenth of it."""
+MAX_OPCODES = 1_000_000
+"""In one file; the largest networks have less than a tenth of it."""
 
 
 class Budget:
-    """Opcodes that are left for a file and for all the pickles inside it."""
+    """The remaining opcodes of a file, with all the pickles inside it."""
 
-    def __init__(self, steps: int = STEPS):
-        self.left = steps
+    def __init__(self, opcodes: int = MAX_OPCODES):
+        self.remaining = opcodes
 
 
 def read(
@@ -31,20 +31,20 @@ def read(
     start: int = 0,
     budget: Budget | None = None,
 ) -> tuple[object, int]:
-    """(value, position behind it) of the pickle that begins at `start`.
+    """(value, position after it) of the pickle that begins at `start`.
 
-    names: full name -> what it stands for; a Function can be called. persistent: persistent id ->
-    value. Raises Fault.
+    names: full name -> its value; a Function can be called. persistent: persistent id -> value.
+    Raises Fault.
     """
     machine = Machine(data, names, persistent, start)
     budget = budget or Budget()
     end = len(data)
     while not machine.stopped:
-        # Written out, for this is where the time of reading a network goes.
-        budget.left -= 1
+        # Written inline: reading a network spends most of its time here.
+        budget.remaining -= 1
         position = machine.position
-        if budget.left < 0:
-            raise Fault(f"is no network: its pickle has more than {STEPS:,} operations")
+        if budget.remaining < 0:
+            raise Fault(f"is no network: its pickle has more than {MAX_OPCODES:,} operations")
         if position == end:
             raise Fault(f"is cut short after {position:,} bytes; download it again")
         run = OPCODES.get(data[position])

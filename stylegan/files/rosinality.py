@@ -6,43 +6,43 @@ from torch import Tensor
 from ..mapping import Mapping, mean_w
 from ..randomness import keyed_generator
 from .configs import describe
-from .translation import blocks, count, is_state, nothing_left, prefixed
+from .translation import blocks, check_all_used, count, is_state, prefixed
 
 NAME = "rosinality's StyleGAN2 (.pt)"
 
 
 def find(tree: object) -> dict[str, dict]:
-    """The networks in a tree: {"generator": .., "discriminator": ..}, as `read` takes them."""
+    """The networks in a tree: {"generator": .., "discriminator": ..}, for `read`."""
     if not isinstance(tree, dict):
         return {}
-    found = {}
+    networks = {}
     mean = tree.get("latent_avg")
     for key in ("g_ema", "g"):
-        if _is_generator(tree.get(key)) and not found:
-            found["generator"] = {"state": tree[key], "mean": mean}
+        if _is_generator(tree.get(key)) and not networks:
+            networks["generator"] = {"state": tree[key], "mean": mean}
     if _is_discriminator(tree.get("d")):
-        found["discriminator"] = {"state": tree["d"]}
+        networks["discriminator"] = {"state": tree["d"]}
     encoder = tree.get("state_dict")
     if is_state(encoder) and _is_generator(prefixed(encoder, "decoder.")):
-        found["generator"] = {"state": prefixed(encoder, "decoder."), "mean": mean}
+        networks["generator"] = {"state": prefixed(encoder, "decoder."), "mean": mean}
     if _is_generator(tree):
-        found["generator"] = {"state": tree, "mean": None}
+        networks["generator"] = {"state": tree, "mean": None}
     if _is_discriminator(tree):
-        found["discriminator"] = {"state": tree}
-    return found
+        networks["discriminator"] = {"state": tree}
+    return networks
 
 
-def read(found: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
-    """(config, tensors) of what `find` found."""
+def read(source: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
+    """(config, tensors) of a network that `find` returned. Raises Fault."""
     if network == "discriminator":
-        tensors = _discriminator(dict(found["state"]))
+        tensors = _discriminator(dict(source["state"]))
         return describe(tensors, {}), tensors
-    tensors = _generator(dict(found["state"]))
-    mean = found["mean"]
+    tensors = _generator(dict(source["state"]))
+    mean = source["mean"]
     if mean is None:
         tensors["mapping.w_avg"] = _mean_w(tensors)
     else:
-        # Encoders keep it once per style input.
+        # Files of encoders hold it once per style input.
         tensors["mapping.w_avg"] = mean.reshape(-1, mean.shape[-1])[0]
     return describe(tensors, {"w_avg_computed": mean is None}), tensors
 
@@ -65,69 +65,69 @@ def _is_discriminator(state: object) -> bool:
     return is_state(state) and "final_linear.1.weight" in state and "convs.0.0.weight" in state
 
 
-def _generator(left: dict[str, Tensor]) -> dict[str, Tensor]:
-    tensors = {"synthesis.b4.const": left.pop("input.input")[0]}
-    for index in range(count(left, r"style\.\d+\.weight")):
+def _generator(remaining: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {"synthesis.b4.const": remaining.pop("input.input")[0]}
+    for index in range(count(remaining, r"style\.\d+\.weight")):
         for part in ("weight", "bias"):
             # style.0 is the normalisation of z
-            tensors[f"mapping.fc{index}.{part}"] = left.pop(f"style.{index + 1}.{part}")
-    for index, side in enumerate(blocks(1 + count(left, r"to_rgbs\.\d+\.bias"))):
-        ours = f"synthesis.b{side}"
+            tensors[f"mapping.fc{index}.{part}"] = remaining.pop(f"style.{index + 1}.{part}")
+    for index, size in enumerate(blocks(1 + count(remaining, r"to_rgbs\.\d+\.bias"))):
+        ours = f"synthesis.b{size}"
         if index == 0:
-            _convolution(left, "conv1", f"{ours}.conv1", 0, side, tensors)
-            _to_rgb(left, "to_rgb1", f"{ours}.torgb", tensors)
+            _convolution(remaining, "conv1", f"{ours}.conv1", 0, size, tensors)
+            _to_rgb(remaining, "to_rgb1", f"{ours}.torgb", tensors)
             continue
         first = 2 * index - 2
-        _convolution(left, f"convs.{first}", f"{ours}.conv0", first + 1, side, tensors)
-        _convolution(left, f"convs.{first + 1}", f"{ours}.conv1", first + 2, side, tensors)
-        _to_rgb(left, f"to_rgbs.{index - 1}", f"{ours}.torgb", tensors)
-    nothing_left(left, r".*\.kernel", "rosinality's generator")
+        _convolution(remaining, f"convs.{first}", f"{ours}.conv0", first + 1, size, tensors)
+        _convolution(remaining, f"convs.{first + 1}", f"{ours}.conv1", first + 2, size, tensors)
+        _to_rgb(remaining, f"to_rgbs.{index - 1}", f"{ours}.torgb", tensors)
+    check_all_used(remaining, r".*\.kernel", "rosinality's generator")
     return tensors
 
 
 def _convolution(
-    left: dict[str, Tensor], theirs: str, ours: str, noise: int, side: int, tensors: dict
+    remaining: dict[str, Tensor], theirs: str, ours: str, noise: int, size: int, tensors: dict
 ) -> None:
-    _modulation(left, theirs, ours, tensors)
-    tensors[f"{ours}.bias"] = left.pop(f"{theirs}.activate.bias").flatten()
-    tensors[f"{ours}.noise_strength"] = left.pop(f"{theirs}.noise.weight").reshape([])
-    constant = left.pop(f"noises.noise_{noise}", None)
+    _modulation(remaining, theirs, ours, tensors)
+    tensors[f"{ours}.bias"] = remaining.pop(f"{theirs}.activate.bias").flatten()
+    tensors[f"{ours}.noise_strength"] = remaining.pop(f"{theirs}.noise.weight").reshape([])
+    constant = remaining.pop(f"noises.noise_{noise}", None)
     if constant is None:
-        # Files of before the repository had constant noise: any will do, the same every time.
-        constant = torch.randn(side, side, generator=keyed_generator("cpu", noise, "noise"))
-    tensors[f"{ours}.noise_const"] = constant.reshape(side, side)
+        # A file older than constant noise in that repository: use any, but always the same.
+        constant = torch.randn(size, size, generator=keyed_generator("cpu", noise, "noise"))
+    tensors[f"{ours}.noise_const"] = constant.reshape(size, size)
 
 
-def _to_rgb(left: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
-    _modulation(left, theirs, ours, tensors)
-    tensors[f"{ours}.bias"] = left.pop(f"{theirs}.bias").flatten()
+def _to_rgb(remaining: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
+    _modulation(remaining, theirs, ours, tensors)
+    tensors[f"{ours}.bias"] = remaining.pop(f"{theirs}.bias").flatten()
 
 
-def _modulation(left: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
-    tensors[f"{ours}.weight"] = left.pop(f"{theirs}.conv.weight")[0]
+def _modulation(remaining: dict[str, Tensor], theirs: str, ours: str, tensors: dict) -> None:
+    tensors[f"{ours}.weight"] = remaining.pop(f"{theirs}.conv.weight")[0]
     for part in ("weight", "bias"):
-        tensors[f"{ours}.affine.{part}"] = left.pop(f"{theirs}.conv.modulation.{part}")
+        tensors[f"{ours}.affine.{part}"] = remaining.pop(f"{theirs}.conv.modulation.{part}")
 
 
-def _discriminator(left: dict[str, Tensor]) -> dict[str, Tensor]:
-    sides = blocks(1 + count(left, r"convs\.\d+\.skip\.1\.weight"))
+def _discriminator(remaining: dict[str, Tensor]) -> dict[str, Tensor]:
+    resolutions = blocks(1 + count(remaining, r"convs\.\d+\.skip\.1\.weight"))
     names = {
-        f"b{sides[-1]}.fromrgb.weight": "convs.0.0.weight",
-        f"b{sides[-1]}.fromrgb.bias": "convs.0.1.bias",
+        f"b{resolutions[-1]}.fromrgb.weight": "convs.0.0.weight",
+        f"b{resolutions[-1]}.fromrgb.bias": "convs.0.1.bias",
         "b4.conv.weight": "final_conv.0.weight",
         "b4.conv.bias": "final_conv.1.bias",
     }
-    for index, side in enumerate(reversed(sides[1:]), start=1):
+    for index, size in enumerate(reversed(resolutions[1:]), start=1):
         names |= {
-            f"b{side}.conv0.weight": f"convs.{index}.conv1.0.weight",
-            f"b{side}.conv0.bias": f"convs.{index}.conv1.1.bias",
-            f"b{side}.conv1.weight": f"convs.{index}.conv2.1.weight",
-            f"b{side}.conv1.bias": f"convs.{index}.conv2.2.bias",
-            f"b{side}.skip.weight": f"convs.{index}.skip.1.weight",
+            f"b{size}.conv0.weight": f"convs.{index}.conv1.0.weight",
+            f"b{size}.conv0.bias": f"convs.{index}.conv1.1.bias",
+            f"b{size}.conv1.weight": f"convs.{index}.conv2.1.weight",
+            f"b{size}.conv1.bias": f"convs.{index}.conv2.2.bias",
+            f"b{size}.skip.weight": f"convs.{index}.skip.1.weight",
         }
     for index, ours in enumerate(("b4.fc", "b4.out")):
         for part in ("weight", "bias"):
             names[f"{ours}.{part}"] = f"final_linear.{index}.{part}"
-    tensors = {ours: left.pop(theirs) for ours, theirs in names.items()}
-    nothing_left(left, r".*\.kernel", "rosinality's discriminator")
+    tensors = {ours: remaining.pop(theirs) for ours, theirs in names.items()}
+    check_all_used(remaining, r".*\.kernel", "rosinality's discriminator")
     return tensors

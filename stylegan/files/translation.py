@@ -1,4 +1,4 @@
-"""What the readers of foreign files share: tensors are taken out one by one, none may be left."""
+"""Shared by the readers of foreign files, which take out tensors one by one until none is left."""
 
 import math
 import re
@@ -7,30 +7,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pickles import Fault, shown
+from .pickles import Fault, printable
 
-# The learning rate multiplier that our mapping network has.
 LR_MULTIPLIER = 0.01
+"""The learning rate multiplier of our mapping network."""
 
 
 def blocks(count: int) -> list[int]:
-    """Sides of so many blocks: 4, 8, 16 and so on."""
+    """Resolutions of so many blocks: 4, 8, 16 and so on."""
     if not 1 <= count <= 12:
-        raise Fault(f"has {count} blocks of layers; expected 2 or more, and 9 at a side of 1024")
+        raise Fault(f"has {count} blocks of layers; expected 2 or more, e.g. 9 for 1024 pixels")
     return [4 * 2**index for index in range(count)]
 
 
 def count(state: dict[str, Tensor], pattern: str) -> int:
-    """How many names match a pattern entirely."""
+    """How many names fully match a pattern."""
     return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
-def nothing_left(left: dict[str, Tensor], ignored: str, what: str) -> None:
-    """Fault where tensors were left whose names do not match `ignored` entirely."""
-    unknown = sorted(name for name in left if not re.fullmatch(ignored, name))
+def check_all_used(remaining: dict[str, Tensor], ignored: str, what: str) -> None:
+    """Fault if tensors are left whose names do not fully match `ignored`."""
+    unknown = sorted(name for name in remaining if not re.fullmatch(ignored, name))
     if unknown:
         some = ", ".join(unknown[:3]) + (", .." if len(unknown) > 3 else "")
-        raise Fault(f"has tensors that {what} has not ({some}): a variant that is not known here")
+        raise Fault(f"has tensors that {what} does not have ({some}): an unknown variant")
 
 
 def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -41,13 +41,13 @@ def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def gain_before(bias: Tensor) -> Tensor:
     """A bias of StyleGAN1's mapping for our layer, which multiplies by sqrt(2) after the bias.
 
-    sqrt(2) lrelu(y) = lrelu(sqrt(2) y): the gain is in StyleGAN1's weights, and not on its biases.
+    sqrt(2) lrelu(y) = lrelu(sqrt(2) y), and StyleGAN1's gain multiplies weights but not biases.
     """
     return bias / math.sqrt(2)
 
 
 def scale_mapping(tensors: dict[str, Tensor], multiplier: float) -> dict[str, Tensor]:
-    """The tensors with a mapping network of another learning rate multiplier turned into ours."""
+    """The tensors, with a mapping of another learning rate multiplier converted to ours."""
     if multiplier == LR_MULTIPLIER:
         return tensors
     factor = multiplier / LR_MULTIPLIER
@@ -64,9 +64,9 @@ def is_state(value: object) -> bool:
 
 
 def number(value: object) -> float | int | bool | None:
-    """A setting, out of numpy's wrapping; Fault where it is no finite number, bool or None."""
+    """A setting as a Python value. Fault if it is no finite number, bool or None."""
     if isinstance(value, (np.generic, np.ndarray)) and value.size == 1:
         value = value.item()
     if value is None or (isinstance(value, (bool, int, float)) and abs(value) < float("inf")):
         return value
-    raise Fault(f"is damaged: {shown(repr(value))} stands where a number should")
+    raise Fault(f"is damaged: {printable(repr(value))} is in the place of a number")

@@ -1,4 +1,4 @@
-"""What has been read is a tree of plain values: no circles, no bombs, nothing unfinished."""
+"""Checks of a tree of plain values that a file holds: no cycles, no bombs, nothing unfinished."""
 
 from collections.abc import Iterable
 
@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pickles import Fault, Network, shown
+from .pickles import Fault, Network, printable
 
-DEEPEST = 200
-TOO_DEEP = f"is no network: it is nested more than {DEEPEST} deep"
-MOST_VALUES = 5_000_000
-"""Values of the tree, a value in two places counted twice."""
-MOST_COPIES = 4
-"""Bytes of all tensors, counted likewise, per byte of the file."""
+MAX_DEPTH = 200
+MAX_VALUES = 5_000_000
+"""Values of the tree; a value in two places counts twice."""
+MAX_COPIES = 4
+"""Bytes of all tensors, counted in the same way, per byte of the file."""
 LEAVES = (
     *(set, str, int, float, bool, type(None), bytearray, memoryview),
     *(Tensor, np.ndarray, np.generic, np.dtype, torch.dtype),
@@ -21,48 +20,48 @@ LEAVES = (
 
 
 def check(tree: object, size: int) -> None:
-    """Raise Fault where code that walks the tree of a file of `size` bytes could hang or overflow.
+    """Raise Fault if a walk through the tree of a file of `size` bytes could hang or overflow.
 
-    A walk of its own stack: children first, each value once.
+    This walk has an explicit stack: children first, each value once.
     """
-    # Of every value that holds others: its depth, the values in it, and the bytes of its tensors.
-    known: dict[int, tuple[int, int, int]] = {}
-    opened: set[int] = set()
+    # Of every container: its depth, the number of values in it, and the bytes of its tensors.
+    totals: dict[int, tuple[int, int, int]] = {}
+    ancestors: set[int] = set()
     pending = [(tree, False)]
     while pending:
         node, leaving = pending.pop()
         key = id(node)
         if not leaving:
-            if key in opened:
+            if key in ancestors:
                 raise Fault("is no network: a value that contains itself")
-            if key in known:
+            if key in totals:
                 continue
-            opened.add(key)
+            ancestors.add(key)
             pending.append((node, True))
             pending.extend((child, False) for child in _children(node) if not _leaf(child))
             continue
         depth, values, size_inside = 0, 1, _bytes(node)
         for child in _children(node):
-            inside = (1, 1, _bytes(child)) if _leaf(child) else known[id(child)]
+            inside = (1, 1, _bytes(child)) if _leaf(child) else totals[id(child)]
             depth = max(depth, inside[0])
             values, size_inside = values + inside[1], size_inside + inside[2]
-        known[key] = (1 + depth, values, size_inside)
-        if depth >= DEEPEST:
-            raise Fault(f"is no network: it is nested more than {DEEPEST} deep")
-        if values > MOST_VALUES or size_inside > MOST_COPIES * size:
+        totals[key] = (1 + depth, values, size_inside)
+        if depth >= MAX_DEPTH:
+            raise Fault(f"is no network: it is nested more than {MAX_DEPTH} deep")
+        if values > MAX_VALUES or size_inside > MAX_COPIES * size:
             raise Fault("is no network: it holds the same values again and again")
-        opened.discard(key)
+        ancestors.discard(key)
 
 
 def describe(tree: object) -> str:
-    """What a tree is, for a message."""
+    """A description of a tree, for a message."""
     if isinstance(tree, dict):
-        return f"a dict with the keys {', '.join(map(shown, list(tree)[:8]))}"
+        return f"a dict with the keys {', '.join(map(printable, list(tree)[:8]))}"
     if isinstance(tree, list | tuple):
         return f"a {type(tree).__name__} of {len(tree)} values"
     if isinstance(tree, Tensor | np.ndarray):
         return f"an array of shape {tuple(tree.shape)}"
-    return shown(tree.name) if isinstance(tree, Network) else f"a {type(tree).__name__}"
+    return printable(tree.name) if isinstance(tree, Network) else f"a {type(tree).__name__}"
 
 
 def _children(node: object) -> Iterable[object]:
@@ -75,7 +74,7 @@ def _children(node: object) -> Iterable[object]:
     if isinstance(node, LEAVES):
         return ()
     name = getattr(node, "name", type(node).__name__)
-    raise Fault(f"is no network: it holds {shown(name)} as a value")
+    raise Fault(f"is no network: it holds {printable(name)} as a value")
 
 
 def _leaf(node: object) -> bool:

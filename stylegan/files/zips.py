@@ -1,32 +1,32 @@
-"""The records of a zip file that stores and does not compress, as torch.save writes them.
+"""The records of an uncompressed zip file, as torch.save writes it.
 
-Views of the file: nothing is copied, and no record can be larger than the file.
+They are views of the file: nothing is copied, and no record can be larger than the file.
 """
 
 import struct
 
-from .pickles import Fault, shown
+from .pickles import Fault, printable
 
 END, END64, LOCATOR64, ENTRY, LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2", b"PK\3\4"
 LONGEST_COMMENT = 2**16
 MOST_RECORDS = 100_000
 ENCRYPTED = 1
 IN_EXTRA = 2**32 - 1
-"""A size or offset that needs 8 bytes stands in the extra field."""
+"""In place of a size or offset of 8 bytes, which is in the extra field."""
 
 
 def records(data: memoryview) -> dict[str, memoryview]:
-    """name -> bytes. Raises Fault where anything is compressed, encrypted, twice or missing."""
+    """name -> bytes. Raises Fault for compressed, encrypted, duplicate or missing records."""
     count, position = _directory(data)
     if count > MOST_RECORDS:
         raise Fault(f"is no network: a zip file of {count:,} records")
-    found = {}
+    contents = {}
     for _ in range(count):
         name, content, position = _entry(data, position)
-        if name in found:
-            raise Fault(f"is damaged or made to deceive: two records are named {shown(name)}")
-        found[name] = content
-    return found
+        if name in contents:
+            raise Fault(f"is damaged or made to deceive: two records are named {printable(name)}")
+        contents[name] = content
+    return contents
 
 
 def _directory(data: memoryview) -> tuple[int, int]:
@@ -63,8 +63,8 @@ def _entry(data: memoryview, position: int) -> tuple[str, memoryview, int]:
     if method or flags & ENCRYPTED or packed != size:
         how = "encrypted" if flags & ENCRYPTED else "compressed"
         raise Fault(
-            f"is a zip file whose record {shown(name)} is {how}; torch.save stores records as "
-            "they are: unpack the file, and pass the network that is in it"
+            f"is a zip file whose record {printable(name)} is {how}, unlike those of torch.save: "
+            "unpack the file, and pass the network that is in it"
         )
     if IN_EXTRA in (size, local):
         size, local = _large(extra, size, packed, local)
@@ -74,17 +74,17 @@ def _entry(data: memoryview, position: int) -> tuple[str, memoryview, int]:
 
 
 def _large(extra: memoryview, size: int, packed: int, local: int) -> tuple[int, int]:
-    """(size, local) with what the extra field says where they do not fit into 4 bytes."""
+    """(size, local), read from the extra field if they do not fit into 4 bytes."""
     position = 0
     while position < len(extra):
         kind, length = _unpack(extra, position, "<HH")
         if kind == 1:
             field = _slice(extra, position + 4, length)
-            wanted = [x == IN_EXTRA for x in (size, packed, local)]
-            numbers = iter(_unpack(field, 0, f"<{sum(wanted)}Q"))
+            is_large = [x == IN_EXTRA for x in (size, packed, local)]
+            numbers = iter(_unpack(field, 0, f"<{sum(is_large)}Q"))
             size, packed, local = (
                 next(numbers) if large else x
-                for x, large in zip((size, packed, local), wanted, strict=True)
+                for x, large in zip((size, packed, local), is_large, strict=True)
             )
             if size != packed:
                 raise Fault("is a zip file with a compressed record, which torch.save never writes")

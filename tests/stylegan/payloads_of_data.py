@@ -42,7 +42,7 @@ def arrays():
         "array without bytes": (array("f4", shape, push([1.0])), "not one of plain numbers"),
         "array of a matrix": (array("f4", shape, data, kind=("numpy", "matrix")), "numpy.matrix"),
         "array of another type": (
-            array("f4", shape, data, kind=("torch", "FloatStorage")), "of a type of its own"
+            array("f4", shape, data, kind=("torch", "FloatStorage")), "of an unknown type"
         ),
         "scalar of nothing": (
             call("numpy.core.multiarray", "scalar", b"N", data), "not one of plain numbers"
@@ -111,12 +111,12 @@ def legacies():
             "has two sizes",
         ),
         "legacy of another version": (legacy(body, [("0", 4, data)], version=1002), "1002"),
-        "legacy of no version": (legacy(body, version=[[]]), "another version of it"),
+        "legacy of no version": (legacy(body, version=[[]]), "or one of another version"),
         "legacy of a big-endian machine": (
             legacy(body, [("0", 4, data)], machine=push(MACHINE | {"little_endian": False})),
             "big-endian machine",
         ),
-        "legacy of no machine": (legacy(body, machine=b"N"), "another version of it"),
+        "legacy of no machine": (legacy(body, machine=b"N"), "or one of another version"),
         "legacy with keys of lists": (legacy(body, keys=push([[]])), "not that of its tensors"),
     }
 
@@ -156,7 +156,7 @@ def zips():
         "zip of 2**40 records": (million, "1,099,511,627,776 records"),
         "zip with an end elsewhere": (elsewhere, "cut short or damaged"),
         "zip cut short": (whole[:-30], "end is missing|is damaged"),
-        "zip of a pickle": (inner.getvalue(), r"none that torch.save wrote \(it holds network.pkl"),
+        "zip of a pickle": (inner.getvalue(), r"not one that torch.save wrote \(it holds network.pkl"),
         "zip in a zip": (zipped(b"N").replace(b"\x80\2N.", b"PK\3\4"), "is damaged|is cut short"),
         "TorchScript": (zipped(good, data | {"constants.pkl": b"N."}), "TorchScript archive"),
         "TorchScript code": (zipped(good, {"code/x.py": b"1"}), "TorchScript archive"),

@@ -114,8 +114,8 @@ def test_wrong_files(tmp_path):
         b"\x1f\x8b\x08\0": "is a compressed archive, not a network; unpack it",
         b"\x93NUMPY\1\0": "is a single numpy array",
         b'{"architecture": "stylegan2"}': "is a text file",
-        b"Not found": r"is a text file \(9 bytes, beginning with b'Not foun'\); known are NVIDIA's",
-        b"\x7fELF\2\1\1\0": "in a format that is not known here .* known are NVIDIA's .pkl",
+        b"Not found": r"is a text file \(9 bytes, beginning with b'Not foun'\); expected NVIDIA's",
+        b"\x7fELF\2\1\1\0": "in a format that is not known here .* expected NVIDIA's .pkl",
         pickle.dumps({"a": 1}): "holds a dict with the keys a: no StyleGAN generator in a format",
         pickle.dumps([1, 2]): "holds a list of 2 values: no StyleGAN generator",
     }.items():
