@@ -82,9 +82,13 @@ def curves(out: Path) -> dict[str, list[tuple[int, float]]]:
         warnings.simplefilter("ignore")  # tensorboard's own dependencies
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = EventAccumulator(str(out / "curves"), size_guidance={"scalars": 0})
+    # A resumed run may write some entries again; the last of a step counts.
+    log = EventAccumulator(
+        str(out / "curves"), size_guidance={"scalars": 0}, purge_orphaned_data=False
+    )
     log.Reload()
-    return {name: [(x.step, x.value) for x in log.Scalars(name)] for name in log.Tags()["scalars"]}
+    names = log.Tags()["scalars"]
+    return {name: sorted({x.step: x.value for x in log.Scalars(name)}.items()) for name in names}
 
 
 def save_curves(path: Path, runs: dict[str, dict]) -> None:

@@ -68,7 +68,7 @@ def table(rows: list[Row]) -> str:
         scores = [f"{row.mean[n]:.2f}" if n == "psnr" else f"{row.mean[n]:.5f}" for n in names]
         paper = [f"{x:.5f}" for x in PAPER.get(row.name, ())] or ["", ""]
         seconds = f"{row.record['seconds_per_image']:.1f}"
-        lines.append((row.name, *scores, f"{row.mean['stray']:.3f}", seconds, *paper))
+        lines.append((row.name, *scores, f"{row.mean['deviation']:.3f}", seconds, *paper))
     return report.table(head, lines)
 
 

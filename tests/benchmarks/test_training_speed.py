@@ -60,7 +60,7 @@ def test_training_is_timed(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
 @pytest.mark.slow
 def test_encoder_training_is_timed(networks: Path, tmp_path: Path) -> None:
     out = tmp_path / "times.json"
-    options = {"generator": str(networks), "width": 4, "batch": 8, "turns": 1, "precision": "fp32"}
+    options = {"generator": str(networks), "width": 4, "batch": 16, "turns": 1, "precision": "fp32"}
     encoder_training.main(encoder_training.Options(**options, out=out))
     times = json.loads(out.read_text())
     assert times.keys() == {"feature", "in-domain", "machine"}

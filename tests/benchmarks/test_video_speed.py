@@ -13,13 +13,13 @@ from facsimile import checkpoints, encoders
 def test_the_video_has_faces_and_in_between_none(align: bool) -> None:
     generator = checkpoints.find("faces").generator
     options = video.Options(frames=20, faceless=3, align=align)
-    frames = [np.asarray(frame) for frame in video.draw(generator, options)]
+    frames = [np.asarray(frame) for frame in video.make_frames(generator, options)]
     side = generator.resolution
     assert {frame.shape for frame in frames} == {(360, 480, 3) if align else (side, side, 3)}
     assert [number for number, frame in enumerate(frames) if np.ptp(frame) <= 1] == [2, 3, 4]
     # It goes on from frame to frame, and ends near where it began.
-    apart = [np.abs(frames[0].astype(float) - frame).mean() for frame in frames]
-    assert max(apart[1], apart[-1]) < max(apart) / 2
+    distances = [np.abs(frames[0].astype(float) - frame).mean() for frame in frames]
+    assert max(distances[1], distances[-1]) < max(distances) / 2
 
 
 def test_frames_are_counted_at_both_ends(tmp_path: Path, make_encoder, capsys) -> None:
@@ -29,4 +29,4 @@ def test_frames_are_counted_at_both_ends(tmp_path: Path, make_encoder, capsys) -
     told["encoders"] = (tmp_path / "difference.safetensors",)
     with pytest.raises(SystemExit):
         video.main(video.Options(**told, limit=-1000))
-    assert "20 frames in, 20 out; 3 without a face, 3 held" in capsys.readouterr().out
+    assert "20 frames in, 20 out; 3 without a face, 3 counted" in capsys.readouterr().out
