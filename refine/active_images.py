@@ -11,7 +11,7 @@ from torch import Tensor
 from facsimile.stylegan import Generator, Latents, spaces
 
 from .loss_inputs import LossInputs, Targets
-from .recipe import Phase
+from .recipe import Phase, Variable
 
 # A noise map of strength 0 changes nothing, whatever its rate.
 MIN_NOISE_STRENGTH = 1e-4
@@ -181,7 +181,7 @@ def _tensor_names(phase: Phase, latents: Latents) -> list[str]:
     names = []
     for variable in phase.variables:
         if variable.name == "noise":
-            count = len(latents.noise)
+            count = len(latents.noise or ())
             inputs = range(count) if variable.inputs is None else variable.inputs
             names += [f"noise.{i % count}" for i in inputs]
         elif variable.name in latents.tensors():
@@ -209,7 +209,7 @@ def _mask_inputs(phase: Phase, gradient: Tensor, space: str) -> None:
 def _optimiser(
     phase: Phase, tensors: dict[str, Tensor], generator: Generator
 ) -> torch.optim.Optimizer:
-    variables = {variable.name: variable for variable in phase.variables}
+    variables: dict[str, Variable] = {variable.name: variable for variable in phase.variables}
     groups = []
     for name, x in tensors.items():
         kind, _, index = name.partition(".")

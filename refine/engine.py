@@ -107,7 +107,7 @@ class _Run:
     steps: list[int] = field(default_factory=list)
     history: dict[str, Tensor] = field(default_factory=dict)
     images: ActiveImages | None = None
-    """Of the phase that is under way."""
+    """Of the phase that is under way, for `state`."""
 
     def __post_init__(self) -> None:
         n = len(self.latents)
@@ -116,25 +116,27 @@ class _Run:
     def optimise_phase(self, callback: Callable[[Step], None] | None) -> None:
         """Minimise a phase's terms over its variables, from the best latents so far."""
         phase = self.recipe.phases[self.phase]
-        if self.images is None:
-            self.images = ActiveImages.begin(phase, self.targets, self.latents, self._finite())
-        sync_every = SYNC_EVERY.get(self.images.indices.device.type, 1)
-        while len(self.images) and self.step <= phase.steps:
-            images, last = self.images, self.step == phase.steps
-            with torch.set_grad_enabled(not last):  # after the last step its result is evaluated
+        images = self.images
+        if images is None:
+            images = ActiveImages.begin(phase, self.targets, self.latents, self._finite())
+        sync_every = SYNC_EVERY.get(images.indices.device.type, 1)
+        while len(images) and self.step <= phase.steps:
+            last = self.step == phase.steps  # evaluates the result of the last step, and takes none
+            with torch.set_grad_enabled(not last):
                 losses = terms.evaluate(images.inputs(), phase.terms)
                 loss = torch.stack(list(losses.values())).sum(0)
             losses = {name: value.detach() for name, value in losses.items()}
-            self._record(phase, losses)
+            self._record(phase, images, losses)
             images.track_best(phase, loss.detach())
             if not last:
                 images.step(phase, loss, self.step)
                 images.retract()
-            self.step += 1
+            active, self.step = images.indices, self.step + 1
             if last or self.step % sync_every == 0:
-                self._collect_stopped(everyone=last)
+                images = self._collect_stopped(images, everyone=last)
             if callback is not None:
-                callback(self._report(phase, images.indices, losses))
+                self.images = images
+                callback(self._report(phase, active, losses))
         self.phase, self.step, self.images = self.phase + 1, 0, None
 
     def _finite(self) -> Tensor:
@@ -142,22 +144,24 @@ class _Run:
         finite = [i for i, status in enumerate(self.status) if status != NOT_FINITE]
         return torch.tensor(finite, dtype=torch.long, device=self.latents.code.device)
 
-    def _record(self, phase: Phase, losses: dict[str, Tensor]) -> None:
+    def _record(self, phase: Phase, images: ActiveImages, losses: dict[str, Tensor]) -> None:
         for name, value in losses.items():
             key = f"{phase.name}/{name}"
             if key not in self.history:
                 shape = (phase.steps + 1, len(self.latents))
                 self.history[key] = torch.full(shape, torch.nan, device=value.device)
             # Between two checks, images that have stopped are still in the batch.
-            value = torch.where(self.images.running, value.float(), torch.nan)
-            self.history[key][self.step, self.images.indices] = value
+            value = torch.where(images.running, value.float(), torch.nan)
+            self.history[key][self.step, images.indices] = value
 
-    def _collect_stopped(self, *, everyone: bool) -> None:
-        """Take the best latents of the images that have stopped; at the end of all."""
-        images = self.images
+    def _collect_stopped(self, images: ActiveImages, *, everyone: bool) -> ActiveImages:
+        """Take over the best latents of the images that have stopped; returns the others.
+
+        everyone: the phase is over; take over all, and return them as they are.
+        """
         stopped = torch.ones_like(images.running) if everyone else ~images.running
         if not stopped.any():
-            return
+            return images
         indices = images.indices[stopped]
         best = images.latents(images.best)[stopped]
         if best.noise is not None and self.latents.noise is None:
@@ -168,20 +172,23 @@ class _Run:
         for name, x in best.tensors().items():
             tensors[name][indices] = x.detach()
         self.latents = self.latents.with_tensors(tensors)
-        status = zip(
-            images.indices.tolist(),
-            stopped.tolist(),
-            images.steps_taken.tolist(),
-            images.running.tolist(),
-            images.not_finite.tolist(),
-            strict=True,
+        self._set_status(images, stopped)
+        return images if everyone else images.drop_stopped()
+
+    def _set_status(self, images: ActiveImages, stopped: Tensor) -> None:
+        columns = (
+            images.indices,
+            stopped,
+            images.steps_taken,
+            images.running,
+            images.not_finite,
         )
-        for index, has_stopped, steps, running, not_finite in status:
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for index, has_stopped, steps, running, not_finite in rows:
             if has_stopped:
                 self.steps[index] += steps
-                done = DONE if running else STOPPED_EARLY
-                self.status[index] = NOT_FINITE if not_finite else done
-        self.images = images if everyone else images.drop_stopped()
+                status = DONE if running else STOPPED_EARLY
+                self.status[index] = NOT_FINITE if not_finite else status
 
     def _report(self, phase: Phase, active: Tensor, losses: dict[str, Tensor]) -> Step:
         before = sum(p.steps for p in self.recipe.phases[: self.phase])
@@ -199,7 +206,7 @@ class _Run:
             **{name: getattr(self, name) for name in self.PLAIN},
             "latents": self.latents.tensors(),
             "history": self.history,
-            "images": self.images.state(),
+            "images": None if self.images is None else self.images.state(),
         }
         return copy.deepcopy(state)
 
@@ -214,5 +221,6 @@ class _Run:
             setattr(self, name, state[name])
         self.latents = self.latents.with_tensors(state["latents"])
         self.history = state["history"]
-        phase = self.recipe.phases[self.phase]
-        self.images = ActiveImages.resume(phase, self.targets, self.latents, state["images"])
+        if state["images"] is not None:
+            phase = self.recipe.phases[self.phase]
+            self.images = ActiveImages.resume(phase, self.targets, self.latents, state["images"])

@@ -13,7 +13,7 @@ The function's name is the term's name in recipes. A value must depend on its ow
 """
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -95,13 +95,13 @@ def check(recipe: Recipe, networks: Networks) -> None:
 def prepare(
     generator: Generator,
     initial: Latents,
-    images: dict[str, Tensor],
-    masks: dict[str, Tensor],
+    images: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
     networks: Networks,
     recipe: Recipe,
 ) -> Targets:
     """The targets of a run, with what its terms compute from them once."""
-    features = {}
+    features: dict[tuple[str, str], list[Tensor]] = {}
     # With gradients on, an image's features are the same in every batch (stylegan.layers.linear).
     with torch.enable_grad():
         for term in recipe.terms():
@@ -113,7 +113,7 @@ def prepare(
 
 def evaluate(inputs: LossInputs, terms: tuple[Term, ...]) -> dict[str, Tensor]:
     """Weighted value (N,) of every term whose weight is not 0, by "term" or "term[mask]"."""
-    values = {}
+    values: dict[str, Tensor] = {}
     for term in (term for term in terms if term.weight):
         name = term.name if term.mask is None else f"{term.name}[{term.mask}]"
         value = get(term.name).compute(inputs, term) * term.weight

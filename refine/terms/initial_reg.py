@@ -2,20 +2,32 @@
 
 from torch import Tensor
 
-from facsimile.refine.loss_inputs import LossInputs
-from facsimile.refine.recipe import Term
+from facsimile.refine.loss_inputs import LossInputs, Networks
+from facsimile.refine.recipe import Recipe, Term
+from facsimile.stylegan import spaces
 
 from . import register
 
 
-@register()
+def _check_feature(recipe: Recipe, networks: Networks) -> None:
+    _, has_feature = spaces.parse(recipe.space)
+    if not has_feature:
+        raise ValueError(
+            f'the term "feature_reg" needs a feature, and the space of "{recipe.name}" is '
+            f'"{recipe.space}"; leave the term out, or use f/{recipe.space}'
+        )
+
+
+@register(check=_check_feature)
 def feature_reg(inputs: LossInputs, term: Term) -> Tensor:
     """mean((f - f0)^2) (Revisiting Latent Space of GAN Inversion, equation 3).
 
     The paper prints the squared norm; its code takes the mean, as here.
     """
-    initial = inputs.targets.initial.feature
-    return (inputs.latents.feature - initial).square().flatten(1).mean(1)
+    feature, initial = inputs.latents.feature, inputs.targets.initial.feature
+    assert feature is not None
+    assert initial is not None
+    return (feature - initial).square().flatten(1).mean(1)
 
 
 @register()

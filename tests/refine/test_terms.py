@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refine_helpers import one_phase
+from refine_helpers import go, one_phase
 
 from facsimile import metrics
 from facsimile.refine import Term
@@ -141,3 +141,9 @@ def test_terms_of_one_name_are_added(value):
     ones = torch.ones(8, 1, 8, 8, dtype=torch.float64)
     apart = value(Term("pixel", 1.0), Term("pixel", 2.0, mask="m"), masks={"m": ones})
     assert list(apart) == ["pixel", "pixel[m]"]
+
+
+def test_a_feature_term_without_a_feature(tiny):
+    sentence = 'needs a feature, and the space of "test" is "w\\+"; .* use f/w\\+'
+    with pytest.raises(ValueError, match=sentence):
+        go(tiny, one_phase(terms=(Term("feature_reg", 1.0),)))
