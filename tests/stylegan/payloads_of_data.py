@@ -156,7 +156,7 @@ def zips():
         "zip of 2**40 records": (million, "1,099,511,627,776 records"),
         "zip with an end elsewhere": (elsewhere, "cut short or damaged"),
         "zip cut short": (whole[:-30], "end is missing|is damaged"),
-        "zip of a pickle": (inner.getvalue(), r"not one that torch.save wrote \(it holds network.pkl"),
+        "zip of a pickle": (inner.getvalue(), r"not one that torch.save wrote \(it holds network"),
         "zip in a zip": (zipped(b"N").replace(b"\x80\2N.", b"PK\3\4"), "is damaged|is cut short"),
         "TorchScript": (zipped(good, data | {"constants.pkl": b"N."}), "TorchScript archive"),
         "TorchScript code": (zipped(good, {"code/x.py": b"1"}), "TorchScript archive"),

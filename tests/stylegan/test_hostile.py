@@ -115,7 +115,7 @@ def test_wrong_files(tmp_path):
         b"\x93NUMPY\1\0": "is a single numpy array",
         b'{"architecture": "stylegan2"}': "is a text file",
         b"Not found": r"is a text file \(9 bytes, beginning with b'Not foun'\); expected NVIDIA's",
-        b"\x7fELF\2\1\1\0": "in a format that is not known here .* expected NVIDIA's .pkl",
+        b"\x7fELF\2\1\1\0": "in an unknown format .* expected NVIDIA's .pkl",
         pickle.dumps({"a": 1}): "holds a dict with the keys a: no StyleGAN generator in a format",
         pickle.dumps([1, 2]): "holds a list of 2 values: no StyleGAN generator",
     }.items():
