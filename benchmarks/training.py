@@ -53,7 +53,7 @@ class Trained:
             weights = list(network.requires_grad_(True).parameters())
             self.optimizers.append(torch.optim.Adam(weights, 1e-3, (0.0, 0.99), fused=ours))
 
-    def draw(self, z: Tensor) -> Tensor:
+    def synthesize(self, z: Tensor) -> Tensor:
         ws = self.generator.map(z)
         return (
             self.generator.synthesize(ws)
@@ -68,7 +68,7 @@ class Trained:
         """z: (N, z_dim); real: (N, 3, R, R)."""
         critic, generator = self.optimizers
         with self.autocast():
-            fake = self.draw(z)
+            fake = self.synthesize(z)
             on_fake, on_real = self.discriminate(fake.detach()), self.discriminate(real)
         self._move(critic, (F.softplus(on_fake) + F.softplus(-on_real)).mean())
         with self.autocast():
