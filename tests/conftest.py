@@ -240,12 +240,12 @@ def tiny():
 
     def start(space):
         source = torch.Generator().manual_seed(5)
-        held = stylegan.init_latents(generator, space, 8)
-        apart = {
+        latents = stylegan.init_latents(generator, space, 8)
+        tensors = {
             name: x + 0.1 * torch.randn(x.shape, generator=source).double()
-            for name, x in held.tensors().items()
+            for name, x in latents.tensors().items()
         }
-        return held.with_tensors(apart).retract()
+        return latents.with_tensors(tensors).retract()
 
     return SimpleNamespace(
         generator=generator,

@@ -31,8 +31,8 @@ def damaged(content, source):
     return bytes(changed)
 
 
-def attempt(read, path):
-    """What `read` makes of the file; None where it is refused by its name."""
+def read_or_refuse(read, path):
+    """The result of `read`; None if it refuses the file with a message that begins with its name."""
     try:
         return read(path)
     except ValueError as error:
@@ -41,14 +41,14 @@ def attempt(read, path):
     return None
 
 
-def shapes(tree):
+def checked_shapes(tree):
     """Shapes of all arrays; reads every one of their numbers, and fails on what is not plain."""
     if isinstance(tree, files.Network):
-        return shapes(tree.state)
+        return checked_shapes(tree.state)
     if isinstance(tree, dict):
-        return [shape for value in tree.values() for shape in shapes(value)]
+        return [shape for value in tree.values() for shape in checked_shapes(value)]
     if isinstance(tree, list | tuple):
-        return [shape for value in tree for shape in shapes(value)]
+        return [shape for value in tree for shape in checked_shapes(value)]
     if isinstance(tree, torch.Tensor | np.ndarray):
         assert tree.reshape(-1).sum() is not None
         return [tuple(tree.shape)]
@@ -65,13 +65,13 @@ def shapes(tree):
 def test_damaged_containers(tmp_path, form, times):
     path, source = tmp_path / "network.pkl", random.Random(form)
     path.write_bytes(VALID[form])
-    whole, refused = shapes(files.contents(path)), 0
+    whole, refused = checked_shapes(files.contents(path)), 0
     size = sum(len(VALID[form]) for _ in whole)
     for _ in range(times):
         path.write_bytes(damaged(VALID[form], source))
-        found = attempt(lambda path: shapes(files.contents(path)), path)
-        refused += found is None
-        assert sum(int(np.prod(shape)) for shape in found or []) < size
+        result = read_or_refuse(lambda path: checked_shapes(files.contents(path)), path)
+        refused += result is None
+        assert sum(int(np.prod(shape)) for shape in result or []) < size
     assert 0 < refused < times
 
 
@@ -107,7 +107,7 @@ def structure(content):
     return longest[0] * size, (longest[-1] + 1) * size
 
 
-def damage_and_load(path, times, source):
+def check_damaged_files(path, times, source):
     """Loads the file with `times` damages, half of them where names and shapes are."""
     whole, network = path.read_bytes(), stylegan.load(path)
     sizes = {name: x.shape for name, x in network.state_dict().items()}
@@ -116,10 +116,10 @@ def damage_and_load(path, times, source):
     for index in range(times):
         first, last = (begin, end) if index % 2 else (0, len(whole))
         path.write_bytes(whole[:first] + damaged(whole[first:last], source) + whole[last:])
-        found = attempt(stylegan.load, path)
-        refused += found is None
-        if found is not None:
-            assert {name: x.shape for name, x in found.state_dict().items()} == sizes
+        result = read_or_refuse(stylegan.load, path)
+        refused += result is None
+        if result is not None:
+            assert {name: x.shape for name, x in result.state_dict().items()} == sizes
     assert 0 < refused < times
 
 
@@ -130,7 +130,7 @@ def test_damaged_networks(make_generator, tmp_path, form, monkeypatch):
         stylegan.save(generator, path)
     else:
         write_tiny(generator, path, monkeypatch)
-    damage_and_load(path, TIMES, random.Random(form))
+    check_damaged_files(path, TIMES, random.Random(form))
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -138,4 +138,4 @@ def test_damaged_foreign_networks(tmp_path, form):
     """Fewer: these are larger."""
     path = tmp_path / "network"
     WRITERS[form](path)
-    damage_and_load(path, FEWER_TIMES, random.Random(form))
+    check_damaged_files(path, FEWER_TIMES, random.Random(form))
