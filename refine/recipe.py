@@ -106,8 +106,9 @@ class Recipe:
     init: Literal["mean", "random", "encoder"] | None = None
     """Where the code begins. None: at an encoder's prediction where `encoder` names one that is
     available, else where the space begins by default (random in Z spaces, the mean elsewhere)."""
-    encoder: Literal["feature", "in-domain"] | None = None
-    """The kind of encoder that can predict the initial latents; None: no kind can."""
+    encoder: str | None = None
+    """The kind of encoder that can predict the initial latents, such as "feature" or "in-domain";
+    None: no kind can."""
     feature_reg: Term | None = None
     """Added to the phases that optimise the feature, where an encoder predicted it."""
     layer: str | None = None

@@ -6,7 +6,6 @@ from torch import nn
 
 from facsimile.metrics import Perceptual, distance
 from facsimile.metrics.perceptual import normalize_features
-from facsimile.metrics.resize import resize, resize_to_fit
 
 
 class Fake(nn.Module):
@@ -145,17 +144,6 @@ def test_large_images_are_shrunk_and_small_ones_left():
     ):
         perceptual.features(images(1, 3, *shape))
         assert perceptual.network.seen.shape[2:] == seen
-    assert resize_to_fit(images(1, 3, 30, 30), 16, multiple=4).shape[2:] == (16, 16)
-    assert resize_to_fit(images(1, 3, 30, 30), None, multiple=4).shape[2:] == (28, 28)
-
-
-def test_resize_is_area_for_integer_factors_and_never_aliases():
-    image = images(1, 2, 12, 8)
-    blocks = image.view(1, 2, 6, 2, 2, 4).mean((3, 5))
-    torch.testing.assert_close(resize(image, (6, 2)), blocks)
-    assert resize(image, (12, 8)) is image
-    stripes = torch.tensor([1.0, -1.0]).repeat(50).expand(1, 1, 100, 100)
-    assert resize(stripes, (30, 30))[..., 2:-2, 2:-2].abs().max() < 0.05
 
 
 def test_unit_vectors_and_their_gradient_at_zero():
