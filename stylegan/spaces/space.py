@@ -28,6 +28,8 @@ class Space:
     """Name of the space, without "+"."""
     default_init = "mean"
     """The `init` of `initial_code` if none is given: "mean" or "random"."""
+    needs_label = False
+    """Whether `decode` needs the label of a conditional generator."""
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ class Z(Space):
 
     kind = "z"
     default_init = "random"
+    needs_label = True
 
     @property
     def contains_w_plus(self) -> bool:

@@ -88,6 +88,12 @@ def test_initial_code_with_labels(make_generator, name):
     generator = make_generator(c_dim=2)
     label = torch.eye(2)[[0, 1, 0]]
     latents = stylegan.init_latents(generator, name, 3, label=label)
+    inner, _ = spaces.parse(name)
+    if inner.needs_label:
+        with pytest.raises(ValueError, match="needs a label of length 2, got none"):
+            inner.decode(generator, latents.code)
+    else:
+        inner.decode(generator, latents.code)
     images = latents.synthesize(generator)
     assert torch.equal(images[0], images[2])
     assert (images[0] - images[1]).abs().max() > 1e-3
