@@ -82,7 +82,7 @@ def reenact_latents(
         source.check(generator)
         source = source.to(generator.device, generator.dtype)
         source = source[[0] * len(landmarks)] if len(source) == 1 else source
-        inherited = {"noise": source.noise, "label": source.label}
+        inherited = {name: getattr(source, name) for name in ("noise", "label", "placement")}
         if source.feature is not None:
             raise ValueError(
                 f'got latents in "{source.space}", whose face is in more than a code of W+; '

@@ -184,7 +184,7 @@ def check_label(generator: Generator, recipe: Recipe, label: int | None) -> None
     """ValueError unless the generator has this class, or needs none."""
     count = generator.c_dim
     if label is None:
-        if count and recipe.space.removeprefix("f/") in ("z", "z+"):
+        if count and spaces.parse(recipe.space)[0].needs_label:
             raise ValueError(
                 f"this generator draws {count} classes, and a code in Z belongs to one of them; "
                 f"pass its label, 0 to {count - 1}"
