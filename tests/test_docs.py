@@ -16,7 +16,7 @@ import tyro
 from PIL import Image
 from skimage.data import astronaut
 
-from facsimile import cli, encoders, stylegan
+from facsimile import cli, stylegan
 from facsimile.data.video import VideoWriter
 
 ROOT = Path(__file__).parents[1]
@@ -43,14 +43,14 @@ ONLY_PARSED = {
 SMALL = {
     "invert": {"--steps": "1", "--perceptual": "discriminator", "--batch": "2"},
     "edit": {"--steps": "1", "--perceptual": "discriminator"},
-    "reenact": {"--frames": "2", "--landmarks": "small"},
+    "reenact": {"--frames": "2", "--landmarks": "small", "--fps": "2"},
     "landmarks": {"--landmarks": "small"},
     "align": {"--size": "64"},
     "prepare-data": {"--resolution": "32", "--processes": "1"},
     "sample": {"--count": "2"},
 }
 # What a small flag may be added to although the text does not have it.
-ADDED = {"--steps", "--perceptual", "--landmarks", "--size"}
+ADDED = {"--steps", "--perceptual", "--landmarks", "--size", "--fps"}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -131,7 +131,7 @@ def test_an_old_flag_is_refused(parse_only: None) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, make_generator, make_encoder) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, make_generator, make_discriminator) -> Path:
     """The files that the documentation names, small."""
     path = tmp_path_factory.mktemp("docs")
     photo = Image.fromarray(astronaut()[:256, 96:352])
@@ -143,10 +143,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_generator, make_encode
     with VideoWriter(path / "driver.mp4", 25.0) as writer:
         for _ in range(2):
             writer.write(photo)
-    generator = make_generator(32)
-    stylegan.save(generator, path / "my-generator.safetensors")
-    encoder = make_encoder("in-domain", generator)
-    encoders.save(encoder, path / "in-domain.safetensors")
+    stylegan.save(make_generator(32), path / "my-generator.safetensors")
+    stylegan.save(make_discriminator(32), path / "discriminator.safetensors")
     (path / "aligned").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path / "aligned" / "a.png")
