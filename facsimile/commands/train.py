@@ -23,9 +23,10 @@ from facsimile.training import Distributed, Diverged, TrainingRecipe, TrainingSe
 from facsimile.training.config_file import expand_config
 from facsimile.training.generator import GeneratorRecipe
 from facsimile.training.generator_settings import GeneratorSettings
-from facsimile.training.landmark_detector import LandmarkDetectorRecipe, LandmarkDetectorSettings
+from facsimile.training.landmark_detector import LandmarkDetectorRecipe
+from facsimile.training.landmark_settings import LandmarkDetectorSettings
 from facsimile.training.launcher import obey_launcher
-from facsimile.training.loop import micro_batch, train
+from facsimile.training.loop import check_batch, train
 from facsimile.training.settings import to_dict
 
 OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -108,7 +109,7 @@ def run(
         landmark_network=checkpoints.LANDMARKS,
     )
     recipe = make_recipe(settings, distributed)
-    micro_batch(settings, recipe, distributed)  # raises ValueError
+    check_batch(settings, recipe, distributed)  # raises ValueError
     configuration = _configuration(kind, settings, recipe)
     accelerator.print(configuration, flush=True)
     if settings.dry_run:

@@ -73,7 +73,7 @@ class VideoDriver:
         tracker = self.tracker
         # A tracker remembers where the last face was.
         self.tracker = FaceTracker(tracker.landmarker, tracker.detector, tracker.device)
-        no_points = torch.full((data.points68.POINTS, 2), torch.nan)
+        no_points = torch.full((data.points68.NUM_POINTS, 2), torch.nan)
         for frame in self.frames:
             if frame.photo is None:
                 yield DriverFrame(frame.name, None, no_points, error=frame.error)

@@ -16,6 +16,7 @@ from facsimile import data
 from facsimile.data.landmark_tracks import write_track
 from facsimile.data.video import CODECS, VideoWriter
 from facsimile.editing.reenactment import SOURCE_SIGMA
+from facsimile.metrics.resize import resize
 from facsimile.stylegan import Latents
 
 from .. import pictures
@@ -108,7 +109,8 @@ def side_by_side(frame: ReenactedFrame) -> Image.Image:
     side = frame.image.shape[-1]
     panels = [data.draw_landmarks(frame.landmarks[None], side, side)[0], frame.image]
     if frame.driver.picture is not None:
-        panels = [data.resize(frame.driver.picture[None], side)[0], *panels]
+        picture = resize(frame.driver.picture[None], (side, side), clamp=True)[0]
+        panels = [picture, *panels]
     return pictures.panels(panels)
 
 

@@ -47,7 +47,7 @@ def test_exit_status_1_when_some_photo_failed(network, squares, tmp_path, capsys
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--recipe", "f/y"], 'no recipe "f/y"; choose one of z, z+'),
+        (["--recipe", "f/y"], 'no recipe "f/y"; choose one of '),
         (["--lr", "0"], "lr is 0.0; it must be above 0"),
         (["--batch", "0"], "batch is 0; it must be at least 1"),
         (["--layer", "b99.conv0"], 'no layer "b99.conv0"; choose one of b4.conv1'),
@@ -73,7 +73,7 @@ def test_an_encoder_alone(network, runs, squares, tmp_path, capsys):
     named = ("--steps", 0, "--encoder", runs / "feature", "--encoder", runs / "in-domain")
     assert command("invert", "--out", tmp_path, *options, *named, squares) == 0
     printed = capsys.readouterr().out
-    assert f"init: the feature encoder {runs / 'base'}" in printed
+    assert f"init: the feature encoder {runs / 'feature'}" in printed
     # At 0 steps nothing is judged but the pixels: no perceptual network is loaded.
     assert "perceptual" not in printed
     assert "3 inverted, 0 failed" in printed

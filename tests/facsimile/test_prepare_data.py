@@ -102,7 +102,7 @@ def test_other_settings(squares, tmp_path):
     with pytest.raises(ValueError, match="was made with other settings .*16 px.*32 px"):
         prepare(photos_of(squares), out, 32, align=False)
     out.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="exists and is no zip"):
+    with pytest.raises(ValueError, match="exists and is not a zip"):
         prepare(photos_of(squares), out, 16, align=False)
 
 

@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 
 import facsimile
-from facsimile import data, encoders, metrics, reached
+from facsimile import data, encoders, metrics
 from facsimile.cli import main
 from facsimile.data.points68 import LINES
 from facsimile.data.video import VideoWriter, open_frames
-from facsimile.editing import morph, relative, smile, yaw
+from facsimile.editing import interpolate_landmarks, smile, yaw
+from facsimile.editing.landmark_motion import relative_motion
 from facsimile.reenactment import Reenactment
+from facsimile.reenactment.landmark_error import landmark_errors
 
 FACE = torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
 MOVE = torch.rand(68, 2, generator=torch.Generator().manual_seed(4)) - 0.5
@@ -77,11 +79,11 @@ def driver(tmp_path):
 
 @pytest.fixture
 def reenact(studio, squares):
-    def told(driver, **options):
+    def run(driver, **options):
         options = {"landmarks": Grey(), "align": False} | options
         return studio.reenact(squares / "0.png", driver, **options)
 
-    return told
+    return run
 
 
 def pixels(folder):
@@ -91,16 +93,16 @@ def pixels(folder):
 def test_poses_and_held_frames(reenact, driver):
     """Every frame comes, in its order; those without a face repeat the pose before."""
     found = reenact(driver, smoothing=0)
-    moved = list(found)
-    assert [one.pose.name for one in moved] == [f"{i}.png" for i in range(len(LEVELS))]
-    assert (len(found), found.held, found.relative) == (11, 4, True)
-    own, levels = found.source.own, [60, 60, 90, 120, 150, 150, 150, 180, 210, 240, 240]
+    frames = list(found)
+    assert [one.driver.name for one in frames] == [f"{i}.png" for i in range(len(LEVELS))]
+    assert (len(found), found.frames_without_face, found.relative) == (11, 4, True)
+    own, levels = found.source.landmarks, [60, 60, 90, 120, 150, 150, 150, 180, 210, 240, 240]
     grey = torch.tensor(levels)[:, None, None] / 127.5 - 1
     poses = 32 * (FACE + 0.3 * grey * MOVE)
-    wanted = relative(own, poses[0], poses)
-    torch.testing.assert_close(torch.stack([one.landmarks for one in moved]), wanted)
-    assert torch.equal(moved[6].image, moved[4].image)
-    assert not torch.equal(moved[3].image, moved[4].image)
+    expected = relative_motion(own, poses[0], poses)
+    torch.testing.assert_close(torch.stack([one.landmarks for one in frames]), expected)
+    assert torch.equal(frames[6].image, frames[4].image)
+    assert not torch.equal(frames[3].image, frames[4].image)
 
 
 def test_a_driver_that_stands_still_leaves_the_source(reenact, studio, tmp_path):
@@ -113,9 +115,9 @@ def test_a_driver_that_stands_still_leaves_the_source(reenact, studio, tmp_path)
     with torch.no_grad():
         drawn = found.source.face.synthesize(studio.generator).clamp(-1, 1)[0]
     for one in found:
-        assert torch.equal(one.landmarks, found.source.own)
+        assert torch.equal(one.landmarks, found.source.landmarks)
         torch.testing.assert_close(one.image, drawn, atol=1e-4, rtol=0)
-    papers = next(iter(reenact(still, keep_own=False)))
+    papers = next(iter(reenact(still, preserve_source=False)))
     assert (papers.image - drawn).abs().max() > 0.01
 
 
@@ -144,8 +146,8 @@ def test_a_folder_of_results(reenact, driver, tmp_path):
     names |= {"source.png", "source.safetensors", "summary.json"}
     assert {path.name for path in out.iterdir()} == names
     assert said == json.loads((out / "summary.json").read_text())
-    assert (said["frames"], said["held"], said["fps"]) == (11, 4, 25)
-    assert list(said["frames_without_a_face"]) == ["1.png", "5.png", "6.png", "10.png"]
+    assert (said["frames"], said["frames_without_a_face"], said["fps"]) == (11, 4, 25)
+    assert list(said["first_frames_without_a_face"]) == ["1.png", "5.png", "6.png", "10.png"]
     assert len(pixels(out / "reenacted")) == 11
     assert len(list(open_frames(out / "reenacted.mp4"))) == 11
     assert next(iter(open_frames(out / "side_by_side.mp4"))).photo.width > 3 * 256
@@ -170,7 +172,7 @@ def test_a_video_to_a_video(reenact, tmp_path):
         for level in LEVELS:
             video.write(Image.new("RGB", (64, 64), (level,) * 3))
     said = reenact(tmp_path / "driver.mp4").save(tmp_path / "out.webm")
-    assert (said["frames"], said["held"], said["fps"]) == (11, 4, 10)
+    assert (said["frames"], said["frames_without_a_face"], said["fps"]) == (11, 4, 10)
     found = open_frames(tmp_path / "out.webm")
     assert (len(list(found)), found.fps) == (11, 10)
     assert {path.name for path in tmp_path.iterdir()} >= {"driver.mp4", "out.webm"}
@@ -188,7 +190,7 @@ def test_a_photo_and_a_morph_to_it(reenact, driver, tmp_path):
     assert {path.name for path in (tmp_path / "one").iterdir()} == names
     found = reenact(driver / "2.png", frames=5)
     track = torch.stack([one.landmarks for one in found])
-    torch.testing.assert_close(track, morph(found.source.own, target, 5))
+    torch.testing.assert_close(track, interpolate_landmarks(found.source.landmarks, target, 5))
     assert found.save(tmp_path / "five")["frames"] == 5
     assert len(list(open_frames(tmp_path / "five" / "reenacted.mp4"))) == 5
 
@@ -197,11 +199,15 @@ def test_a_motion_by_hand(reenact, tmp_path):
     """A single pose is taken over; several are gone through from the source's own on."""
     found = reenact("yaw:20+smile:1")
     (one,) = found
-    own = found.source.own
+    own = found.source.landmarks
     torch.testing.assert_close(one.landmarks, yaw(smile(own[None], 1), 20)[0])
     assert (found.relative, found.smoothing) == (False, 0)
     said = found.save(tmp_path / "one")
-    assert (said["driver"], said["frames"], said["held"]) == ("yaw:20+smile:1", 1, 0)
+    assert (said["driver"], said["frames"], said["frames_without_a_face"]) == (
+        "yaw:20+smile:1",
+        1,
+        0,
+    )
     assert (tmp_path / "one" / "reenacted.png").is_file()
     for relative_ in (None, True):
         track = [one.landmarks for one in reenact("yaw:-20,20,0", fps=4, relative=relative_)]
@@ -220,7 +226,7 @@ def test_how_close_the_results_come(reenact, driver, tmp_path):
     images = torch.stack([one.image for one in found])
     asked = torch.stack([one.landmarks for one in found])
     found.landmarker = Blind(images[7])
-    said = found.save(tmp_path / "out", video=None)["reached"]
+    said = found.save(tmp_path / "out", video=None)["landmark_error"]
     nme = metrics.nme(asked, Grey()(images).points).tolist()
     torch.testing.assert_close(said["per_frame"]["nme"][3], nme[3], atol=1e-5, rtol=0)
     assert said["per_frame"]["nme"][7] is said["per_frame"]["hausdorff"][7] is None
@@ -232,7 +238,7 @@ def test_how_close_the_results_come(reenact, driver, tmp_path):
     assert said["per_frame"]["hausdorff"][2] == pytest.approx(float(apart), abs=1e-5)
     # One that draws what was asked for reaches it.
     same = asked[:3]
-    perfect = reached.reached(
+    perfect = landmark_errors(
         lambda images: data.Landmarks(same, None, same[:, 0, 0] > -1e9), images[:3], same
     )
     assert perfect == [{"nme": 0.0, "hausdorff": 0.0}] * 3
@@ -252,7 +258,7 @@ def test_what_cannot_be_done(reenact, studio, driver, squares, tmp_path):
     with pytest.raises(data.PhotoError, match="1.png: got a source in which .* no upright face"):
         studio.reenact(driver / "1.png", driver, landmarks=Grey(), align=False)
     np.savez(tmp_path / "a.npz", landmarks=np.full((3, 68, 2), np.nan))
-    with pytest.raises(ValueError, match="no finite numbers, or no face, in all of 3 frames"):
+    with pytest.raises(ValueError, match="not finite, or no face, in all of 3 frames"):
         reenact(tmp_path / "a.npz")
 
 
@@ -271,15 +277,15 @@ def test_a_driver_without_any_face(reenact, driver, tmp_path):
 
 def test_what_is_done_when_it_is_stopped_is_kept(reenact, driver, tmp_path):
     found = reenact(driver, batch=1)
-    draw, drawn = found.draw, []
+    synthesize, calls = found.synthesize, []
 
     def stop_at_the_fourth(landmarks):
-        drawn.append(landmarks)
-        if len(drawn) == 4:
+        calls.append(landmarks)
+        if len(calls) == 4:
             signal.raise_signal(signal.SIGINT)
-        return draw(landmarks)
+        return synthesize(landmarks)
 
-    found.draw = stop_at_the_fourth
+    found.synthesize = stop_at_the_fourth
     with pytest.raises(KeyboardInterrupt):
         found.save(tmp_path / "out")
     said = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -313,31 +319,31 @@ def command(network, moving, monkeypatch, capsys):
 def test_what_is_done_is_known(reenact, driver, tmp_path, monkeypatch):
     """Without finding the source's code again, which refinement makes long; what differs is not."""
     out, pictures = tmp_path / "out", {"video": None}
-    assert not reenact(driver, refine=2).done(out, **pictures)
+    assert not reenact(driver, refine=2).is_done(out, **pictures)
     reenact(driver, refine=2).save(out, **pictures)
     with monkeypatch.context() as patched:
         patched.setattr(facsimile.Studio, "invert", None)
-        assert reenact(driver, refine=2).done(out, **pictures)
-        assert not reenact(driver, refine=2).done(out)  # a video
+        assert reenact(driver, refine=2).is_done(out, **pictures)
+        assert not reenact(driver, refine=2).is_done(out)  # a video
         for other in (
-            *({"refine": 3}, {"keep_own": False}, {"fps": 10.0}, {"smoothing": 0.0}),
+            *({"refine": 3}, {"preserve_source": False}, {"fps": 10.0}, {"smoothing": 0.0}),
             *({"relative": False}, {"landmarks": Other()}),
         ):
-            assert not reenact(driver, **({"refine": 2} | other)).done(out, **pictures)
+            assert not reenact(driver, **({"refine": 2} | other)).is_done(out, **pictures)
     said = json.loads((out / "summary.json").read_text())
     (out / "summary.json").write_text(json.dumps(said | {"stopped": True}))
-    assert not reenact(driver, refine=2).done(out, **pictures)
+    assert not reenact(driver, refine=2).is_done(out, **pictures)
 
 
 def test_what_another_run_spoilt_is_not_done(reenact, driver, tmp_path, monkeypatch):
     out = tmp_path / "out"
     reenact(driver).save(out)
-    assert reenact(driver).done(out)
+    assert reenact(driver).is_done(out)
     with monkeypatch.context() as patched:
-        patched.setattr(Reenactment, "draw", broken)
+        patched.setattr(Reenactment, "synthesize", broken)
         with pytest.raises(MemoryError):
-            reenact(driver, keep_own=False).save(out)
-    assert not reenact(driver).done(out)
+            reenact(driver, preserve_source=False).save(out)
+    assert not reenact(driver).is_done(out)
 
 
 def broken(*_):
@@ -350,18 +356,20 @@ def test_the_command(command, moving, squares, driver, tmp_path):
     code, said = command(*paths, *known, "--video", "none", "--driving", "absolute")
     assert code == 0
     assert "driving: absolute" in said.out
-    assert "11 frames, 4 held" in said.out
-    assert "landmarks reached: off by" in said.out
+    assert "11 frames, 4 without a face" in said.out
+    assert "landmark error: " in said.out
     assert "1.png: no upright face was seen" in said.err
     assert len(pixels(tmp_path / "out" / "side_by_side")) == 11
     wrong = (squares / "0.png", "jaw:20", "--out", tmp_path / "out")
     code, said = command(*wrong, *known)
     assert code == 2
-    assert 'jaw:20: got "jaw", which is no motion and no file; expected one of yaw' in said.err
+    assert (
+        'jaw:20: got "jaw", which is neither a motion nor a file; expected one of yaw' in said.err
+    )
     code, said = command(*paths)
     assert code == 2
     assert "no difference encoder" in said.err
-    assert "train one with python train.py difference" in said.err
+    assert "train one with facsimile train difference" in said.err
 
 
 def test_a_folder_of_sources(command, moving, driver, tmp_path):
@@ -392,9 +400,9 @@ def test_a_folder_of_sources(command, moving, driver, tmp_path):
     Image.new("RGB", (32, 32), (200,) * 3).save(sources / "a.bmp")
     assert command(*told)[1].out.count("done before") == 2  # of a.bmp the photo is another
     assert command(*told)[1].out.count("done before") == 4
-    assert command(*told, "--no-keep-own")[1].out.count("done before") == 0
+    assert command(*told, "--no-preserve-source")[1].out.count("done before") == 0
     Image.new("RGB", (32, 32), (91,) * 3).save(driver / "2.png")
-    assert command(*told, "--no-keep-own")[1].out.count("done before") == 0
+    assert command(*told, "--no-preserve-source")[1].out.count("done before") == 0
 
 
 def test_a_folder_that_cannot_be(command, moving, driver, tmp_path):
@@ -419,4 +427,4 @@ def test_a_folder_that_cannot_be(command, moving, driver, tmp_path):
     for again in (False, True):
         code, said = command(sources, driver, "--out", driver / "out", *known)
         assert code == 0
-        assert ("done before" if again else "11 frames, 4 held") in said.out
+        assert ("done before" if again else "11 frames, 4 without a face") in said.out
