@@ -1,4 +1,4 @@
-"""The discriminators: StyleGAN2's residual one and StyleGAN1's plain one, with labels or without.
+"""The residual discriminator of StyleGAN2 and the plain one of StyleGAN1, with or without labels.
 
 Legend: N images, C channels, HxW pixels, R side of the image.
 The features of its blocks also serve as a perceptual distance that needs no download.

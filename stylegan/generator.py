@@ -79,7 +79,7 @@ class Generator(nn.Module):
 
     @property
     def c_dim(self) -> int:
-        """Length of a label, 0 where the generator takes none."""
+        """Length of a label; 0 if the generator takes none."""
         return self.config["c_dim"]
 
     @property

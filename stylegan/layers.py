@@ -18,7 +18,7 @@ GAIN = math.sqrt(2)
 ROWS = 8
 """`linear` pads a batch to a multiple of so many rows."""
 SMALL_IMAGE = 20_480
-"""Numbers up to which PyTorch convolves a single image on a CPU by a routine of its own."""
+"""Numbers up to which PyTorch convolves a single image on a CPU by a special routine."""
 
 
 def image_layout(x: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def as_batch(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """convolve(x) for x (N, C, H, W); with gradients, one image as in a batch: see `linear`.
 
     On a CPU, PyTorch convolves a batch, or one image of more than `SMALL_IMAGE` numbers, by oneDNN,
-    and one smaller image by a routine of its own.
+    and one smaller image by a special routine.
     """
     small = len(x) == 1 and x.numel() <= SMALL_IMAGE and x.device.type == "cpu"
     if small and torch.is_grad_enabled():
@@ -214,7 +214,7 @@ def squares(weight: Tensor) -> Tensor:
 
 
 class ToRGB(nn.Module):
-    """1x1 convolution to the image's channels, modulated and not demodulated."""
+    """1x1 convolution to the image's channels, modulated but not demodulated."""
 
     def __init__(self, inputs: int, channels: int, w_dim: int, clamp: float | None = None):
         super().__init__()

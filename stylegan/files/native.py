@@ -13,7 +13,7 @@ from .pickles import Fault
 
 FORMAT = "facsimile network"
 VERSION = 1
-"""Of the files that are written; files of before have the same content and no number."""
+"""Version of the files that `write` writes. Older files are alike, but have no version."""
 
 
 def recognise(head: bytes) -> bool:
@@ -26,13 +26,15 @@ def write(
 ) -> None:
     """Write the tensors of a network with their configuration: a whole file, or none.
 
-    ValueError where `half` would not hold a number.
+    half: in float16. Raises OSError, or ValueError if a number exceeds float16.
     """
     dtype = torch.float16 if half else torch.float32
     stored = {name: tensor.to("cpu", dtype) for name, tensor in tensors.items()}
-    lost = [name for name, x in stored.items() if half and x.isinf().any()]
-    if lost:
-        raise ValueError(f"{lost[0]} has numbers above what float16 holds; write float32 instead")
+    overflown = [name for name, x in stored.items() if half and x.isinf().any()]
+    if overflown:
+        raise ValueError(
+            f"{overflown[0]} has numbers above what float16 holds; write float32 instead"
+        )
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -45,11 +47,11 @@ def write(
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a .safetensors file whole, or none at all; raises OSError."""
     path = Path(path)
-    # A clone each: two names must not share memory in the file.
+    # Clones, because two names must not share memory in the file.
     stored = {name: x.detach().cpu().clone().contiguous() for name, x in tensors.items()}
     temporary = path.with_name(path.name + ".part")
     try:
-        # Written here and not by safetensors: its errors are no OSErrors, its files private.
+        # Not by safetensors: its errors are no OSErrors, and only the owner can read its files.
         temporary.write_bytes(save(stored, metadata))
         temporary.replace(path)
     finally:
@@ -57,7 +59,7 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """(metadata, tensors) of a .safetensors file; ValueError where it is none, or damaged."""
+    """(metadata, tensors) of a .safetensors file. ValueError if it is another file, or damaged."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -70,9 +72,9 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def check_version(path: Path, metadata: dict[str, str], newest: int) -> int:
-    """The version of a file of ours; 1 if its metadata has none.
+    """The format version of a file that facsimile wrote; 1 if its metadata has none.
 
-    ValueError if it is newer than `newest`, the last version that the caller reads.
+    ValueError if it is newer than `newest`, the latest version that the caller reads.
     """
     text = metadata.get("version", "1")
     version = int(text) if text.isdecimal() else 0
@@ -87,7 +89,7 @@ def check_version(path: Path, metadata: dict[str, str], newest: int) -> int:
 
 
 def _cut_short(path: Path) -> str:
-    """How much of a file is there, where its header says that there is more."""
+    """The actual and the expected size of a file, for a message, if it is shorter than expected."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -102,14 +104,14 @@ def _cut_short(path: Path) -> str:
 
 
 def kinds(path: Path) -> tuple[str, ...]:
-    """ "generator" or "discriminator", whichever the file holds; () where it holds neither."""
+    """("generator",) or ("discriminator",), whichever the file holds; () if it holds neither."""
     _, tensors = read_tensors(path)
     network_and_architecture = kind(tensors)
     return () if network_and_architecture is None else network_and_architecture[:1]
 
 
 def read(path: Path, network: str) -> tuple[dict, dict[str, Tensor]]:
-    """(config, tensors) of a generator or discriminator; what the shapes say is taken from them."""
+    """(config, tensors) of a generator or discriminator. Sizes come from the tensors' shapes."""
     metadata, tensors = read_tensors(path)
     if metadata.get("format") == FORMAT:
         check_version(path, metadata, VERSION)

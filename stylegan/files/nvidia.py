@@ -1,7 +1,7 @@
 """NVIDIA's PyTorch pickles: StyleGAN2-ADA, and StyleGAN2 and 3 of the StyleGAN3 repository.
 
-A file holds the networks' own source text too. It is never looked at: their names, shapes and plain
-attributes say enough.
+A file also holds the source text of the networks, which is ignored: names, shapes and plain
+attributes are enough.
 """
 
 import re

@@ -32,7 +32,7 @@ def damaged(content, source):
 
 
 def read_or_refuse(read, path):
-    """The result of `read`; None if it refuses the file with a message that begins with its name."""
+    """The result of `read`; None if it refuses the file in a message that begins with its name."""
     try:
         return read(path)
     except ValueError as error:

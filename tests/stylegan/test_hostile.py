@@ -116,7 +116,7 @@ def test_wrong_files(tmp_path):
         b'{"architecture": "stylegan2"}': "is a text file",
         b"Not found": r"is a text file \(9 bytes, beginning with b'Not foun'\); expected NVIDIA's",
         b"\x7fELF\2\1\1\0": "in an unknown format .* expected NVIDIA's .pkl",
-        pickle.dumps({"a": 1}): "holds a dict with the keys a: no StyleGAN generator in a supported format",
+        pickle.dumps({"a": 1}): "holds a dict with the keys a: no StyleGAN generator in a support",
         pickle.dumps([1, 2]): "holds a list of 2 values: no StyleGAN generator",
     }.items():
         path = tmp_path / "network.pkl"
