@@ -12,7 +12,13 @@ from facsimile.refine.engine import SYNC_EVERY
 from facsimile.refine.recipes import RECIPES, get
 
 
-@pytest.mark.parametrize("name", NAMES)
+# make test-fast runs one of them.
+NAMES_WITH_MARKS = [
+    name if name == "f/z+ +noise" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES
+]
+
+
+@pytest.mark.parametrize("name", NAMES_WITH_MARKS)
 def test_a_batch_is_its_single_runs(tiny, name):
     """Early stopping included: images leave at different steps."""
     # Some recipes go down faster than others.
@@ -35,6 +41,7 @@ def test_a_batch_is_its_single_runs(tiny, name):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*RECIPES, "w+ +noise"])
 def test_a_batch_is_its_single_runs_in_float32(generator, perceptual, make_guess, targets, name):
     """Rounding, which the steps amplify, stays below 2 % of every score."""

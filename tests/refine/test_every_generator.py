@@ -92,6 +92,7 @@ def test_small(world, name):
         world.assert_two_steps(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["stylegan1", "stylegan2"])
 def test_large(makers, architecture):
     """1024 px, of two channels."""
