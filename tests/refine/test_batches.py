@@ -11,7 +11,6 @@ from facsimile.refine import Phase, Recipe, Term, Variable, refine
 from facsimile.refine.engine import SYNC_EVERY
 from facsimile.refine.recipes import RECIPES, get
 
-
 # make test-fast runs one of them.
 NAMES_WITH_MARKS = [
     name if name == "f/z+ +noise" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES
