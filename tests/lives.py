@@ -1,7 +1,9 @@
-"""Trains in forked processes and kills them: run as a program, so that nothing else is in memory.
+"""Trains in forked processes and stops them: run as a program, so that nothing else is in memory.
 
     python lives.py '[{"kills": 5, "processes": 1, "args": [...]}, ...]'
-Every life but the last is killed with SIGKILL shortly after it has written a checkpoint.
+Every run but the last is stopped shortly after it has written a checkpoint: all its processes by
+SIGKILL, or with "stop": "SIGTERM" only the last one, after which all must leave by themselves.
+With "finish": false the last run, which trains to the end, is left out.
 """
 
 import json
@@ -17,13 +19,13 @@ import torch
 
 torch.set_num_threads(1)
 
-import torch._dynamo  # noqa: E402, F401  optimisers import it, and every life would anew
+import torch._dynamo  # noqa: E402, F401  optimizers import it, and every run would anew
 import torch.utils.tensorboard  # noqa: E402, F401
 
-import train  # noqa: E402
+from facsimile.commands import train  # noqa: E402
 
 
-def life(args, rank, processes, port):
+def fork_run(args, rank, processes, port):
     """The process id of one training process."""
     process = os.fork()
     if process:
@@ -38,28 +40,29 @@ def life(args, rank, processes, port):
         os._exit(99)
 
 
-def main(kills, processes, args):
+def main(kills, processes, args, stop="SIGKILL", finish=True):
     checkpoint = Path(args[args.index("--out") + 1], "checkpoint.pt")
     moments = random.Random(0)
-    for number in range(kills + 1):
+    for number in range(kills + finish):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        before = written(checkpoint)
-        lives = [life(args, rank, processes, port) for rank in range(processes)]
+        before = time_written(checkpoint)
+        ids = [fork_run(args, rank, processes, port) for rank in range(processes)]
         if number < kills:
-            while written(checkpoint) == before:
+            while time_written(checkpoint) == before:
                 time.sleep(0.01)
-                assert os.waitpid(lives[0], os.WNOHANG) == (0, 0), f"life {number} ended by itself"
+                assert os.waitpid(ids[0], os.WNOHANG) == (0, 0), f"run {number} ended by itself"
             time.sleep(moments.uniform(0, 0.1))
-            for process in lives:
-                os.kill(process, signal.SIGKILL)
-        endings = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in lives]
-        wanted = -signal.SIGKILL if number < kills else 0
-        assert endings == [wanted] * processes, f"life {number} ended with {endings}"
+            for process in ids if stop == "SIGKILL" else ids[-1:]:
+                os.kill(process, signal.Signals[stop])
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in ids]
+        stopped = -signal.SIGKILL if stop == "SIGKILL" else train.INTERRUPTED
+        expected = stopped if number < kills else train.OK
+        assert statuses == [expected] * processes, f"run {number} ended with {statuses}"
 
 
-def written(checkpoint):
+def time_written(checkpoint):
     return checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
 
 

@@ -17,13 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile import data, stylegan
-from facsimile.metrics.frechet import Features, Moments, features, frechet, moments
-from facsimile.stylegan import DiscriminatorConfig, freeze
+from facsimile.stylegan import freeze
 from facsimile.stylegan.randomness import keyed_generator
 
 from . import augment, ema, growth, vision_aided
+from .frechet_evaluation import FrechetEvaluation
 from .generator_settings import GeneratorSettings
-from .growth import Critic
 from .keyed_sampler import KeyedSampler
 from .penalties import path_lengths, r1
 from .recipe import BatchSlice, Distributed, Trainable
@@ -37,8 +36,6 @@ PATH_MEAN_DECAY = 0.01
 """Share of a step in the running mean of the path lengths (StyleGAN2, appendix B)."""
 MEAN_W_SAMPLES = 10_000
 """Samples that the mean w is computed from."""
-CHANNEL_BASE, CHANNEL_MAX = 16384, 512
-"""Channels of new networks: StyleGAN2's at 256 px."""
 SHEET_PSI = 0.7
 """Truncation of sample sheets."""
 PART = 16
@@ -58,7 +55,9 @@ class GeneratorRecipe:
     def __init__(self, settings: GeneratorSettings, distributed: Distributed):
         self.settings, self.distributed = settings, distributed
         self.device = distributed.device
-        generator, critic, self.grows = _networks(settings, distributed)
+        generator, critic, self.grows = growth.networks(
+            settings.network, settings.seed, distributed.load_networks
+        )
         # On a GPU convolutions follow the memory layout of their weights.
         layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
         self.generator = generator.to(self.device, settings.dtype, memory_format=layout).train()
@@ -81,9 +80,8 @@ class GeneratorRecipe:
         self.signs = torch.zeros(2, device=self.device, dtype=settings.dtype)
         # Mean path lengths of this step's micro-steps.
         self.path_lengths: list[Tensor] = []
-        self.images: data.ImageSet | None = None
-        self._features: Features | None = None
-        self._real_moments: Moments | None = None
+        self.images: data.ImageDataset | None = None
+        self.frechet = FrechetEvaluation(settings, distributed)
 
     def _adam(self, module: nn.Module) -> torch.optim.Adam:
         lr = self.settings.optimizer.lr  # the loop sets it before each step
@@ -298,31 +296,9 @@ class GeneratorRecipe:
         count = self.settings.evaluation.num_samples
         return [image for part in self.generate(count, SHEET_PSI, "sheet") for image in part]
 
-    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """The Fréchet distance of generated images, without truncation, to the training set."""
-        if self._features is None:
-            self._features = self._frechet_features()
-            if self._features is None:
-                return {}
-            print(self._features.note, flush=True)
-        network, count = self._features.network, self.settings.evaluation.frechet_samples
-        if self._real_moments is None:
-            rng = keyed_generator("cpu", self.settings.seed, "judged")
-            indices = torch.randperm(len(self.images), generator=rng)[:count].split(PART)
-            parts = self.images.batches(indices, self.device, torch.float32)
-            self._real_moments = moments(map(network, parts))
-        parts = (x.float().clamp(-1, 1) for x in self.generate(count, 1.0, "judged"))
-        return {self._features.name: frechet(moments(map(network, parts)), self._real_moments)}
-
-    def _frechet_features(self) -> Features | None:
-        settings, load = self.settings, self.distributed.load_networks
-        discriminator = load(settings.network.init_from or "faces").discriminator
-        return features(
-            settings.evaluation.frechet,
-            discriminator or load("faces").discriminator,
-            settings.evaluation.frechet_weights,
-        )
+        return self.frechet(self.images, lambda count: self.generate(count, 1.0, "judged"))
 
     @torch.no_grad()
     def save(self, out: Path) -> None:
@@ -330,39 +306,3 @@ class GeneratorRecipe:
         average.mapping.w_avg.copy_(self._mean_w())
         stylegan.save(growth.bake_fade(average, self.alpha), out / "generator.safetensors")
         stylegan.save(self.critic.network, out / "discriminator.safetensors")
-
-
-def _networks(
-    settings: GeneratorSettings, distributed: Distributed
-) -> tuple[stylegan.Generator, Critic, bool]:
-    """(generator, critic, whether a block is to be faded in)."""
-    sizes, seed = settings.network, settings.seed
-    base, most = sizes.channel_base, sizes.channel_max
-    if sizes.init_from is not None:
-        trained = distributed.load_networks(sizes.init_from)
-        generator, critic = growth.grow_from(
-            trained.generator,
-            trained.discriminator,
-            sizes.resolution,
-            channel_base=base,
-            channel_max=most,
-            seed=seed,
-        )
-        return generator, critic, trained.generator.resolution < sizes.resolution
-    channels = growth.channel_schedule(sizes.resolution, base or CHANNEL_BASE, most or CHANNEL_MAX)
-    config = DiscriminatorConfig(
-        img_resolution=sizes.resolution,
-        img_channels=3,
-        channels=channels,
-        mbstd_group=sizes.mbstd_group,
-        downsampling=sizes.downsampling,
-    )
-    generator, critic = growth.build(
-        sizes.resolution,
-        channels,
-        z_dim=sizes.z_dim,
-        mapping_layers=sizes.mapping_layers,
-        critic=config,
-        seed=seed,
-    )
-    return generator, critic, False

@@ -1,12 +1,12 @@
 """Settings of the recipe `generator`."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from facsimile.metrics.frechet import FRECHETS
+from facsimile.metrics.frechet import FRECHET_FEATURES
 
-from . import growth
 from .settings import (
     EmaSettings,
     ImageSettings,
@@ -43,7 +43,7 @@ class NetworkSettings:
     """Images per minibatch standard deviation of a new discriminator."""
 
     def __post_init__(self) -> None:
-        growth.check_resolution(self.resolution)
+        check_resolution(self.resolution)
         at_least(self, 1, "channel_base", "channel_max", "z_dim", "mapping_layers", "mbstd_group")
         at_least(self, 0, "grow_images")
 
@@ -93,7 +93,7 @@ class EvaluationSettings:
 
     num_samples: int = 32
     """Images of a sample sheet, at truncation 0.7."""
-    frechet: Literal[FRECHETS] = "auto"
+    frechet: Literal[FRECHET_FEATURES] = "auto"
     """Features of the distance to the training set. auto: SqueezeNet with --frechet-weights, else
     InceptionV3 of torch-fidelity, else a frozen discriminator. Only the second is called FID."""
     frechet_weights: Path | None = None
@@ -133,3 +133,12 @@ class GeneratorSettings(TrainingSettings):
     """The default of the ramp is 0.05, and 0 with --init-from of the same resolution: the average
     need not forget trained weights (9 % less Fréchet distance after 26,000 such images)."""
     evaluation: EvaluationSettings = EvaluationSettings()
+
+
+def check_resolution(resolution: int) -> None:
+    """ValueError unless it is a power of two, at least 8."""
+    if resolution < 8 or resolution & (resolution - 1):
+        nearest = 2 ** max(3, round(math.log2(max(resolution, 1))))
+        raise ValueError(
+            f"--resolution is {resolution}; it must be a power of two, at least 8: {nearest}"
+        )

@@ -5,8 +5,9 @@ Improved Quality, Stability, and Variation", section 2: a new block on top of th
 in.
 """
 
-import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,11 @@ from torch import Tensor, nn
 from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator
 from facsimile.stylegan.layers import image_layout, upsample
 from facsimile.stylegan.synthesis import Noise
+
+from .generator_settings import NetworkSettings
+
+CHANNEL_BASE, CHANNEL_MAX = 16384, 512
+"""Channels of new networks: StyleGAN2's at 256 px."""
 
 
 class Critic(nn.Module):
@@ -66,15 +72,6 @@ def channel_schedule(resolution: int, channel_base: int, channel_max: int) -> tu
     """Channels of the blocks 4, 8, .., resolution: min(base / resolution of the block, max)."""
     blocks = (2**i for i in range(2, resolution.bit_length()))
     return tuple(max(1, min(channel_base // block, channel_max)) for block in blocks)
-
-
-def check_resolution(resolution: int) -> None:
-    """ValueError unless it is a power of two, at least 8."""
-    if resolution < 8 or resolution & (resolution - 1):
-        nearest = 2 ** max(3, round(math.log2(max(resolution, 1))))
-        raise ValueError(
-            f"--resolution is {resolution}; it must be a power of two, at least 8: {nearest}"
-        )
 
 
 def build(
@@ -192,3 +189,41 @@ def _copy_weights(network: nn.Module, trained: nn.Module, name: str) -> None:
     if wrong := [key for key in common if target[key].shape != source[key].shape]:
         raise ValueError(f"the {name} of --init-from has other sizes, e.g. of {sorted(wrong)[0]}")
     network.load_state_dict(target | {key: source[key] for key in common})
+
+
+def networks(
+    settings: NetworkSettings, seed: int, load_networks: Callable[[str], Any]
+) -> tuple[Generator, Critic, bool]:
+    """(generator, critic, whether a new block is to be faded in) of a run.
+
+    Raises ValueError or FileNotFoundError about --init-from.
+    """
+    base, most = settings.channel_base, settings.channel_max
+    if settings.init_from is not None:
+        trained = load_networks(settings.init_from)
+        generator, critic = grow_from(
+            trained.generator,
+            trained.discriminator,
+            settings.resolution,
+            channel_base=base,
+            channel_max=most,
+            seed=seed,
+        )
+        return generator, critic, trained.generator.resolution < settings.resolution
+    channels = channel_schedule(settings.resolution, base or CHANNEL_BASE, most or CHANNEL_MAX)
+    config = DiscriminatorConfig(
+        img_resolution=settings.resolution,
+        img_channels=3,
+        channels=channels,
+        mbstd_group=settings.mbstd_group,
+        downsampling=settings.downsampling,
+    )
+    generator, critic = build(
+        settings.resolution,
+        channels,
+        z_dim=settings.z_dim,
+        mapping_layers=settings.mapping_layers,
+        critic=config,
+        seed=seed,
+    )
+    return generator, critic, False

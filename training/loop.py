@@ -15,7 +15,8 @@ from tqdm import tqdm
 from .checkpoint import Checkpoints, resume, run_state
 from .log import Log
 from .processes import Meter, all_reduce_gradients, check_finite
-from .recipe import BatchSlice, Distributed, TrainingRecipe
+from .read_ahead import BatchSchedule
+from .recipe import Distributed, TrainingRecipe
 from .settings import TrainingSettings, resume_key
 from .signals import GRACE, interruptible, stop_in_any_process
 
@@ -100,9 +101,7 @@ def train_step(
 ) -> None:
     """Update every trainable once."""
     # Batch: the samples of this process, divided into micro-steps.
-    size = micro_batch(settings, recipe, distributed)
-    start = step * settings.batch + distributed.rank * settings.accumulate * size
-    batches = [BatchSlice(step, start + i * size, size) for i in range(settings.accumulate)]
+    batches = BatchSchedule.of(settings, distributed).slices(step)
     learning_rates = recipe.learning_rates(step * settings.batch)
 
     # Forward: once for all trainables, unless that would hold several graphs in memory.
@@ -150,10 +149,10 @@ def prepare(recipe: TrainingRecipe, accelerator: Accelerator) -> None:
     )
 
 
-def micro_batch(
+def check_batch(
     settings: TrainingSettings, recipe: TrainingRecipe, distributed: Distributed
-) -> int:
-    """Images per process and micro-step; ValueError if --batch cannot be divided so."""
+) -> None:
+    """ValueError if --batch cannot be divided over processes, micro-steps and groups."""
     parts = distributed.processes * settings.accumulate
     if settings.batch % (parts * recipe.group_size):
         raise ValueError(
@@ -161,7 +160,6 @@ def micro_batch(
             f"{settings.accumulate} and groups of {recipe.group_size} images that share their "
             f"statistics it must be a multiple of {parts * recipe.group_size}"
         )
-    return settings.batch // parts
 
 
 def _learning_rates(recipe: TrainingRecipe) -> dict[str, float]:

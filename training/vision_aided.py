@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facsimile.metrics.trunk_weights import load_trunk, trunk_file
-from facsimile.metrics.trunks import Trunk
+from facsimile.metrics.backbone_weights import backbone_file, load_backbone
+from facsimile.metrics.backbones import Backbone
 from facsimile.stylegan.discriminator import Conv
 from facsimile.stylegan.layers import image_layout
 
@@ -39,18 +39,18 @@ class Heads(nn.Module):
         return torch.stack(logits, 1)
 
 
-def backbone(weights: Path) -> Trunk:
+def backbone(weights: Path) -> Backbone:
     """SqueezeNet 1.1, frozen; raises FileNotFoundError or ValueError about its weights."""
     from torchvision.models import squeezenet1_1
 
     with torch.device("meta"):
         stack = squeezenet1_1().features
-    load_trunk(stack, trunk_file("SqueezeNet1_1_Weights", weights))
+    load_backbone(stack, backbone_file("SqueezeNet1_1_Weights", weights))
     ones = [torch.ones(1) for _ in TAPS]
-    return Trunk(stack, TAPS, ones, unit=True).eval().requires_grad_(False)
+    return Backbone(stack, TAPS, ones, normalize=True).eval().requires_grad_(False)
 
 
-def extract_features(network: Trunk, image: Tensor) -> list[Tensor]:
+def extract_features(network: Backbone, image: Tensor) -> list[Tensor]:
     """image: (N, 3, R, R) in [-1, 1] -> features (N, C_l, h_l, w_l) with a mean square of 1."""
     if image.shape[-1] < RESOLUTION:
         image = F.interpolate(

@@ -8,29 +8,29 @@ def tiny(pictures):
     """tiny(out, **changes) -> arguments of train.py: 8 px, batch 4, everything switched on."""
 
     def arguments(out, **changes):
-        told = {
+        flags = {
             "data": pictures,
             "resolution": 8,
             "channel_base": 32,
             "channel_max": 4,
-            "latent": 8,
+            "z_dim": 8,
             "mapping_layers": 2,
-            "group": 2,
+            "mbstd_group": 2,
             "batch": 4,
             "images": 80,
             "precision": "fp32",
             "device": "cpu",
-            "r1_every": 4,
-            "path_every": 3,
-            "augment_images": 100,
+            "r1_interval": 4,
+            "pl_interval": 3,
+            "ada_images": 100,
             "save_every": 8,
             "log_every": 5,
-            "samples": 2,
+            "num_samples": 2,
             "frechet": "none",
-            "frechet_images": 16,
+            "frechet_samples": 16,
             "out": out,
         } | changes
-        flags = [[f"--{name.replace('_', '-')}", str(value)] for name, value in told.items()]
-        return ["generator", *sum(flags, [])]
+        pairs = [[f"--{name.replace('_', '-')}", str(value)] for name, value in flags.items()]
+        return ["generator", *sum(pairs, [])]
 
     return arguments

@@ -1,11 +1,13 @@
-"""Going on after a stop gives the weights of a run that was never stopped."""
+"""A resumed run gives the weights of a run that was never stopped."""
 
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
 
-def same(a, b):
-    """Names of what differs by a single bit."""
+
+def differences(a, b):
+    """Names of the entries that differ, if only by a bit."""
     assert a.keys() == b.keys()
     return [
         k for k in a if not (torch.equal(a[k], b[k]) if torch.is_tensor(a[k]) else a[k] == b[k])
@@ -18,21 +20,21 @@ def same(a, b):
     ids=["five kills", "accumulation", "two processes"],
 )
 def test_killed_runs_are_the_same_run(tmp_path, tiny, live, tensors, kills, processes, changes):
-    changes = {"images": 320, "augment": -1, "samples": 1} | changes
+    changes = {"images": 320, "ada_target": -1, "num_samples": 1} | changes
     live(
         (tiny(tmp_path / "whole", **changes), 0, processes),
         (tiny(tmp_path / "killed", **changes), kills, processes),
     )
     whole = tensors(tmp_path / "whole")
-    assert same(whole, tensors(tmp_path / "killed")) == []
+    assert differences(whole, tensors(tmp_path / "killed")) == []
     assert whole["/step"] == 80
-    assert whole["/recipe/p"] > 0  # augmentation took part
-    assert whole["/recipe/path_known"]
+    assert whole["/recipe/augment_p"] > 0  # augmentation took part
+    assert whole["/recipe/path_mean_known"]
 
 
 def test_two_processes_are_one(tmp_path, tiny, live, tensors):
     """2 x 8 images and 1 x 16, 20 steps in float64: also two micro-steps of 8."""
-    changes = {"batch": 16, "images": 320, "precision": "fp64", "group": 4, "augment": -1}
+    changes = {"batch": 16, "images": 320, "precision": "fp64", "mbstd_group": 4, "ada_target": -1}
     live(
         (tiny(tmp_path / "one", **changes), 0, 1),
         (tiny(tmp_path / "two", **changes), 0, 2),
@@ -43,6 +45,20 @@ def test_two_processes_are_one(tmp_path, tiny, live, tensors):
     weights = [name for name in one if name.startswith(("/modules", "/recipe/average"))]
     assert len(weights) > 50
     for other in (tensors(tmp_path / "two"), tensors(tmp_path / "micro")):
-        apart = max(float((one[name] - other[name]).abs().max()) for name in weights)
-        assert apart < 1e-6
-        assert one["/recipe/p"] == other["/recipe/p"] > 0
+        difference = max(float((one[name] - other[name]).abs().max()) for name in weights)
+        assert difference < 1e-6
+        assert one["/recipe/augment_p"] == other["/recipe/augment_p"] > 0
+
+
+def test_sigterm_to_one_of_several_processes(tmp_path, tiny, live, tensors):
+    """Only one process gets the signal; all leave with 130 after a checkpoint of the same step."""
+    out, whole, changes = tmp_path / "run", tmp_path / "whole", {"save_every": 40, "num_samples": 1}
+    live((tiny(out, images=20_000, **changes), 1, 2, "SIGTERM", False))
+    stopped = tensors(out)["/step"]
+    images = 4 * (stopped + 1)
+    live(
+        (tiny(out, images=images, **changes), 0, 2),
+        (tiny(whole, images=images, **changes), 0, 2),
+    )
+    assert stopped > 10
+    assert differences(tensors(out), tensors(whole)) == []

@@ -7,11 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-import train
+from facsimile.commands import train
 from facsimile.data.landmark_network import load
-from facsimile.training import BatchSlice, Distributed
-from facsimile.training import landmark_augment as damage
-from facsimile.training.landmark_detector import LandmarksRecipe, LandmarksRun, falling, wing
+from facsimile.training import BatchSlice, Distributed, landmark_augment
+from facsimile.training.landmark_detector import LandmarkDetectorRecipe, cosine_decay, wing
+from facsimile.training.landmark_settings import (
+    DetectorSettings,
+    LandmarkDataSettings,
+    LandmarkDetectorSettings,
+    ObjectiveSettings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +37,10 @@ def faces(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def arguments(faces):
-    def told(out, **changes):
+    def make(out, **changes):
         flags = {
             "data": faces[0],
-            "labels": faces[1],
+            "landmark_file": faces[1],
             "side": 16,
             "width": 4,
             "depth": 1,
@@ -43,20 +48,20 @@ def arguments(faces):
             "images": 40,
             "device": "cpu",
             "save_every": 8,
-            "samples": 2,
+            "num_samples": 2,
             "out": out,
         } | changes
         pairs = [[f"--{name.replace('_', '-')}", str(value)] for name, value in flags.items()]
         return ["landmarks", *sum(pairs, [])]
 
-    return told
+    return make
 
 
 def test_points_follow_their_pixels():
     """A bright dot at a point is still there after every movement, mirrored ones too."""
     count, side = 64, 32
-    uniform = torch.rand(count, damage.UNIFORMS)
-    places, mirrored = damage.faces(uniform)
+    uniform = torch.rand(count, landmark_augment.UNIFORMS)
+    poses, mirrored = landmark_augment.face_pose(uniform)
     assert 0 < mirrored.sum() < count
     dots = torch.full((count, 68, 2), 0.5)
     dots[:, 36] = torch.tensor([0.4, 0.45])
@@ -64,39 +69,39 @@ def test_points_follow_their_pixels():
     x, y = (0.4 * 2 * side, 0.45 * 2 * side)
     axis = torch.arange(2 * side) + 0.5
     photos += torch.exp(-0.02 * ((axis - x).square() + (axis[:, None] - y).square()))
-    moved = damage.moved(photos, places, side)[:, 0]
-    found = damage.moved_points(dots, places, mirrored) * side
+    warped = landmark_augment.warp(photos, poses, side)[:, 0]
+    points = landmark_augment.warp_points(dots, poses, mirrored) * side
     axis = torch.arange(side) + 0.5
-    mass = moved.clamp(min=0.3) - 0.3
+    mass = warped.clamp(min=0.3) - 0.3
     centre = torch.stack([(mass.sum(i) * axis).sum(1) / mass.sum((1, 2)) for i in (1, 2)], 1)
     # Left and right are exchanged where the face is mirrored.
-    wanted = torch.where(mirrored[:, None], found[:, 45], found[:, 36])
-    assert (centre - wanted).norm(dim=1).max() < 0.5
+    expected = torch.where(mirrored[:, None], points[:, 45], points[:, 36])
+    assert (centre - expected).norm(dim=1).max() < 0.5
 
 
 def test_no_movement_is_the_photo_shrunk():
     photos = torch.rand(2, 3, 32, 32)
     still = torch.eye(3).expand(2, 3, 3)
     small = torch.nn.functional.avg_pool2d(photos, 2)
-    assert (damage.moved(photos, still, 16) - small).abs().max() < 1e-5
+    assert (landmark_augment.warp(photos, still, 16) - small).abs().max() < 1e-5
 
 
-def test_damage_keeps_the_range_and_is_drawn():
+def test_degraded_images_keep_their_range_and_do_not_depend_on_the_batch():
     images = torch.rand(32, 3, 16, 16) * 2 - 1
-    uniform, normal = torch.rand(32, damage.UNIFORMS), torch.randn(32, 3, 16, 16)
-    found = damage.damaged(images, uniform, normal)
-    assert found.isfinite().all()
-    assert found.abs().max() <= 1
-    alone = torch.cat([damage.damaged(*(x[i : i + 1] for x in (images, uniform, normal)))
+    uniform, normal = torch.rand(32, landmark_augment.UNIFORMS), torch.randn(32, 3, 16, 16)
+    degraded = landmark_augment.degrade(images, uniform, normal)
+    assert degraded.isfinite().all()
+    assert degraded.abs().max() <= 1
+    alone = torch.cat([landmark_augment.degrade(*(x[i : i + 1] for x in (images, uniform, normal)))
                        for i in range(32)])  # fmt: skip
-    assert torch.allclose(found, alone, atol=1e-5)
+    assert torch.allclose(degraded, alone, atol=1e-5)
     order = torch.rand(32, 16).argsort(1)
     kind = torch.arange(32) % 4
-    spoilt = damage.spoilt(images, kind, order, normal)
-    assert torch.equal(spoilt[kind < 2], images[kind < 2])
-    shuffled = spoilt[kind == 2].flatten(2).sort(2).values
+    negatives = landmark_augment.make_negative(images, kind, order, normal)
+    assert torch.equal(negatives[kind < 2], images[kind < 2])
+    shuffled = negatives[kind == 2].flatten(2).sort(2).values
     assert torch.equal(shuffled, images[kind == 2].flatten(2).sort(2).values)
-    assert not torch.equal(spoilt[kind == 2], images[kind == 2])
+    assert not torch.equal(negatives[kind == 2], images[kind == 2])
 
 
 def test_wing_loss():
@@ -106,49 +111,58 @@ def test_wing_loss():
     assert zero == 0
     assert above - below == pytest.approx(0, abs=1e-3)
     assert far == other == pytest.approx(10 + 10 * np.log(6))
-    assert [falling(0), falling(1), falling(2)] == pytest.approx([1, 0.01, 0.01])
+    assert [cosine_decay(0), cosine_decay(1), cosine_decay(2)] == pytest.approx([1, 0.01, 0.01])
+
+
+def make_recipe(out, faces, others=0.15, presence_weight=0.5, **sizes):
+    settings = LandmarkDetectorSettings(
+        out=out,
+        dataset=LandmarkDataSettings(data=(str(faces[0]),), landmark_file=faces[1]),
+        network=DetectorSettings(side=16, **sizes),
+        objective=ObjectiveSettings(others=others, presence_weight=presence_weight),
+    )
+    distributed = Distributed(device=torch.device("cpu"), load_networks=None)
+    return LandmarkDetectorRecipe(settings, distributed)
 
 
 def test_one_batch_is_learned(tmp_path, faces):
     """The error on one batch falls to a quarter; every weight gets a gradient."""
-    run = LandmarksRun(
-        out=tmp_path,
-        data=(str(faces[0]),),
-        labels=faces[1],
-        side=16,
-        width=8,
-        depth=1,
-        others=0.25,
-        presence_weight=1.0,
-    )
-    recipe = LandmarksRecipe(run, Distributed(device=torch.device("cpu"), find=None))
-    assert recipe.open_data() == "12 photos, 2 held out, 1 without landmarks left out"
-    (player,) = recipe.players
-    place, values = BatchSlice(0, 0, 8, True), []
+    recipe = make_recipe(tmp_path, faces, others=0.25, presence_weight=1.0, width=8, depth=1)
+    assert recipe.setup_data() == "12 photos, 2 held out, 1 without landmarks left out"
+    (trainable,) = recipe.trainables
+    batch, values = BatchSlice(0, 0, 8), []
     for step in range(120):
-        player.optimizer.zero_grad()
-        loss = sum(recipe.losses("landmarks", place).values())
+        trainable.optimizer.zero_grad()
+        loss = sum(recipe.losses("landmarks", batch, recipe.forward(batch)).values())
         loss.backward()
         if step == 3:  # at first the second layers of blocks are 0, and so is the first's gradient
-            for name, weight in player.module.named_parameters():
+            for name, weight in trainable.module.named_parameters():
                 assert weight.grad.abs().sum() > 0, name
-        player.optimizer.step()
+        trainable.optimizer.step()
         values.append(float(loss.detach()))
     assert values[-1] < values[0] / 4
 
 
 def test_held_out_photos_are_not_trained_on(tmp_path, faces):
-    run = LandmarksRun(out=tmp_path, data=(str(faces[0]),), labels=faces[1], side=16, width=4)
-    recipe = LandmarksRecipe(run, Distributed(device=torch.device("cpu"), find=None))
-    recipe.open_data()
-    assert recipe.held_out.names == ("00.png", "13.png")
-    assert not set(recipe.held_out.names) & set(recipe.trained.names)
-    assert recipe.points.shape == (12, 68, 2)
-    assert recipe.scores().keys() == {
-        *("error plain %", "error damaged %", "others taken for faces %"),
-        *("faces found plain %", "faces found damaged %"),
+    recipe = make_recipe(tmp_path, faces, width=4)
+    recipe.setup_data()
+    assert tuple(recipe.eval_photos.names) == ("00.png", "13.png")
+    assert not set(recipe.eval_photos.names) & set(recipe.train_photos.names)
+    assert recipe.train_points.shape == (12, 68, 2)
+    scores = recipe.evaluate()
+    assert scores.keys() == {
+        *("nme plain %", "nme degraded %", "false positives %"),
+        *("faces detected plain %", "faces detected degraded %"),
     }
-    assert recipe.scores() == recipe.scores()
+    assert recipe.evaluate() == scores
+
+
+def test_the_schedule_is_half_a_cosine(tmp_path, faces):
+    """Its middle is half of the way; the rate does not depend on --images."""
+    rates = make_recipe(tmp_path, faces, width=4).learning_rates
+    assert rates(0) == {"landmarks": 2e-3}
+    assert rates(200_000)["landmarks"] == pytest.approx(2e-3 * 0.505)
+    assert rates(400_000)["landmarks"] == rates(10**9)["landmarks"] == pytest.approx(2e-5)
 
 
 def state(out):
@@ -176,7 +190,7 @@ def test_a_run_goes_on_from_a_network(tmp_path, arguments):
     """Its file says the sizes; a rate of nearly 0 leaves it as it was, but for float16."""
     first, second = tmp_path / "first", tmp_path / "second"
     assert train.main(arguments(first)) == 0
-    assert train.main(arguments(second, **{"from": first, "width": 9, "lr": 1e-12})) == 0
+    assert train.main(arguments(second, **{"init_from": first, "width": 9, "lr": 1e-12})) == 0
     one, two = load(first), load(second)
     assert one.config == two.config
     two = two.state_dict()
@@ -191,13 +205,13 @@ def test_micro_steps_change_nothing(tmp_path, arguments):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
-        ({"labels": "nowhere.npz"}, "nowhere.npz: no such file; expected an .npz"),
+        ({"landmark_file": "nowhere.npz"}, "nowhere.npz: no such file; expected an .npz"),
         ({"side": 20}, "multiple of 8"),
-        ({"from": "nowhere"}, "nowhere does not exist; expected a landmark network's file"),
+        ({"init_from": "nowhere"}, "nowhere does not exist; expected a landmark network's file"),
     ],
 )
-def test_wrong_use(tmp_path, arguments, capsys, changes, said):
+def test_wrong_use(tmp_path, arguments, capsys, changes, message):
     assert train.main(arguments(tmp_path / "run", **changes)) == train.WRONG_USE
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

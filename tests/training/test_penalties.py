@@ -16,8 +16,8 @@ def test_r1_by_hand():
     a = torch.randn(3, 4, 4, generator=source).double().requires_grad_()
     image = torch.randn(5, 3, 4, 4, generator=source).double().requires_grad_()
     penalty = r1((a * image.square()).sum((1, 2, 3))[:, None], image)
-    wanted = 4 * (a * image).square().sum((1, 2, 3))
-    torch.testing.assert_close(penalty, wanted)
+    expected = 4 * (a * image).square().sum((1, 2, 3))
+    torch.testing.assert_close(penalty, expected)
     (gradient,) = torch.autograd.grad(penalty.sum(), a)
     torch.testing.assert_close(gradient, (8 * a * image.square()).sum(0))
 
@@ -47,8 +47,8 @@ def test_path_lengths_of_a_linear_generator():
     ws = torch.randn(5, 2, 6, generator=source).double().requires_grad_()
     image = (ws.sum(1) @ a.T).view(5, 3, 4, 4)
     y = torch.randn(5, 3, 4, 4, generator=source).double()
-    wanted = (y.flatten(1) @ a).norm(dim=1) / math.sqrt(4 * 4)
-    torch.testing.assert_close(path_lengths(ws, image, y), wanted)
+    expected = (y.flatten(1) @ a).norm(dim=1) / math.sqrt(4 * 4)
+    torch.testing.assert_close(path_lengths(ws, image, y), expected)
 
 
 def test_average():
@@ -61,8 +61,10 @@ def test_average():
 def test_half_life():
     """After `half_life` images half of what was is left, in steps of any size."""
     for batch in (4, 32):
-        factor = ema.decay(batch, seen=10**9, half_life=640, ramp=0.05)
+        factor = ema.decay(batch, images_seen=10**9, half_life=640, rampup=0.05)
         assert factor ** (640 // batch) == pytest.approx(0.5)
     # Young: a twentieth of the images seen.
-    assert ema.decay(32, seen=3200, half_life=10_000, ramp=0.05) == pytest.approx(0.5 ** (32 / 160))
-    assert ema.decay(32, seen=3200, half_life=10_000, ramp=0) == pytest.approx(0.5**0.0032)
+    assert ema.decay(32, images_seen=3200, half_life=10_000, rampup=0.05) == pytest.approx(
+        0.5 ** (32 / 160)
+    )
+    assert ema.decay(32, images_seen=3200, half_life=10_000, rampup=0) == pytest.approx(0.5**0.0032)
