@@ -64,6 +64,8 @@ class EditOptions:
 
     def run(self) -> int:
         edit = editing.get(self.edit_name)
+        if not self.inputs:
+            raise ValueError("got nothing to edit; give photos, latents or folders of these")
         parameters = edit.complete({p.name: getattr(self, p.name) for p in edit.parameters})
         record = {
             "edit": edit.name,

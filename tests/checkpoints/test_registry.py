@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from facsimile import checkpoints, data, encoders, metrics, stylegan
+from facsimile import checkpoints, data, editing, encoders, metrics, stylegan
 from facsimile.checkpoints.registry import BUNDLED
 from facsimile.stylegan import Latents, statistics
 from facsimile.stylegan.randomness import keyed_generator
@@ -49,9 +49,9 @@ def test_bundled_difference_encoder_moves_faces():
         faces = Latents(space="w+", code=code, fingerprint=generator.fingerprint)
         points = small(faces.synthesize(generator).clamp(-1, 1)).points
         wanted = points.roll(1, 0)
-        moved = encoders.reenact_codes(encoder, generator, faces, wanted)
+        moved = editing.reenact_latents(encoder, generator, faces, wanted)
         seen = small(moved.synthesize(generator).clamp(-1, 1)).points
-        stayed = encoders.reenact_codes(encoder, generator, faces, points, own=points)
+        stayed = editing.reenact_latents(encoder, generator, faces, points, source_landmarks=points)
     way = metrics.nme(wanted, points).mean()
     assert metrics.nme(wanted, seen).mean() < 0.6 * way
     torch.testing.assert_close(stayed.code, code)

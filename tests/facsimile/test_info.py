@@ -68,7 +68,7 @@ def test_info_of_an_encoders_run(
     assert command("info", tmp_path) == 0
     said = capsys.readouterr().out
     assert "encoder, feature" in said
-    assert "passes 3, eyes 16 px" in said
+    assert "iterations 3, feature_net 16 px" in said
 
 
 @pytest.mark.parametrize("kind", ["feature", "in-domain", "naive"])

@@ -1,0 +1,62 @@
+"""Morph. Oracles: the inputs at both ends, straight lines, the sphere of Z."""
+
+import math
+
+import pytest
+import torch
+
+from facsimile import editing, stylegan
+from facsimile.stylegan import spaces
+
+
+def random_latents(generator, space, seed, **fields):
+    """Latents of one image with a code, a feature and, where asked for, noise of their own."""
+    rng = torch.Generator().manual_seed(seed)
+    latents = stylegan.init_latents(generator, space, 1, **fields)
+    tensors = {
+        name: x + 0.3 * torch.randn(x.shape, generator=rng, dtype=x.dtype)
+        for name, x in latents.tensors().items()
+    }
+    return latents.with_tensors(tensors).retract()
+
+
+@pytest.mark.parametrize("space", ["z", "z+", "w", "w+", "p_n+", "s", "f/z+", "f/w+"])
+def test_both_ends_are_the_inputs(generator64, space):
+    first, second = (random_latents(generator64, space, seed) for seed in (1, 2))
+    frames = editing.get("morph")(generator64, first, second, frames=5)
+    assert (frames.space, len(frames)) == (space, 5)
+    for end, index in ((first, 0), (second, 4)):
+        for name, x in frames[index].tensors().items():
+            assert torch.equal(x, end.tensors()[name])
+    middle = (first.code + second.code) / 2
+    expected = spaces.parse(space)[0].retract(middle)
+    torch.testing.assert_close(frames[2].code, expected)
+    if "z" in space:
+        assert (frames.code.norm(dim=-1) - math.sqrt(generator64.z_dim)).abs().max() < 1e-9
+    else:
+        steps = frames.code.diff(dim=0)
+        torch.testing.assert_close(steps, steps[:1].expand_as(steps))
+
+
+def test_latents_of_different_spaces_meet_in_w_plus(generator64):
+    first, second = (random_latents(generator64, space, 3) for space in ("z", "w"))
+    frames = editing.get("morph")(generator64, first, second, frames=3)
+    assert frames.space == "w+"
+    for end, index in ((first, 0), (second, 2)):
+        images = frames[index].synthesize(generator64)
+        torch.testing.assert_close(images, end.synthesize(generator64))
+
+
+def test_truncation_is_kept_to(generator64):
+    first = random_latents(generator64, "w", 1, truncation_psi=0.5)
+    second = random_latents(generator64, "w", 2)
+    frames = editing.get("morph")(generator64, first, second, frames=2)
+    torch.testing.assert_close(frames[0].synthesize(generator64), first.synthesize(generator64))
+
+
+def test_what_cannot_be_morphed(generator64):
+    feature, plain = (random_latents(generator64, space, 1) for space in ("f/w+", "w+"))
+    with pytest.raises(ValueError, match=r'in "f/w\+" and in "w\+".*by the same recipe'):
+        editing.get("morph")(generator64, feature, plain)
+    with pytest.raises(ValueError, match="frames: got 1, expected 2 to inf"):
+        editing.get("morph")(generator64, plain, plain, frames=1)
