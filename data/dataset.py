@@ -50,7 +50,7 @@ class ImageDataset(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         """uint8 (3, S, S)."""
-        return self._pixels(torch.tensor([range(len(self))[index]]))[0]
+        return self.read(torch.tensor([range(len(self))[index]]))[0]
 
     @property
     def names(self) -> Sequence[str]:
@@ -78,9 +78,15 @@ class ImageDataset(Dataset[Tensor]):
             summary += f", {self.enlarged} were smaller than {self.resolution} px and enlarged"
         return summary
 
+    def read(self, indices: Tensor) -> Tensor:
+        """uint8 (N, 3, S, S) of these indices (N,), decoded in this process if not in memory."""
+        if self.pixels is not None:
+            return self.pixels[indices.to(self.pixels.device)]
+        return self._checked(decode(self.files, self.resolution, indices.tolist()))
+
     def batch(self, indices: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Images (N, 3, S, S) in [-1, 1] of these indices (N,)."""
-        return from_uint8(self._pixels(indices).to(device, non_blocking=True), dtype)
+        return from_uint8(self.read(indices).to(device, non_blocking=True), dtype)
 
     def batches(
         self, indices: Iterable[Tensor], device: torch.device, dtype: torch.dtype
@@ -96,7 +102,7 @@ class ImageDataset(Dataset[Tensor]):
         `indices` may be endless. pin: put them into page-locked memory.
         """
         if self.in_memory:
-            yield from map(self._pixels, indices)
+            yield from map(self.read, indices)
             return
         for decoded in decode_batches(self.files, self.resolution, indices, self.workers, pin=pin):
             yield self._checked(decoded)
@@ -131,11 +137,6 @@ class ImageDataset(Dataset[Tensor]):
         for pixels in self.stream(torch.arange(len(self)).split(PART)):
             digest.update(pixels.cpu().numpy())
         return digest.hexdigest()[:16]
-
-    def _pixels(self, indices: Tensor) -> Tensor:
-        if self.pixels is not None:
-            return self.pixels[indices.to(self.pixels.device)]
-        return self._checked(decode(self.files, self.resolution, indices.tolist()))
 
     def _checked(self, decoded: DecodedImages) -> Tensor:
         """The pixels; ValueError if an image is not the one that the set was opened with."""

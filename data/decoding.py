@@ -3,10 +3,12 @@
 Legend: N images of a batch, S side in pixels.
 """
 
+import atexit
 import os
 import signal
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,15 +98,15 @@ def decode_batches(
         leave=False,
         disable=not progress,
     )
-    with bar:
-        batches = iter(loader)
+    batches = [iter(loader)]
+    with bar, _ended_at_exit(batches):
         while True:
             try:
-                decoded = next(batches)
+                decoded = next(batches[0])
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
                 raise OSError(
                     f"a process that decodes images has died ({str(error).splitlines()[0]}), most "
@@ -112,6 +114,20 @@ def decode_batches(
                 ) from error
             bar.update(len(decoded.indices))
             yield decoded
+
+
+@contextmanager
+def _ended_at_exit(batches: list[Iterator[DecodedImages]]) -> Iterator[None]:
+    """Drop the only reference to the batches when the context is left, or when Python exits.
+
+    That ends their workers. Python itself would send SIGTERM, which they ignore, and wait for ever.
+    """
+    atexit.register(batches.clear)
+    try:
+        yield
+    finally:
+        atexit.unregister(batches.clear)
+        batches.clear()
 
 
 def default_workers(processes: int = 1) -> int:

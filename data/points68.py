@@ -65,8 +65,8 @@ def check_landmarks(landmarks: Tensor) -> None:
     """ValueError unless they are (N, 68, 2) and floating point; their values are not checked."""
     if landmarks.ndim != 3 or landmarks.shape[1:] != (NUM_POINTS, 2):
         raise ValueError(
-            f"got landmarks of shape {tuple(landmarks.shape)}, expected (N, {NUM_POINTS}, 2): x and "
-            "y of the 68 points of iBUG 300-W; add a batch axis with landmarks[None]"
+            f"got landmarks of shape {tuple(landmarks.shape)}, expected (N, {NUM_POINTS}, 2): x "
+            "and y of the 68 points of iBUG 300-W; add a batch axis with landmarks[None]"
         )
     if not landmarks.is_floating_point():
         raise ValueError(

@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -171,7 +173,8 @@ def test_subset(sources, in_memory):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_start_methods_of_workers(sources, in_memory, method):
-    """Workers open zips for themselves, and the global random numbers are not touched."""
+    """Workers open zips for themselves and end with their parent; the global random numbers are
+    not touched."""
     code = f"""
 import multiprocessing, sys, torch
 from facsimile.data import load_images
@@ -183,6 +186,11 @@ if __name__ == "__main__":
     pixels = [*images.stream(torch.arange(len(images)).split(20))]
     assert torch.equal(torch.get_rng_state(), before)
     print(images.pixel_hash())
+    # A stream that is still open when Python exits, and that only the garbage collector can end.
+    endless = images.stream(torch.arange(4) for _ in iter(int, 1))
+    next(endless)
+    circle = [endless]
+    circle.append(circle)
 """
     root = Path(__file__).parents[2]
     script = sources[0].parent / f"{method}.py"
@@ -197,6 +205,35 @@ if __name__ == "__main__":
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == [in_memory.pixel_hash()]
+
+
+def test_workers_go_on_after_ctrl_c_and_sigterm(sources, in_memory):
+    """Their parent finishes its step and saves: it still needs them."""
+    images = load_images(sources, 16, memory=0, workers=1)
+    parts = torch.arange(298).split(10)
+    stream = images.stream(parts)
+    pixels = [next(stream)]
+    (worker,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid, number)
+    pixels += stream
+    assert torch.equal(torch.cat(pixels), in_memory.pixels)
+    worker.join(10)
+    assert not worker.is_alive()
+
+
+def test_a_worker_that_dies(sources):
+    images = load_images(sources, 16, memory=0, workers=1)
+    stream = images.stream(torch.arange(4) for _ in iter(int, 1))
+    next(stream)
+    (worker,) = multiprocessing.active_children()
+
+    def end():
+        os.kill(worker.pid, signal.SIGKILL)
+        list(stream)
+
+    with pytest.raises(OSError, match="process that decodes images has died .*use fewer workers"):
+        end()
 
 
 def test_an_image_that_cannot_be_read_any_more(tmp_path, pixels):
