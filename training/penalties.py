@@ -1,4 +1,4 @@
-"""Penalties on gradients: of the critic's verdict, and of the generator's paths.
+"""Penalties on gradients: of the critic's logits, and of the generator's images.
 
 Legend: N images, C channels, HxW pixels, L style inputs, D numbers in w.
 """

@@ -22,8 +22,8 @@ def numbers(n):
 def test_p_0_is_the_identity(image):
     assert torch.equal(augment.augment(image, 0.0, *numbers(2)), image)
     # And so is every part of it.
-    places = augment.geometry(0.0, *numbers(2), 8)
-    assert torch.equal(places, torch.eye(3).expand(2, 3, 3))
+    positions = augment.geometry(0.0, *numbers(2), 8)
+    assert torch.equal(positions, torch.eye(3).expand(2, 3, 3))
     assert torch.equal(augment.colour(0.0, *numbers(2)), torch.eye(4).expand(2, 4, 4))
 
 
@@ -34,18 +34,18 @@ def test_known_moves(image):
         "quarter turn": (augment.rotation(one * math.pi / 2), image.rot90(1, (2, 3))),
         "half turn": (augment.rotation(one * math.pi), image.flip(2, 3)),
     }
-    for name, (matrix, wanted) in cases.items():
+    for name, (matrix, expected) in cases.items():
         torch.testing.assert_close(
-            augment.move(image, matrix),
-            wanted,
+            augment.warp(image, matrix),
+            expected,
             rtol=0,
             atol=2e-5,
             msg=lambda text, n=name: n + text,
         )
     # One pixel to the left; the border is mirrored.
-    moved = augment.move(image, augment.shift(two, 0 * two))
-    torch.testing.assert_close(moved[..., :-1], image[..., 1:], rtol=0, atol=2e-5)
-    torch.testing.assert_close(moved[..., -1], image[..., -1], rtol=0, atol=2e-5)
+    warped = augment.warp(image, augment.shift(two, 0 * two))
+    torch.testing.assert_close(warped[..., :-1], image[..., 1:], rtol=0, atol=2e-5)
+    torch.testing.assert_close(warped[..., -1], image[..., -1], rtol=0, atol=2e-5)
 
 
 def only(index, value=None):
@@ -88,11 +88,11 @@ def test_how_often():
     colours = augment.colour(p, uniform, normal)
     turning = 1 - math.sqrt(1 - p)
     untouched = [p / 2, 0.75 * p, p, p, turning, p, turning, p]
-    wanted = math.prod(1 - chance for chance in untouched)
-    found = float((matrices - torch.eye(3)).abs().amax((1, 2)).lt(1e-6).float().mean())
-    assert abs(found - wanted) < 0.01
-    found = float((colours - torch.eye(4)).abs().amax((1, 2)).lt(1e-6).float().mean())
-    assert abs(found - (1 - p) ** 3 * (1 - p / 2)) < 0.01
+    expected = math.prod(1 - chance for chance in untouched)
+    share = float((matrices - torch.eye(3)).abs().amax((1, 2)).lt(1e-6).float().mean())
+    assert abs(share - expected) < 0.01
+    share = float((colours - torch.eye(4)).abs().amax((1, 2)).lt(1e-6).float().mean())
+    assert abs(share - (1 - p) ** 3 * (1 - p / 2)) < 0.01
 
 
 def test_gradients(image):
