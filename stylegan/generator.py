@@ -129,7 +129,9 @@ class Generator(nn.Module):
 
     def first_ws_index(self, layer: str) -> int:
         """Index of the first style input that acts after `layer` (M of the papers)."""
-        return self.synthesis.layers[self._position(layer) + 1].style
+        style = self.synthesis.layers[self._position(layer) + 1].style
+        assert style is not None  # only a first layer has no style
+        return style
 
     def first_style_index(self, layer: str) -> int:
         """Index into `style_sizes` of the first layer after `layer`."""

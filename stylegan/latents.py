@@ -8,13 +8,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import files, spaces
 from .generator import Generator
-from .synthesis import Feature
+from .synthesis import Feature, Noise
 
 FORMAT = "facsimile latents"
 VERSION = 2
@@ -108,10 +109,11 @@ class Latents:
         code = space.decode(generator, self.code, self.label)
         if isinstance(code, Tensor):
             code = generator.truncate(code, self.truncation_psi, self.truncation_cutoff)
-        start = None if self.layer is None else Feature(self.layer, self.feature, self.rgb)
-        if noise is None:
-            noise = "const" if self.noise is None else self.noise
-        return generator.synthesize(code, noise, start=start, placement=self.placement)
+        start = None
+        if self.layer is not None and self.feature is not None:
+            start = Feature(self.layer, self.feature, self.rgb)
+        maps: Noise = noise or self.noise or "const"
+        return generator.synthesize(code, maps, start=start, placement=self.placement)
 
     def to_w_plus(self, generator: Generator) -> Tensor:
         """ws (N, L, w_dim) after truncation, without a feature. ValueError for codes of styles."""
@@ -171,7 +173,7 @@ class Latents:
         return latents
 
 
-def _tensor_fields(tensors: dict[str, Tensor]) -> dict[str, Tensor | tuple[Tensor, ...] | None]:
+def _tensor_fields(tensors: dict[str, Tensor]) -> dict[str, Any]:
     """The fields of `Latents` that are tensors, from tensors under the names of a file."""
     count = sum(name.startswith("noise.") for name in tensors)
     noise = tuple(tensors[f"noise.{i}"] for i in range(count)) or None
@@ -212,20 +214,23 @@ def init_latents(
     code = inner.initial_code(generator, n, init, seed, label)
     if placement is not None:
         placement = placement.to(generator.mapping.w_avg).expand(n, 3, 3).clone()
-    feature = Feature(None, None, None)
+    fields_of_feature = {}
     if has_feature:
         layer = layer or generator.default_feature_layer()
         mean = spaces.SPACES["w+"].initial_code(generator, n, "mean", label=label)
         # Not under no_grad: so an image's feature is the same in every batch (see layers.linear).
         feature = generator.synthesize(mean, stop=layer, placement=placement)
-    rgb = feature.rgb if rgb_skip == "keep" else None
+        rgb = feature.rgb if rgb_skip == "keep" else None
+        fields_of_feature = {
+            "layer": layer,
+            "feature": feature.x.detach(),
+            "rgb": None if rgb is None else rgb.detach(),
+        }
     return Latents(
         space=space,
         code=code,
         fingerprint=generator.fingerprint,
-        layer=feature.layer,
-        feature=None if feature.x is None else feature.x.detach(),
-        rgb=None if rgb is None else rgb.detach(),
+        **fields_of_feature,
         label=label,
         placement=placement,
         truncation_psi=truncation_psi,

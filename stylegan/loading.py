@@ -28,9 +28,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Generator:
 
 def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> Discriminator:
     """The discriminator in a file, frozen, in float32. Raises the errors of `load`."""
-    config, tensors = files.read(path, "discriminator")
+    settings, tensors = files.read(path, "discriminator")
     names = DiscriminatorConfig.__dataclass_fields__
-    config = DiscriminatorConfig(**{k: v for k, v in config.items() if k in names})
+    config = DiscriminatorConfig(**{k: v for k, v in settings.items() if k in names})
     network = _build(lambda: Discriminator(config), tensors, path)
     return freeze(network).to(device)
 

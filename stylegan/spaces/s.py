@@ -38,14 +38,15 @@ class S(Space):
         """(s - mean) / standard deviation per channel; both follow from the moments of w."""
         moments = statistics.latent_statistics(generator)
         mean = self._mean(generator, None)
-        layers = [layer for layer in generator.synthesis.layers if layer.affine is not None]
-        variance = []
-        for layer in layers:
-            weight = layer.affine.weight / math.sqrt(generator.w_dim)
-            variance.append(((weight @ moments.w_covariance) * weight).sum(1))
+        variance, inputs = [], []
+        for layer in generator.synthesis.layers:
+            if layer.affine is not None and layer.style is not None:
+                weight = layer.affine.weight / math.sqrt(generator.w_dim)
+                variance.append(((weight @ moments.w_covariance) * weight).sum(1))
+                inputs.append(layer.style)
         white = (code - mean) / torch.cat(variance).sqrt()
         parts = white.split([len(part) for part in variance], dim=1)
-        return torch.cat([p for p, x in zip(parts, layers, strict=True) if x.style >= first], 1)
+        return torch.cat([x for x, index in zip(parts, inputs, strict=True) if index >= first], 1)
 
     def _mean(self, generator: Generator, label: Tensor | None) -> Tensor:
         ws = generator.broadcast_ws(mean_w(generator, label))
