@@ -40,7 +40,8 @@ class ToyRecipe:
         self.calls.append(f"losses {name} {batch.start} {'with' if shared.requires_grad else 'no'}")
         if name == "critic":
             logits = self.modules["critic"](shared.detach())
-            return {"critic/a": logits.mean(), "critic/b": 2 * logits.mean(), "mean": shared.mean()}
+            mean = shared.detach().mean()
+            return {"critic/a": logits.mean(), "critic/b": 2 * logits.mean(), "mean": mean}
         return {"generator/a": (shared * self.modules["critic"].weight.detach()).mean()}
 
     def record(self, statistics):
@@ -79,6 +80,7 @@ def test_one_micro_step():
         "learning rates 4",
         "forward 4",
         "losses critic 4 with",
+        "record mean",
         "losses generator 4 with",
         "end [0.5, 0.01]",
     ]
