@@ -128,7 +128,7 @@ REFUSED = {
     "activation": (lambda p: write_nvidia(p, edit=change("conv0", activation="swish")), '"swish"'),
     "clamp": (
         lambda p: write_nvidia(p, edit=change("b4.conv1", conv_clamp="x")),
-        "is damaged: 'x' stands where a number should",
+        "is damaged: 'x' is in the place of a number",
     ),
     "no size": (
         lambda p: write_nvidia(p, "stylegan3_t_generator", edit=forget("img_resolution")),
@@ -191,7 +191,7 @@ def test_newer_classes_are_named(path, only, monkeypatch):
 def test_missing_and_unknown_tensors_are_named(path):
     _, state, _ = golden("stylegan2_rosinality_generator")
     torch.save({"g_ema": state | {"attention.weight": torch.ones(2)}}, path)
-    with pytest.raises(ValueError, match="rosinality's generator has not .attention.weight"):
+    with pytest.raises(ValueError, match="rosinality's generator does not have .attention.weight"):
         stylegan.load(path)
     torch.save({"g_ema": {k: x for k, x in state.items() if k != "convs.2.noise.weight"}}, path)
     with pytest.raises(ValueError, match="incomplete generator: 'convs.2.noise.weight' is missing"):
