@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facsimile.data import to_pil
 from facsimile.data.video import CODECS, FPS, VideoWriter
+from facsimile.editing.codes import same_kind
 from facsimile.stylegan import Generator, Latents
 
 from . import pictures
@@ -36,8 +37,8 @@ class EditResult:
     parameters: dict
     names: list[str]
     """Of the N images."""
-    before: Latents
-    """Of the M images that were edited."""
+    before: list[Latents]
+    """Of each of the M images that were edited."""
     latents: Latents
     """Of the N images."""
 
@@ -67,7 +68,7 @@ class EditResult:
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
         chosen = set(torch.linspace(0, len(self) - 1, min(STRIP, len(self))).round().int().tolist())
-        strip = list(_synthesize(self.generator, self.before))
+        strip = [x for one in self.before for x in _synthesize(self.generator, one)]
         for index, image in enumerate(self.stream()):
             pictures.save(to_pil(image), out / f"{self.names[index]}.png")
             if index in chosen:
@@ -97,7 +98,13 @@ def number_names(count: int) -> list[str]:
 
 
 def concatenate_latents(parts: Sequence[Latents]) -> Latents:
-    """Latents of several batches as one; their other fields must be equal."""
+    """Latents of several images or batches as one; ValueError if they are of different kinds."""
+    for part in parts[1:]:
+        if not same_kind(parts[0], part):
+            raise ValueError(
+                f'got latents of different kinds ("{parts[0].space}" and "{part.space}", or with '
+                "other layers, noise maps or truncation); invert all photos by the same recipe"
+            )
     tensors = [part.tensors() for part in parts]
     return parts[0].with_tensors({k: torch.cat([t[k] for t in tensors]) for k in tensors[0]})
 

@@ -215,13 +215,16 @@ def _initial_encoder(
 
 
 def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
-    """The encoder of the recipe's kind; ValueError if there is none, or none that serves it."""
-    if recipe.encoder is None:
+    """The encoder that predicts the recipe's initial latents: of the kind that the recipe names,
+    else of a kind that starts its space. ValueError if there is none, or none that serves it.
+    """
+    kinds = [name for name, kind in KINDS.items() if recipe.space in kind.spaces]
+    if not kinds or recipe.encoder not in (None, *kinds):
         raise ValueError(
             f'no encoder predicts a code in "{recipe.space}"; take a recipe in f/, w+, p_n+ or s, '
             "or another init"
         )
-    encoder = encoders.get(recipe.encoder)
+    encoder = encoders.get(recipe.encoder or next(filter(encoders.has, kinds), kinds[0]))
     layer = encoder.network.config.layer if _predicts_feature(encoder) else None
     if recipe.layer is not None and layer is not None and layer != recipe.layer:
         raise ValueError(

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from facsimile import checkpoints, data, editing, metrics
 from facsimile.checkpoints import EncoderSet
-from facsimile.editing.codes import same_kind
 from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.metrics import Perceptual
 from facsimile.refine import Recipe, Step
@@ -199,20 +198,14 @@ class Studio:
         latents = [x.latents if isinstance(x, Result) else x for x in sequence]
         names = [name for x in sequence for name in _image_names(x)]
         latents = [x.to(self.device, self.generator.dtype) for x in latents]
-        for other in latents[1:]:
-            if not same_kind(latents[0], other):
-                raise ValueError(
-                    f'got latents of different kinds to edit ("{latents[0].space}" and '
-                    f'"{other.space}"); invert all photos by the same recipe'
-                )
-        before = concatenate_latents(latents)
+        images = [one[i] for one in latents for i in range(len(one))]
         if edit.inputs == 1:
-            edited = edit(self.generator, before, **parameters)
+            edited = edit(self.generator, concatenate_latents(latents), **parameters)
         else:
-            edited = edit(self.generator, *(before[i] for i in range(len(before))), **parameters)
+            edited = edit(self.generator, *images, **parameters)
             names = number_names(len(edited))
         return EditResult(
-            self.generator, edit.name, edit.complete(parameters), names, before, edited
+            self.generator, edit.name, edit.complete(parameters), names, images, edited
         )
 
     def driver(

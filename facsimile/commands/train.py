@@ -19,6 +19,7 @@ import tyro
 from accelerate import Accelerator
 
 from facsimile import checkpoints, encoders
+from facsimile.exit_status import INTERRUPTED, OK, WRONG_USE
 from facsimile.training import Distributed, Diverged, TrainingRecipe, TrainingSettings, malloc
 from facsimile.training.config_file import expand_config
 from facsimile.training.generator import GeneratorRecipe
@@ -29,7 +30,8 @@ from facsimile.training.launcher import obey_launcher
 from facsimile.training.loop import check_batch, train
 from facsimile.training.settings import to_dict
 
-OK, DIVERGED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+DIVERGED = 1
+"""Exit status after a loss or a weight became NaN or infinite."""
 
 
 class Kind(NamedTuple):
@@ -55,7 +57,7 @@ def main(args: list[str] | None = None) -> int:
         table = kinds()
         settings = tyro.extras.subcommand_cli_from_dict(
             {name: kind.settings for name, kind in table.items()},
-            prog="train",
+            prog="facsimile train",
             description=__doc__,
             args=args,
             config=(tyro.conf.OmitArgPrefixes,),

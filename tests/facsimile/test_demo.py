@@ -1,0 +1,29 @@
+"""The demo, with a few steps: the first thing that a newcomer runs."""
+
+from PIL import Image
+
+from facsimile.commands import demo
+from facsimile.stylegan import Latents
+
+
+def test_demo(tmp_path, capsys):
+    assert demo.demo(tmp_path, {"f/z+": 2, "w+ +noise": 2}) == 0
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if line.startswith(("f/z+", "w+ +noise"))]
+    assert [row.split()[-1] for row in rows] == [
+        str(tmp_path / "f-z+" / "astronaut"),
+        str(tmp_path / "w++noise" / "astronaut"),
+    ]
+    assert [int(row[12:19]) for row in rows] == [2, 3]
+    for folder in ("f-z+", "w++noise"):
+        assert len(Latents.load(tmp_path / folder / "astronaut" / "latents.safetensors")) == 1
+    with Image.open(tmp_path / "demo.png") as picture, Image.open(tmp_path / "aligned.png") as face:
+        panel = picture.crop((0, 0, picture.height, picture.height))
+        assert panel.resize(face.size, Image.Resampling.NEAREST).tobytes() == face.tobytes()
+
+
+def test_the_command_runs_the_demo(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(demo, "demo", lambda *args: calls.append(args) or 0)
+    assert demo.Demo(out=tmp_path).run() == 0
+    assert calls == [(tmp_path, demo.RECIPES)]
