@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from facsimile import data, stylegan
 from facsimile.stylegan import freeze
+from facsimile.stylegan.mapping import mean_w
 from facsimile.stylegan.randomness import keyed_generator
 
 from . import augment, ema, growth, vision_aided
@@ -34,8 +35,6 @@ EMA_RAMPUP = 0.05
 """Ramp of the moving average of new networks: NVIDIA's default."""
 PATH_MEAN_DECAY = 0.01
 """Share of a step in the running mean of the path lengths (StyleGAN2, appendix B)."""
-MEAN_W_SAMPLES = 10_000
-"""Samples that the mean w is computed from."""
 SHEET_PSI = 0.7
 """Truncation of sample sheets."""
 PART = 16
@@ -280,17 +279,12 @@ class GeneratorRecipe:
     def generate(self, count: int, truncation_psi: float, key: str) -> Iterator[Tensor]:
         """Images (n, C, R, R) of the moving average, by parts; the same codes for the same key."""
         average = self.average
-        average.mapping.w_avg.copy_(self._mean_w())
+        average.mapping.w_avg.copy_(mean_w(average.mapping, seed=self.settings.seed))
         rng = keyed_generator("cpu", self.settings.seed, key)
         z = torch.randn(count, average.z_dim, generator=rng).to(average.mapping.w_avg)
         for part in z.split(PART):
             ws = average.map(part, truncation_psi=truncation_psi)
             yield growth.synthesize_faded(average, ws, "const", self.alpha)
-
-    def _mean_w(self) -> Tensor:
-        rng = keyed_generator("cpu", self.settings.seed, "mean w")
-        z = torch.randn(MEAN_W_SAMPLES, self.average.z_dim, generator=rng)
-        return self.average.mapping(z.to(self.average.mapping.w_avg)).mean(0)
 
     def sample_grid(self) -> list[Tensor]:
         count = self.settings.evaluation.num_samples
@@ -303,6 +297,6 @@ class GeneratorRecipe:
     @torch.no_grad()
     def save(self, out: Path) -> None:
         average = copy.deepcopy(self.average)
-        average.mapping.w_avg.copy_(self._mean_w())
+        average.mapping.w_avg.copy_(mean_w(average.mapping, seed=self.settings.seed))
         stylegan.save(growth.bake_fade(average, self.alpha), out / "generator.safetensors")
         stylegan.save(self.critic.network, out / "discriminator.safetensors")
