@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from .pixels import from_uint8
+
 Lines = Mapping[str, Sequence[Sequence[int]]]
 """Name of a group of landmarks -> its polylines, as indices of landmarks."""
 
@@ -124,7 +126,8 @@ def _sample(points: Tensor, lines: Sequence[Sequence[int]]) -> Tensor:
 
 def _pixels(drawing: Tensor, colour: tuple[int, int, int]) -> Tensor:
     """drawing: (3, S, S) -> (P, 2): column and row of the pixels of this colour."""
-    value = drawing.new_tensor(colour)[:, None, None] / 127.5 - 1
+    pixels = torch.tensor(colour, dtype=torch.uint8, device=drawing.device)
+    value = from_uint8(pixels, drawing.dtype)[:, None, None]
     return ((drawing - value).abs() < 1e-3).all(0).nonzero().flip(1).to(drawing.dtype)
 
 
