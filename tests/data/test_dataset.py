@@ -222,6 +222,7 @@ def test_workers_go_on_after_ctrl_c_and_sigterm(sources, in_memory):
     assert not worker.is_alive()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # PyTorch's
 def test_a_worker_that_dies(sources):
     images = load_images(sources, 16, memory=0, workers=1)
     stream = images.stream(torch.arange(4) for _ in iter(int, 1))

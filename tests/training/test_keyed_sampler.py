@@ -118,10 +118,10 @@ def test_a_run_is_not_resumed_with_other_images(tmp_path, tiny, folder, capsys):
     for path in folder.iterdir():
         (images / path.name).write_bytes(path.read_bytes())
     arguments = {"data": images, "log_every": 100, "out": tmp_path / "run"}
-    assert train.main(tiny(**arguments | {"images": 4})) == 0
+    assert train.main(tiny(**arguments | {"images": 4})) == 0, capsys.readouterr().err
     (images / "3.png").write_bytes(b"broken")
     assert train.main(tiny(**arguments | {"images": 8})) == train.WRONG_USE
     error = capsys.readouterr().err
     assert "not those that this run began with: 22 then, 21 now" in error
     (tmp_path / "run" / "checkpoint.pt").unlink()  # without one, nothing was trained yet
-    assert train.main(tiny(**arguments | {"images": 4})) == 0
+    assert train.main(tiny(**arguments | {"images": 4})) == 0, capsys.readouterr().err
