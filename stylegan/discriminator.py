@@ -67,6 +67,7 @@ class Conv(nn.Module):
         self.clamp = clamp
 
     def forward(self, x: Tensor, gain: float = 1.0, stride: int = 1, padding: int = 0) -> Tensor:
+        """(N, I, H, W) -> (N, O, H', W'), times gain."""
         scale = 1 / math.sqrt(self.weight[0].numel())
         if self.bias is not None:
             gain = gain * GAIN

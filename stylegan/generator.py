@@ -67,14 +67,17 @@ class Generator(nn.Module):
 
     @property
     def img_channels(self) -> int:
+        """Channels of the image: 3 for RGB, 1 for grey."""
         return self.config["img_channels"]
 
     @property
     def z_dim(self) -> int:
+        """Numbers in a code of Z."""
         return self.config["z_dim"]
 
     @property
     def w_dim(self) -> int:
+        """Numbers in a code of W."""
         return self.config["w_dim"]
 
     @property
@@ -109,10 +112,12 @@ class Generator(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Of all tensors."""
         return self.mapping.w_avg.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of all tensors."""
         return self.mapping.w_avg.dtype
 
     @property

@@ -70,6 +70,7 @@ class Latents:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> "Latents":
+        """The same latents on another device, or in another dtype."""
         return self._map_tensors(lambda x: x.to(device=device, dtype=dtype))
 
     def detach(self) -> "Latents":

@@ -144,6 +144,7 @@ class Linear(nn.Module):
         self.lr_multiplier = lr_multiplier
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """(..., I) -> (..., O), times gain."""
         # The scale multiplies x, which is smaller than the weight.
         scale = gain * self.lr_multiplier / math.sqrt(self.weight.shape[1])
         return linear(x * scale, self.weight, self.bias * (gain * self.lr_multiplier))

@@ -88,14 +88,17 @@ class Machine:
         return begin
 
     def take(self, count: int) -> memoryview:
+        """The next bytes."""
         begin = self.skip(count)
         return self.data[begin : begin + count]
 
     def number(self, form: str) -> int | float:
+        """The next number, in a form of `LAYOUTS`."""
         layout = LAYOUTS[form]
         return layout.unpack_from(self.data, self.skip(layout.size))[0]
 
     def line(self, longest: int = MAX_LINE) -> bytes:
+        """The next bytes, up to the end of a line."""
         # In growing pieces, so that a short line needs no search through the whole file.
         size = 64
         while True:
@@ -109,6 +112,7 @@ class Machine:
             size *= 16
 
     def text(self, data: memoryview | bytes, encoding: str = "utf-8") -> str:
+        """Bytes that were read, as a text."""
         try:
             return str(data, encoding, "surrogatepass" if encoding == "utf-8" else "strict")
         except UnicodeDecodeError:
@@ -123,23 +127,27 @@ class Machine:
         return self.stack.pop()
 
     def top(self) -> object:
+        """The value that `pop` would return."""
         if not self.stack:
             self.pop()  # raises
         return self.stack[-1]
 
     def mark(self) -> None:
+        """Begin a new stack above the current one."""
         if len(self.outer) >= MAX_DEPTH:
             raise Fault(f"is no network: it is nested more than {MAX_DEPTH} deep")
         self.outer.append(self.stack)
         self.stack = []
 
     def pop_mark(self) -> list:
+        """All values since the last mark; removes the mark too."""
         if not self.outer:
             raise Fault(f"is damaged: a mark is missing at byte {self.position}")
         items, self.stack = self.stack, self.outer.pop()
         return items
 
     def remember(self, key: int) -> None:
+        """Store the top value in the memo."""
         if key < 0:
             raise Fault(f"is damaged: it stores a value under {key}")
         value = self.memo[key] = self.top()
@@ -147,11 +155,13 @@ class Machine:
             value.memo_keys.append(key)
 
     def recall(self, key: int) -> None:
+        """Push a value of the memo."""
         if key not in self.memo:
             raise Fault(f"is damaged: it reads a value {key} that was never stored")
         self.stack.append(self.memo[key])
 
     def name(self, module: object, name: object) -> object:
+        """The value of a name in the table; no module is imported."""
         are_texts = isinstance(module, str) and isinstance(name, str)
         # A dot in the name would lead from an allowed object to one of its attributes.
         if are_texts and "." not in name and f"{module}.{name}" in self.names:
@@ -162,11 +172,13 @@ class Machine:
         )
 
     def call(self, function: object, arguments: object) -> None:
+        """Push the result of a function of the table."""
         if not isinstance(function, Function) or type(arguments) is not tuple:
             raise Fault(f"asks to call {described(function)} with {described(arguments)}; refused")
         self.stack.append(function(*arguments))
 
     def build(self) -> None:
+        """Set the state of the value below the top to the top value."""
         state, target = self.pop(), self.pop()
         if isinstance(target, Unbuilt):
             value = target.build(state)
@@ -182,24 +194,28 @@ class Machine:
         self.stack.append(value)
 
     def persistent_id(self) -> None:
+        """Replace a persistent id by its value."""
         identity = self.pop()
         if self.persistent is None:
             raise Fault(f"asks for a persistent object {printable(described(identity))}; refused")
         self.stack.append(self.persistent(identity))
 
     def extend(self, items: list) -> None:
+        """Append to the list on top."""
         target = self.top()
         if type(target) is not list:
             raise Fault(f"is damaged: it appends to {described(target)}")
         target.extend(items)
 
     def update(self, items: list) -> None:
+        """Set items, a key and a value each, of the dict on top."""
         target = self.top()
         if type(target) is not dict or len(items) % 2:
             raise Fault(f"is damaged: it sets {len(items)} items of {described(target)}")
         target.update(zip(plain_keys(items[::2]), items[1::2], strict=True))
 
     def add(self, items: list) -> None:
+        """Add to the set on top."""
         target = self.top()
         if type(target) is not set:
             raise Fault(f"is damaged: it adds to {described(target)}")
@@ -215,5 +231,6 @@ def plain_keys(values: list) -> list:
 
 
 def described(value: object) -> str:
+    """The name or type of a value, for a message."""
     has_name = isinstance(value, Function | Unbuilt | Network)
     return printable(value.name) if has_name else f"a {type(value).__name__}"

@@ -33,6 +33,7 @@ class Space:
 
     @property
     def name(self) -> str:
+        """Name of the space in `SPACES`, in recipes and in files."""
         return self.kind + "+" * self.plus
 
     @property

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from facsimile.stylegan import Feature
+from facsimile.stylegan.mapping import mean_w
+from facsimile.stylegan.randomness import keyed_generator
 
 LAYERS = ("b4.conv1",) + tuple(f"b{side}.conv{i}" for side in (8, 16, 32) for i in (0, 1))
 
@@ -248,3 +250,15 @@ def test_arguments_that_do_not_fit(generator, ws):
         generator.synthesize(ws, start=feature, rgb_skip="drop")
     with pytest.raises(ValueError, match=r"ws has the shape \(3, 7, 32\); expected \(N, 8, 32\)"):
         generator.synthesize(ws[:, 1:])
+
+
+@pytest.mark.parametrize("options", [{}, {"c_dim": 2}, {"w_per_layer": True}])
+def test_mean_w(make_generator, options):
+    """The mean of codes that are drawn and mapped here."""
+    architecture = "stylegan1" if "w_per_layer" in options else "stylegan2"
+    mapping = make_generator(8, 4, 8, architecture=architecture, **options).mapping
+    c = torch.tensor([0.0, 1.0]) if mapping.c_dim else None
+    z = torch.randn(500, 8, generator=keyed_generator("cpu", 3, "mean w"))
+    expected = mapping(z, None if c is None else c.expand(500, 2)).mean(0)
+    assert torch.equal(mean_w(mapping, c, seed=3, samples=500), expected)
+    assert (mean_w(mapping, c, seed=4, samples=500) - expected).abs().max() > 1e-3
