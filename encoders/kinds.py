@@ -1,14 +1,16 @@
 """The registry of encoder kinds: every page or folder of this room that declares a `KIND`.
 
-To add a kind, write one page (a module or a folder) that ends in `KIND = EncoderKind(...)`, and put
-it into this folder; a page elsewhere calls `register(EncoderKind(...))` when it is imported.
+To add a kind, write one page that ends in `KIND = EncoderKind(...)`: a module or a folder in this
+folder is found by itself, any other is added by `register(kind)` or `register_page(path)`.
 Training, files, the registry of networks and the commands read `KINDS`.
 """
 
-import importlib
+import importlib.util
 import pkgutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -95,6 +97,27 @@ def register(kind: EncoderKind) -> EncoderKind:
     KINDS._gather()
     KINDS.add(kind)
     return kind
+
+
+def register_page(path: str | Path) -> EncoderKind:
+    """Run a page, a .py file that ends in `KIND = EncoderKind(...)`, and add its kind.
+
+    The file is executed as any Python module. Raises FileNotFoundError, or ValueError for a file
+    without `KIND`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected the page of an encoder kind")
+    spec = importlib.util.spec_from_file_location(f"facsimile_encoder_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    kind = getattr(module, "KIND", None)
+    if not isinstance(kind, EncoderKind):
+        raise ValueError(
+            f"{path}: got a page without a kind; it must end in KIND = EncoderKind(...)"
+        )
+    return register(kind)
 
 
 def kind_of(encoder: Any) -> EncoderKind:

@@ -1,4 +1,4 @@
-"""The encoders of a generator: which is found, and that a bad one stops only who asks for it."""
+"""The encoders of a generator: which are found, and that a damaged one stops only its users."""
 
 import shutil
 
@@ -6,18 +6,21 @@ import pytest
 import torch
 
 from facsimile import checkpoints, encoders, stylegan
+from facsimile.encoders import KINDS
+from facsimile.stylegan import files
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, make_generator, make_encoder):
-    """A folder of runs: base/, other/ (a second base), in-domain/, foreign/ (another generator)."""
+def runs(tmp_path_factory, make_generator, make_encoder):
+    """A folder of runs: one of each kind, other/ (a second feature encoder), foreign/ (in-domain,
+    of another generator)."""
     folder = tmp_path_factory.mktemp("runs")
     generator = make_generator(16, 8, 8)
     stylegan.save(generator, folder / "generator.safetensors")
     owner = {"foreign": make_generator(16, 8, 8, seed=5)}
-    for index, name in enumerate(("base", "other", "in-domain", "foreign")):
-        torch.manual_seed(index)
-        kind = "in-domain" if name == "in-domain" else "base"
+    kinds = {name: name for name in KINDS} | {"other": "feature", "foreign": "in-domain"}
+    for seed, (name, kind) in enumerate(kinds.items()):
+        torch.manual_seed(seed)
         encoder = make_encoder(kind, owner.get(name, generator))
         (folder / name).mkdir()
         encoders.save(encoder, folder / name / encoders.FILE)
@@ -25,82 +28,107 @@ def made(tmp_path_factory, make_generator, make_encoder):
 
 
 @pytest.fixture
-def beside(made, tmp_path):
-    """beside(**kind=run) -> a generator's folder with these runs' encoders in it."""
+def beside(runs, tmp_path):
+    """beside(kind=run) -> a generator's folder with these runs' encoders as KIND.safetensors."""
 
-    def laid(**runs):
-        shutil.copy(made / "generator.safetensors", tmp_path)
-        for kind, run in runs.items():
+    def copied(**kinds):
+        shutil.copy(runs / "generator.safetensors", tmp_path)
+        for kind, run in kinds.items():
             name = kind.replace("_", "-")
-            shutil.copy(made / run / encoders.FILE, tmp_path / f"{name}.safetensors")
+            shutil.copy(runs / run / encoders.FILE, tmp_path / f"{name}.safetensors")
         return tmp_path
 
-    return laid
+    return copied
 
 
-def test_both_kinds_are_found_beside_the_generator(beside, made):
-    folder = beside(base="base", in_domain="in-domain")
+def test_every_kind_is_found_beside_the_generator(beside, runs):
+    folder = beside(**{kind.replace("-", "_"): kind for kind in KINDS})
     for name in (folder, folder / "generator.safetensors"):
-        found = checkpoints.find(name).encoders
-        for kind, network in (
-            ("base", encoders.FeatureEncoder),
-            ("in-domain", encoders.InDomainEncoder),
-        ):
-            assert found.has(kind)
-            encoder = found.get(kind)
-            assert isinstance(encoder.network, network)
+        encoder_set = checkpoints.find(name).encoders
+        assert encoder_set.kinds == tuple(KINDS)
+        for kind in KINDS:
+            encoder = encoder_set.get(kind)
+            assert encoders.kind_of(encoder.network) is KINDS[kind]
             assert (encoder.kind, encoder.path) == (kind, folder / f"{kind}.safetensors")
-            assert found.get(kind) is encoder
-    assert not checkpoints.find(made).encoders.has("base")
+            assert encoder_set.get(kind) is encoder
+    assert checkpoints.find(runs).encoders.kinds == ()
 
 
-def test_none_says_where_it_was_looked_for_and_how_to_get_one(beside):
+def test_former_names_beside_the_generator(beside):
+    """base.safetensors holds a feature encoder, difference.safetensors may hold a keypoint one."""
+    folder = beside(base="feature", difference="keypoint")
+    encoder_set = checkpoints.find(folder).encoders
+    assert encoder_set.kinds == ("feature", "keypoint")
+    assert encoder_set.get("feature").path == folder / "base.safetensors"
+    assert encoder_set.get("keypoint").path == folder / "difference.safetensors"
+    with pytest.raises(ValueError, match="no difference encoder"):
+        encoder_set.get("difference")
+    # The name of today comes first.
+    folder = beside(feature="other", keypoint="keypoint", difference="difference")
+    encoder_set = checkpoints.find(folder).encoders
+    for kind in ("feature", "keypoint", "difference"):
+        assert encoder_set.get(kind).path == folder / f"{kind}.safetensors"
+
+
+def test_no_encoder(beside):
+    """The message says where it was looked for, and how to train one."""
     folder = beside()
-    with pytest.raises(ValueError, match="no base encoder") as told:
-        checkpoints.find(folder).encoders.get("base")
-    assert str(folder / "base.safetensors") in str(told.value)
-    assert "train.py base --generator" in str(told.value)
+    with pytest.raises(ValueError, match="no feature encoder") as error:
+        checkpoints.find(folder).encoders.get("feature")
+    assert str(folder / "feature.safetensors") in str(error.value)
+    assert "facsimile train feature --generator" in str(error.value)
 
 
-def test_named_ones_take_the_place_of_those_beside(beside, made):
-    folder = beside(base="base", in_domain="in-domain")
+def test_named_encoders_replace_those_beside(beside, runs):
+    folder = beside(feature="feature", in_domain="in-domain")
     plain = checkpoints.find(folder).encoders
-    for name in (made / "other", made / "other" / encoders.FILE):
+    for name in (runs / "other", runs / "other" / encoders.FILE):
         named = checkpoints.find(folder, encoders=[name]).encoders
-        assert named.get("base").fingerprint != plain.get("base").fingerprint
-        assert named.get("base").path == name
+        assert named.get("feature").fingerprint != plain.get("feature").fingerprint
+        assert named.get("feature").path == name
         assert named.get("in-domain").fingerprint == plain.get("in-domain").fingerprint
-    again = checkpoints.find(folder, encoders=str(made / "base")).encoders
-    assert again.get("base").fingerprint == plain.get("base").fingerprint
-    with pytest.raises(ValueError, match="are both base encoders; name one of each kind"):
-        checkpoints.find(folder, encoders=[made / "base", made / "other"])
+    again = checkpoints.find(folder, encoders=str(runs / "feature")).encoders
+    assert again.get("feature").fingerprint == plain.get("feature").fingerprint
+    with pytest.raises(ValueError, match="are both feature encoders; name one of each kind"):
+        checkpoints.find(folder, encoders=[runs / "feature", runs / "other"])
 
 
-def corrupt(path):
+def truncate(path):
     path.write_bytes(path.read_bytes()[:1000])
 
 
-def test_what_is_beside_may_be_bad_until_it_is_asked_for(beside):
-    folder = beside(base="base", in_domain="foreign")
-    corrupt(folder / "base.safetensors")
-    found = checkpoints.find(folder).encoders
-    assert found.has("base")
-    with pytest.raises(ValueError, match=r"base\.safetensors is no .safetensors file, or a damag"):
-        found.get("base")
+def test_files_beside_are_opened_when_they_are_asked_for(beside):
+    folder = beside(feature="feature", difference="difference", in_domain="foreign")
+    for name in ("feature", "difference"):
+        truncate(folder / f"{name}.safetensors")
+    encoder_set = checkpoints.find(folder).encoders
+    assert encoder_set.kinds == ("difference", "feature", "in-domain")
+    for name in ("feature", "difference"):
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors .*damaged"):
+            encoder_set.get(name)
     with pytest.raises(ValueError, match=r"in-domain\.safetensors: this encoder was trained for"):
-        found.get("in-domain")
+        encoder_set.get("in-domain")
 
 
-def test_what_is_named_is_opened_at_once(made, tmp_path):
+def test_named_files_are_opened_at_once(runs, tmp_path):
     with pytest.raises(ValueError, match="foreign: this encoder was trained for the generator"):
-        checkpoints.find(made, encoders=[made / "foreign"])
+        checkpoints.find(runs, encoders=[runs / "foreign"])
     with pytest.raises(FileNotFoundError, match="expected an encoder's file"):
-        checkpoints.find(made, encoders=[tmp_path / "nothing"])
-    with pytest.raises(ValueError, match="is no encoder"):
-        checkpoints.find(made, encoders=[made / "generator.safetensors"])
+        checkpoints.find(runs, encoders=[tmp_path / "nothing"])
+    with pytest.raises(ValueError, match="is not an encoder"):
+        checkpoints.find(runs, encoders=[runs / "generator.safetensors"])
 
 
-def test_an_encoder_of_another_kind_under_a_name(beside):
-    found = checkpoints.find(beside(base="in-domain")).encoders
+@pytest.mark.parametrize("name", ["feature", "difference"])
+def test_another_kind_under_a_name(beside, name):
+    encoder_set = checkpoints.find(beside(**{name: "in-domain"})).encoders
     with pytest.raises(ValueError, match="of the kind in-domain; call it in-domain.safetensors"):
-        found.get("base")
+        encoder_set.get(name)
+
+
+def test_a_newer_file(beside):
+    folder = beside(naive="naive")
+    metadata, tensors = files.read_tensors(folder / "naive.safetensors")
+    files.write_tensors(folder / "naive.safetensors", tensors, metadata | {"version": "99"})
+    with pytest.raises(ValueError, match="written by a newer version of facsimile"):
+        checkpoints.find(folder).encoders.get("naive")
