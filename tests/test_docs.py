@@ -4,10 +4,13 @@ Every block is read from the text. A command runs in a folder with small photos 
 few steps in place of many; what stands in `ONLY_PARSED` is given to its parser and not run.
 """
 
+import dataclasses
 import importlib
+import pkgutil
 import re
 import shlex
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,9 @@ import tyro
 from PIL import Image
 from skimage.data import astronaut
 
-from facsimile import cli, stylegan
+import benchmarks
+from facsimile import cli, editing, stylegan
+from facsimile.commands import edit, train
 from facsimile.data.video import VideoWriter
 
 ROOT = Path(__file__).parents[1]
@@ -128,6 +133,44 @@ def test_flags_are_known(command: str, parse_only: None) -> None:
 def test_an_old_flag_is_refused(parse_only: None) -> None:
     with pytest.raises(SystemExit):
         parse("facsimile invert me.jpg --out out --start mean")
+
+
+def all_flags() -> set[str]:
+    """Of every command, recipe and benchmark; a switch has a second name with no-."""
+    settings = [kind.settings for kind in train.kinds().values()]
+    settings += [options for options in cli.COMMANDS.values() if isinstance(options, type)]
+    settings += [edit.EditOptions]
+    for page in pkgutil.iter_modules(benchmarks.__path__):
+        module = importlib.import_module(f"benchmarks.{page.name}")
+        settings += [module.Options] if hasattr(module, "Options") else []
+    names = {x.name for entry in editing.EDITS.values() for x in entry.parameters}
+    names |= {name for options in settings for name in fields(options)}
+    flags = {name.replace("_", "-") for name in names} | {"help", "version"}
+    return flags | {f"no-{name}" for name in flags}
+
+
+def fields(options: type) -> Iterator[str]:
+    """Names of all fields, those of sections too."""
+    types = typing.get_type_hints(options)
+    for field in dataclasses.fields(options):
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from fields(types[field.name])
+        else:
+            yield field.name
+
+
+CARDS = sorted(str(x.relative_to(ROOT)) for x in ROOT.glob("checkpoints/*/README.md"))
+# Flags of other programs.
+FOREIGN = {"nproc-per-node", "editable"}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *CARDS])
+def test_every_flag_in_the_text_exists(page: str) -> None:
+    """Also in sentences, and in the commands of model cards."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    used = set(re.findall(r"(?<![\w|-])--([a-z][a-z0-9_-]*)", text))
+    unknown = {name for name in used if name.replace("_", "-") not in all_flags() | FOREIGN}
+    assert unknown == set()
 
 
 @pytest.fixture(scope="module")

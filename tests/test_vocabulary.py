@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import io
 import tokenize
+import typing
 from collections import Counter
 from pathlib import Path
 
@@ -126,9 +127,11 @@ def test_nothing_is_called_what_it_is_not() -> None:
 def fields(settings: type) -> set[str]:
     """Names of all fields; a section's fields are flags too."""
     names = set()
-    for field in dataclasses.fields(settings):
-        section = type(field.default)
-        names |= fields(section) if dataclasses.is_dataclass(section) else {field.name}
+    for name, kind in typing.get_type_hints(settings).items():
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            names |= fields(kind)
+        elif name in {field.name for field in dataclasses.fields(settings)}:
+            names.add(name)
     return names
 
 
