@@ -207,7 +207,8 @@ def init_latents(
         rgb_skip: "keep" holds the image that the mean code has written up to the feature, "zero"
             starts without one, as BDInvert does.
         placement: (3, 3) or (n, 3, 3) of a StyleGAN3, as `make_placement` returns it.
-        truncation_psi, truncation_cutoff: fields of the latents.
+        truncation_psi: stored in the latents, see `Generator.map`.
+        truncation_cutoff: likewise.
 
     Raises ValueError for an unknown space, layer or init.
     """
