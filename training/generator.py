@@ -51,6 +51,11 @@ class Fakes(NamedTuple):
 
 
 class GeneratorRecipe:
+    """The generator, its discriminator, and the moving average of the generator."""
+
+    images: data.ImageDataset
+    """The training set; `setup_data` opens it."""
+
     def __init__(self, settings: GeneratorSettings, distributed: Distributed):
         self.settings, self.distributed = settings, distributed
         self.device = distributed.device
@@ -66,7 +71,7 @@ class GeneratorRecipe:
         self.critic.heads = self.heads
         self.group_size = critic.network.config.mbstd_group
         self.sampler = KeyedSampler.for_run(settings, distributed, self.group_size)
-        self.trainables = (
+        self.trainables: tuple[Trainable, ...] = (
             Trainable("critic", self.critic, self._adam(self.critic), uses_forward_graph=False),
             Trainable("generator", self.generator, self._adam(self.generator)),
         )
@@ -79,7 +84,6 @@ class GeneratorRecipe:
         self.signs = torch.zeros(2, device=self.device, dtype=settings.dtype)
         # Mean path lengths of this step's micro-steps.
         self.path_lengths: list[Tensor] = []
-        self.images: data.ImageDataset | None = None
         self.frechet = FrechetEvaluation(settings, distributed)
 
     def _adam(self, module: nn.Module) -> torch.optim.Adam:
@@ -97,7 +101,7 @@ class GeneratorRecipe:
             rampup = EMA_RAMPUP if new else 0.0
         return gamma, rampup
 
-    def _vision_aided_critic(self) -> tuple[nn.Module | None, nn.Module | None]:
+    def _vision_aided_critic(self) -> tuple[Any, Any]:
         """(frozen network, heads on its features), or (None, None)."""
         settings = self.settings
         if settings.vision.vision_aided is None:

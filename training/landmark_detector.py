@@ -55,6 +55,15 @@ class Faces(NamedTuple):
 
 
 class LandmarkDetectorRecipe:
+    """The network and its moving average. `setup_data` opens the photos and their landmarks."""
+
+    train_photos: data.ImageDataset
+    eval_photos: data.ImageDataset
+    """Held-out photos."""
+    train_points: Tensor
+    """(M, 68, 2) in sides of the photo."""
+    eval_points: Tensor
+
     def __init__(self, settings: LandmarkDetectorSettings, distributed: Distributed):
         self.settings, self.distributed = settings, distributed
         self.device = distributed.device
@@ -67,12 +76,7 @@ class LandmarkDetectorRecipe:
         self.average = freeze(copy.deepcopy(self.network))
         lr = settings.optimizer.lr  # the loop sets it before each step
         optimizer = torch.optim.Adam(self.network.parameters(), lr=lr, fused=True)
-        self.trainables = (Trainable(NAME, self.network, optimizer),)
-        self.train_photos: data.ImageDataset | None = None
-        self.eval_photos: data.ImageDataset | None = None
-        # (M, 68, 2) in sides of the photo.
-        self.train_points: Tensor | None = None
-        self.eval_points: Tensor | None = None
+        self.trainables: tuple[Trainable, ...] = (Trainable(NAME, self.network, optimizer),)
 
     def setup_data(self) -> str:
         sources, file = self.settings.dataset.data, self.settings.dataset.landmark_file

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.distributed
@@ -23,8 +24,8 @@ def interruptible(grace: float = 0.0) -> Iterator[threading.Event]:
     """
     stop = threading.Event()
     main = threading.current_thread() is threading.main_thread()
-    handlers = {}
-    first = None
+    handlers: dict[int, Any] = {}
+    first: float | None = None
 
     def restore() -> None:
         for number, handler in handlers.items():

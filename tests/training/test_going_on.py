@@ -33,18 +33,19 @@ def test_killed_runs_are_the_same_run(tmp_path, tiny, live, tensors, kills, proc
 
 
 def test_two_processes_are_one(tmp_path, tiny, live, tensors):
-    """2 x 8 images and 1 x 16, 20 steps in float64: also two micro-steps of 8."""
+    """2 x 8 images and 1 x 16, 20 steps in float64; also micro-steps in one process and in two."""
     changes = {"batch": 16, "images": 320, "precision": "fp64", "mbstd_group": 4, "ada_target": -1}
     live(
         (tiny(tmp_path / "one", **changes), 0, 1),
         (tiny(tmp_path / "two", **changes), 0, 2),
         (tiny(tmp_path / "micro", **changes, accumulate=2), 0, 1),
+        (tiny(tmp_path / "both", **changes, accumulate=2), 0, 2),
     )
     one = tensors(tmp_path / "one")
     assert one["/step"] == 20
     weights = [name for name in one if name.startswith(("/modules", "/recipe/average"))]
     assert len(weights) > 50
-    for other in (tensors(tmp_path / "two"), tensors(tmp_path / "micro")):
+    for other in map(tensors, (tmp_path / "two", tmp_path / "micro", tmp_path / "both")):
         difference = max(float((one[name] - other[name]).abs().max()) for name in weights)
         assert difference < 1e-6
         assert one["/recipe/augment_p"] == other["/recipe/augment_p"] > 0
