@@ -41,16 +41,15 @@ class Generator(nn.Module):
                 f'the file holds a generator of the architecture "{architecture}"; '
                 f"expected one of {', '.join(SYNTHESES)}"
             )
-        # The mapping of IDInvert, a StyleGAN1, gives each of the two layers of a block its own w.
-        per_layer = 2 * len(config["channels"]) if config.get("w_per_layer") else 0
+        synthesis = SYNTHESES[architecture]
         self.mapping = Mapping(
             config["z_dim"],
             config["c_dim"],
             config["w_dim"],
             config["mapping_layers"],
-            per_layer=per_layer,
+            per_layer=synthesis.ws_of_mapping(config),
         )
-        self.synthesis = SYNTHESES[architecture].from_config(config)
+        self.synthesis = synthesis.from_config(config)
         self.path: Path | None = None
         """The file of the network."""
         self.statistics: Statistics | None = None

@@ -176,6 +176,11 @@ class StyleGAN1(ConstantInputSynthesis):
             config["w_dim"], config["img_channels"], config["channels"], config["fused_from"]
         )
 
+    @classmethod
+    def ws_of_mapping(cls, config: dict) -> int:
+        """The mapping of IDInvert gives each of the two layers of a block a different w."""
+        return 2 * len(config["channels"]) if config.get("w_per_layer") else 0
+
     def _list_layers(self, blocks: int) -> list[Layer]:
         layers, affine = [], None
         for index in range(2 * blocks):

@@ -60,6 +60,11 @@ class Synthesis(nn.Module):
         """The network that a `Generator`'s configuration describes."""
         raise NotImplementedError
 
+    @classmethod
+    def ws_of_mapping(cls, config: dict) -> int:
+        """L if the mapping gives each style input a different w; 0 if one w serves all."""
+        return 0
+
     @property
     def num_ws(self) -> int:
         """Style inputs L."""

@@ -4,6 +4,7 @@ Tensors have our names: NVIDIA's for StyleGAN2, and our own for StyleGAN1 and St
 """
 
 import re
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -26,12 +27,9 @@ STYLEGAN3 = {
 
 def kind(tensors: dict[str, Tensor]) -> tuple[str, str] | None:
     """("generator" or "discriminator", architecture) of tensors with our names; else None."""
-    if "synthesis.b4.const" in tensors:
-        return "generator", "stylegan2"
-    if "synthesis.layer0.const" in tensors:
-        return "generator", "stylegan1"
-    if "synthesis.input.freqs" in tensors:
-        return "generator", "stylegan3"
+    for architecture, (characteristic, _) in GENERATORS.items():
+        if characteristic in tensors:
+            return "generator", architecture
     if "b4.out.weight" in tensors:
         residual = any(".skip." in name for name in tensors)
         return "discriminator", "stylegan2" if residual else "stylegan1"
@@ -48,14 +46,14 @@ def describe(tensors: dict[str, Tensor], stored: dict) -> dict:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if network == "discriminator":
         return _discriminator(architecture, shapes, stored)
-    sizes = {"stylegan1": _stylegan1, "stylegan2": _stylegan2, "stylegan3": _stylegan3}
-    if architecture not in sizes:
+    if network != "generator":
         raise Fault("holds no StyleGAN that this version knows")
+    _, describe_synthesis = GENERATORS[architecture]
     computed = {"w_avg_computed": True} if stored.get("w_avg_computed") else {}
     return {
         "architecture": architecture,
         **_mapping(shapes),
-        **sizes[architecture](shapes, stored),
+        **describe_synthesis(shapes, stored),
         **computed,
     }
 
@@ -112,6 +110,14 @@ def _stylegan3(shapes: dict[str, tuple], stored: dict) -> dict:
         # Not counting toRGB.
         "num_layers": layers - 1,
     }
+
+
+GENERATORS: dict[str, tuple[str, Callable[[dict[str, tuple], dict], dict]]] = {
+    "stylegan2": ("synthesis.b4.const", _stylegan2),
+    "stylegan1": ("synthesis.layer0.const", _stylegan1),
+    "stylegan3": ("synthesis.input.freqs", _stylegan3),
+}
+"""Architecture -> (a tensor that only this one has, its part of the configuration)."""
 
 
 def _discriminator(architecture: str, shapes: dict[str, tuple], stored: dict) -> dict:
