@@ -56,6 +56,7 @@ def find(
     generator = stylegan.load(path, device)
     generator.statistics_cache = statistics_cache(path)
     beside = path.with_name(DISCRIMINATOR)
+    discriminator: Discriminator | None
     if beside.is_file():
         discriminator = stylegan.load_discriminator(beside, device)
     else:

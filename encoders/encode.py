@@ -48,7 +48,7 @@ def encode(
             f'an encoder of the kind {kind.name} cannot start "{space}"; take '
             f"{', '.join(kind.spaces)}"
         )
-    fields = {
+    fields: dict[str, Any] = {
         "fingerprint": generator.fingerprint,
         "label": label,
         "truncation_psi": truncation_psi,

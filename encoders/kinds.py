@@ -5,9 +5,10 @@ folder is found by itself, any other is added by `register(kind)` or `register_p
 Training, files, the registry of networks and the commands read `KINDS`.
 """
 
-import importlib.util
+import importlib.machinery
 import pkgutil
 import sys
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class _Registry(Mapping[str, EncoderKind]):
         return len(self._gather())
 
 
-KINDS: Mapping[str, EncoderKind] = _Registry()
+KINDS = _Registry()
 """Every encoder kind by its name."""
 
 
@@ -108,10 +109,11 @@ def register_page(path: str | Path) -> EncoderKind:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the page of an encoder kind")
-    spec = importlib.util.spec_from_file_location(f"facsimile_encoder_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    name = f"facsimile_encoder_{path.stem}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses look their module up
+    importlib.machinery.SourceFileLoader(name, str(path)).exec_module(module)
     kind = getattr(module, "KIND", None)
     if not isinstance(kind, EncoderKind):
         raise ValueError(

@@ -71,7 +71,7 @@ class GhostBatchNorm(nn.Module):
     """Batch normalisation over groups of G images instead of the whole batch.
 
     "Train longer, generalize better: closing the generalization gap in large batch training of
-    neural networks" (Hoffer 2017), section 5. The result does not depend on how a batch is divided
+    neural networks" (Hoffer 2017), algorithm 1. The result does not depend on how a batch is split
     over processes and micro-steps, as long as each group stays together.
 
     x: (N, C) or (N, C, H, W). Training: groups lie in the batch as

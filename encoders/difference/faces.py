@@ -82,7 +82,7 @@ def sample_faces(
         image = image.index_copy(0, missing, images)
         landmarks = landmarks.index_copy(0, missing, detected.points)
         is_face = is_face.index_copy(0, missing, detected.is_face)
-        if label is not None:
+        if label is not None and labels is not None:
             label = label.index_copy(0, missing, labels[missing])
     return Faces(image, landmarks, ws, label), failures
 
@@ -105,7 +105,7 @@ class FacePhotos:
         """The faces of a batch slice; each photo once per epoch."""
         image, indices = sampler.batch(self.images, batch)
         landmarks = self.landmarks[indices].to(image)
-        if self.codes is None:
+        if self.codes is None or self.code_landmarks is None:
             return Faces(image, landmarks, None, None)
         code, code_landmarks = (x[indices].to(image) for x in (self.codes, self.code_landmarks))
         return Faces(image, landmarks, None, None, code, code_landmarks)

@@ -57,7 +57,7 @@ class DifferenceConfig:
         width: int,
         max_width: int,
         resolution: int | None = None,
-        norm: str = "batch",
+        norm: Literal["batch", "layer"] = "batch",
         hidden: int = 0,
     ) -> "DifferenceConfig":
         """For a generator; resolution None: its own, or the power of two below it."""

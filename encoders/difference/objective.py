@@ -123,7 +123,7 @@ class LandmarkObjective(ReenactmentRecipe):
         faces, weight = shared.faces, self.settings.reenactment.cycle_weight
         with self.settings.autocast(self.device):
             source = self._cycle_source(shared.code, shared.image)
-        losses = {}
+        losses: dict[str, Tensor] = {}
         code = self._predict(self.encoder, source, shared.embedding)
         if self.critic is not None or compares_images:
             image = self._synthesize(code)

@@ -26,6 +26,7 @@ from .landmark_cnn import render_landmarks
 class ReenactmentRecipe(EncoderRecipe):
     """A kind's recipe adds the encoder (`_build`), its source, and the objective."""
 
+    settings: Any  # with the sections `reenactment` and `r1`
     betas = (0.9, 0.99)
 
     def __init__(self, settings: Any, distributed: Distributed):
@@ -196,7 +197,7 @@ class ReenactmentRecipe(EncoderRecipe):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Means over held-out samples, and over photos: see `EvalGrid.measures`."""
-        scores = {}
+        scores: dict[str, float] = {}
         for source in self._eval_sets():
             grids = self._eval_grids(source, self.settings.evaluation.eval_images)
             parts = [grid.measures(self.landmarker) for grid in grids]

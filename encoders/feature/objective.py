@@ -17,6 +17,7 @@ from facsimile.training import BatchSlice
 
 from ..recipe import EncoderRecipe
 from .network import FeatureConfig, FeatureEncoder
+from .settings import FeatureSettings
 
 
 class Prediction(NamedTuple):
@@ -33,6 +34,7 @@ class Prediction(NamedTuple):
 
 
 class FeatureRecipe(EncoderRecipe):
+    settings: FeatureSettings
     betas = (0.9, 0.999)
     OPTIONAL_FIELDS = ("iterations", "feature_net")
 
