@@ -21,8 +21,16 @@ from facsimile.stylegan import Discriminator, Generator, Latents
 from .devices import pick_device
 from .edit_result import EditResult, concatenate_latents, number_names
 from .inversion import Inverter
+from .landmarks import load_landmarker
 from .plan import Faces, Init, InversionPlan, PlanOptions, adapt_recipe, make_plan
-from .reenactment import Driver, Reenactment, find_driver, pick_encoder, prepare_reenactment
+from .reenactment import (
+    Driver,
+    Reenactment,
+    find_driver,
+    needs_inversion,
+    pick_encoder,
+    prepare_reenactment,
+)
 from .result import Result, concatenate
 from .targets import Photo, TargetReader
 
@@ -267,14 +275,12 @@ class Studio:
         """
         landmarker = self._landmarker(landmarks)
         encoder = pick_encoder(self.encoders)
+        inverter = None
+        if needs_inversion(encoder, source):
+            plan = self.plan(SOURCE_RECIPE, steps=refine, init="encoder", align=align)
+            inverter = self.inverter(plan)
         if isinstance(driver, str | Path):
             driver = self.driver(driver, landmarker, align=align, fps=fps)
-
-        def plan() -> InversionPlan:
-            if refine < 0:
-                raise ValueError(f"got {refine} steps of refinement; expected 0 or more")
-            return self.plan(SOURCE_RECIPE, steps=refine, init="encoder")
-
         return prepare_reenactment(
             self.generator,
             self.name,
@@ -282,9 +288,8 @@ class Studio:
             landmarker,
             source,
             driver,
-            read_target=lambda photo: self.targets(photo, align=align),
-            plan=plan,
-            invert=lambda target, plan: self.invert(target, plan).latents,
+            reader=self.target_reader,
+            inverter=inverter,
             align=align,
             relative=relative,
             smoothing=smoothing,
@@ -296,7 +301,7 @@ class Studio:
     def _landmarker(self, landmarks: str | data.Landmarker) -> data.Landmarker:
         if not isinstance(landmarks, str):
             return landmarks
-        return data.landmarker(landmarks, small=checkpoints.LANDMARKS, device=self.device)
+        return load_landmarker(landmarks, None, self.device)
 
 
 def _image_names(latents: Latents | Result) -> list[str]:

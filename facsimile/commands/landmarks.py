@@ -12,10 +12,11 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-from facsimile import checkpoints, data, pictures
+from facsimile import data, pictures
 from facsimile.devices import pick_device
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import path_keys, photos_for, unique_name
+from facsimile.landmarks import load_landmarker
 
 SIDE = 256
 """Side in pixels of the crops in which landmarks are detected, and of the pictures."""
@@ -81,17 +82,6 @@ class Landmarks:
         for reason in failed:
             print(f"  {reason}", file=sys.stderr)
         return SOME_FAILED if failed else OK
-
-
-def load_landmarker(name: str, weights: Path | None, device: torch.device) -> data.Landmarker:
-    """The landmark network of the flags --landmarks and --landmark-weights."""
-    is_small = name == "small"
-    return data.landmarker(
-        name,
-        small=(weights if is_small else None) or checkpoints.LANDMARKS,
-        fan_weights=None if is_small else weights,
-        device=device,
-    )
 
 
 @torch.no_grad()

@@ -13,10 +13,9 @@ from facsimile.data.video import CODECS
 from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
 from facsimile.inputs import path_keys, photos_for, unique_name
+from facsimile.landmarks import load_landmarker
 from facsimile.reenactment import Driver, Reenactment
 from facsimile.studio import Studio
-
-from .landmarks import load_landmarker
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 Legend: C channels, R resolution of the generator, K = 68 points.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,9 +12,10 @@ from torch import Tensor
 from facsimile import data
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.encoders import KINDS
-from facsimile.plan import InversionPlan
+from facsimile.inversion import Inverter
 from facsimile.stylegan import Generator, Latents
 from facsimile.stylegan.generator import fingerprint
+from facsimile.targets import TargetReader
 
 from .drivers import Driver, open_driver
 from .scripted import ScriptedDriver, is_motion, read_motion
@@ -28,6 +28,15 @@ def pick_encoder(encoders: EncoderSet) -> LoadedEncoder:
     kinds = [kind for kind in KINDS.values() if kind.predicts == "w+ given landmarks"]
     kinds.sort(key=lambda kind: kind.source != "w+")
     return encoders.get(next((x.name for x in kinds if encoders.has(x.name)), kinds[0].name))
+
+
+def is_latents_file(source: str | Path | Image.Image) -> bool:
+    return not isinstance(source, Image.Image) and Path(source).suffix == ".safetensors"
+
+
+def needs_inversion(encoder: LoadedEncoder, source: str | Path | Image.Image) -> bool:
+    """Whether the encoder takes codes, and the source is a photo."""
+    return KINDS[encoder.kind].source == "w+" and not is_latents_file(source)
 
 
 def find_driver(
@@ -53,9 +62,8 @@ def prepare_reenactment(
     source: str | Path | Image.Image,
     driver: Driver,
     *,
-    read_target: Callable[[str | Path | Image.Image], Tensor],
-    plan: Callable[[], InversionPlan],
-    invert: Callable[[Tensor, InversionPlan], Latents],
+    reader: TargetReader,
+    inverter: Inverter | None,
     align: bool,
     relative: bool | None,
     smoothing: float,
@@ -65,8 +73,8 @@ def prepare_reenactment(
 ) -> Reenactment:
     """Check what was asked for and find the source's face; see `Studio.reenact`.
 
-    name: of the generator. read_target: photo -> target (1, C, R, R). plan, invert: how the latents
-    of the source are found; neither is called for an encoder that takes images.
+    name: of the generator. reader: reads the source's photo. inverter: finds the latents of the
+    source; None if it needs no inversion, see `needs_inversion`.
     """
     if batch < 1:
         raise ValueError(f"got a batch of {batch}; it must be at least 1")
@@ -80,7 +88,7 @@ def prepare_reenactment(
             "take absolute driving, or a driver of several frames"
         )
     takes_codes = KINDS[encoder.kind].source == "w+"
-    face = _find_source(generator, source, takes_codes, landmarker, read_target, plan, invert)
+    face = _find_source(generator, source, takes_codes, landmarker, reader, inverter, align)
     return Reenactment(
         generator=generator,
         encoder=encoder.network,
@@ -129,30 +137,31 @@ def _find_source(
     source: str | Path | Image.Image,
     takes_codes: bool,
     landmarker: data.Landmarker,
-    read_target: Callable[[str | Path | Image.Image], Tensor],
-    plan: Callable[[], InversionPlan],
-    invert: Callable[[Tensor, InversionPlan], Latents],
+    reader: TargetReader,
+    inverter: Inverter | None,
+    align: bool,
 ) -> Source:
     path = None if isinstance(source, Image.Image) else Path(source)
     latents = None
-    if path is not None and path.suffix == ".safetensors":
+    if path is not None and is_latents_file(path):
         latents = Latents.load(path, generator).to(generator.device, generator.dtype)
         if len(latents) != 1:
             raise ValueError(f"{path}: got latents of {len(latents)} images, expected those of one")
         with torch.no_grad():
             target = latents.synthesize(generator).clamp(-1, 1).cpu()
     else:
-        target = read_target(source)
+        target = reader.read(source, align=align)
     landmarks = _source_landmarks(landmarker, target.to(generator.device), path or "the source")
     name = "image" if path is None else path.stem
     if not takes_codes:
         return Source(name, target[0], landmarks, lambda: target, {})
     if latents is not None:
         return Source(name, target[0], landmarks, lambda: latents, {})
-    source_plan = plan()
-    return Source(
-        name, target[0], landmarks, lambda: invert(target, source_plan), source_plan.to_dict()
-    )
+
+    def find_face() -> Latents:
+        return inverter.invert(target, [name]).latents
+
+    return Source(name, target[0], landmarks, find_face, inverter.plan.to_dict())
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from facsimile.data.points68 import LINES
 from facsimile.data.video import VideoWriter, open_frames
 from facsimile.editing import interpolate_landmarks, smile, yaw
 from facsimile.editing.landmark_motion import relative_motion
+from facsimile.inversion import Inverter
 from facsimile.reenactment import Reenactment
 from facsimile.reenactment.landmark_error import landmark_errors
 
@@ -248,7 +249,7 @@ def test_what_cannot_be_done(reenact, studio, driver, squares, tmp_path):
     for options, said in (
         ({"frames": 5}, "a morph goes to a single one"),
         ({"batch": 0}, "batch of 0"),
-        ({"refine": -1}, "-1 steps"),
+        ({"refine": -1}, "steps is -1"),
         ({"smoothing": -1}, "smoothing of -1"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -322,7 +323,7 @@ def test_what_is_done_is_known(reenact, driver, tmp_path, monkeypatch):
     assert not reenact(driver, refine=2).is_done(out, **pictures)
     reenact(driver, refine=2).save(out, **pictures)
     with monkeypatch.context() as patched:
-        patched.setattr(facsimile.Studio, "invert", None)
+        patched.setattr(Inverter, "invert", None)
         assert reenact(driver, refine=2).is_done(out, **pictures)
         assert not reenact(driver, refine=2).is_done(out)  # a video
         for other in (
