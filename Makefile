@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "facsimile needs Python 3.10 or newer; got %d.%d. Say which with: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable ".[test,docs]"
+	$(BIN)/pip install --quiet --editable ".[test,docs,video,landmarks]"
 	touch $@
 
 demo: .venv/installed

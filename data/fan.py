@@ -5,8 +5,11 @@ Legend: N images, R side of the image, K = 68 points, hxw cells of a heatmap.
 """
 
 from http.client import HTTPException
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -49,9 +52,7 @@ def weights_file(path: str | Path | None = None) -> Path:
     default = default_file()
     if default.is_file():
         return default
-    from face_alignment.api import models_urls
-
-    url = models_urls[NETWORK]
+    url = face_alignment("api").models_urls[NETWORK]
     try:
         default.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(default), FILE.split("-")[1].split(".")[0])
@@ -63,11 +64,24 @@ def weights_file(path: str | Path | None = None) -> Path:
     return default
 
 
+def is_installed() -> bool:
+    """Whether face-alignment can be imported; does not import it."""
+    return find_spec("face_alignment") is not None
+
+
+def face_alignment(module: str) -> ModuleType:
+    """A module of face-alignment, slow to import; FileNotFoundError if it is not installed."""
+    if not is_installed():
+        raise FileNotFoundError(
+            "the landmark network fan needs face-alignment, which is not installed; run "
+            "pip install 'facsimile[landmarks]', or choose --landmarks small"
+        )
+    return import_module(f"face_alignment.{module}")
+
+
 def load(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     """The frozen network; ValueError if the file holds something else."""
-    from face_alignment.models import FAN  # slow to import, with numba and OpenCV
-
-    network = FAN(4)
+    network = face_alignment("models").FAN(4)
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:

@@ -99,7 +99,8 @@ def landmarker(
     if name == "fan":
         return FanLandmarker(fan_weights, device)
     chosen: Landmarker
-    if name == "auto" and (fan_weights is not None or fan.default_file().is_file()):
+    has_fan = fan.is_installed() and (fan_weights is not None or fan.default_file().is_file())
+    if name == "auto" and has_fan:
         chosen = FanLandmarker(fan_weights, device)
         chosen.note = "landmarks: FAN, because its weights are on this machine"
     else:

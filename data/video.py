@@ -7,7 +7,9 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -23,6 +25,17 @@ FPS = 25.0
 
 class VideoError(ValueError):
     """A video that cannot be used; the message says what was got, what was expected, what to do."""
+
+
+def opencv() -> ModuleType:
+    """OpenCV, which is slow to import; VideoError if it is not installed."""
+    try:
+        return import_module("cv2")
+    except ImportError as error:
+        raise VideoError(
+            "videos need OpenCV, which is not installed; run pip install 'facsimile[video]', or "
+            "give a folder of pictures"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -143,7 +156,7 @@ class VideoWriter:
         self.count += 1
 
     def _begin(self, size: tuple[int, int]) -> None:
-        import cv2  # slow to import
+        cv2 = opencv()
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
@@ -168,8 +181,7 @@ class VideoWriter:
 
 
 def _video(path: Path, fps: float | None) -> Frames:
-    import cv2
-
+    cv2 = opencv()
     capture = _open(path)
     try:
         success, pixels = capture.read()
@@ -192,8 +204,7 @@ def _video(path: Path, fps: float | None) -> Frames:
 
 
 def _open(path: Path):
-    import cv2
-
+    cv2 = opencv()
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: got an empty file, expected a video; copy it again")
     with _silent_opencv():
@@ -211,12 +222,10 @@ class _silent_opencv:  # noqa: N801
     """Silences OpenCV's log, as its errors are raised anyway, and restores its level."""
 
     def __enter__(self) -> None:
-        import cv2
-
+        cv2 = opencv()
         self._level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
     def __exit__(self, *_) -> None:
-        import cv2
-
+        cv2 = opencv()
         cv2.utils.logging.setLogLevel(self._level)
