@@ -4,13 +4,16 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from facsimile import data
+
+if TYPE_CHECKING:  # accelerate takes a second to import, and other commands do without it
+    from accelerate import Accelerator
 
 COLUMNS = 8
 """Images per row of a sheet."""
@@ -19,7 +22,7 @@ COLUMNS = 8
 class Log:
     """Writes curves, by Accelerate's tracker, and sheets into the run's folder. x: images seen."""
 
-    def __init__(self, accelerator: Accelerator, out: Path, images_seen: int):
+    def __init__(self, accelerator: "Accelerator", out: Path, images_seen: int):
         """images_seen: later entries, of a run stopped after its last checkpoint, are dropped."""
         self.accelerator, self.out = accelerator, out
         purge = {"tensorboard": {"purge_step": images_seen or None}}

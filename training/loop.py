@@ -7,6 +7,7 @@ log, save, sample and evaluate when they are due. Recipes compute; only the loop
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -53,9 +54,7 @@ def train(
             images_seen = step * settings.batch
             bar.update(min(settings.batch, settings.images - bar.n))
             stopping, complete = stop_requested(), images_seen >= settings.images
-
-            def due(interval: int, images_seen: int = images_seen) -> bool:
-                return images_seen // interval != (images_seen - settings.batch) // interval
+            due = partial(_due, settings.batch, images_seen)
 
             # Log. All processes take part, as losses are means over all of them.
             save = complete or stopping or due(settings.save_every)
@@ -160,6 +159,11 @@ def check_batch(
             f"{settings.accumulate} and groups of {recipe.group_size} images that share their "
             f"statistics it must be a multiple of {parts * recipe.group_size}"
         )
+
+
+def _due(batch: int, images_seen: int, interval: int) -> bool:
+    """Whether the last step of `batch` images crossed a multiple of `interval`."""
+    return images_seen // interval != (images_seen - batch) // interval
 
 
 def _learning_rates(recipe: TrainingRecipe) -> dict[str, float]:
