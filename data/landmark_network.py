@@ -141,7 +141,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> LandmarkNetwor
     metadata, tensors = files.read_tensors(path)
     if metadata.get("format") != FORMAT or metadata.get("kind") != KIND:
         raise ValueError(
-            f"{path} is not a landmark network; expected a file written by train.py landmarks"
+            f"{path} is not a landmark network; expected a file of facsimile train landmarks"
         )
     try:
         network = LandmarkNetwork(LandmarkConfig(**json.loads(metadata["config"])))

@@ -43,8 +43,8 @@ class Landmarker(Protocol):
 
 
 class SmallLandmarker:
-    """The network of `train.py landmarks`, averaged over an image and its mirror image: the error
-    is 5 % lower than without."""
+    """The network of `facsimile train landmarks`, averaged over an image and its mirror image: the
+    error is 5 % lower than without."""
 
     name = "small"
 
