@@ -1,11 +1,11 @@
-"""The smallest run of `train.py generator` on a folder of little pictures."""
+"""The smallest run of `train generator` on a folder of tiny pictures."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def tiny(pictures):
-    """tiny(out, **changes) -> arguments of train.py: 8 px, batch 4, everything switched on."""
+    """tiny(out, **changes) -> arguments of train: 8 px, batch 4, everything switched on."""
 
     def arguments(out, **changes):
         flags = {
