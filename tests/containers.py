@@ -130,37 +130,37 @@ def nvidia_module(class_name, config, state, edit=None):
                 edit(name, attributes)
             modules[name] = type(kind, (Persistent,), {})(attributes)
             if name:
-                above, _, own = name.rpartition(".")
-                module(above).add_module(own, modules[name])
+                above, _, part = name.rpartition(".")
+                module(above).add_module(part, modules[name])
         return modules[name]
 
     module("")
     for name, tensor in state.items():
-        above, _, own = name.rpartition(".")
-        if own in BUFFERS:
-            module(above).register_buffer(own, tensor)
+        above, _, part = name.rpartition(".")
+        if part in BUFFERS:
+            module(above).register_buffer(part, tensor)
         else:
-            module(above).register_parameter(own, torch.nn.Parameter(tensor, requires_grad=False))
+            module(above).register_parameter(part, torch.nn.Parameter(tensor, requires_grad=False))
     if class_name == "Discriminator":
         module("b4.mbstd")
     return modules[""]
 
 
 def _class_name(name, root):
-    own = name.rpartition(".")[2]
-    if not own:
+    part = name.rpartition(".")[2]
+    if not part:
         return root
-    if own in ("affine", "embed", "out") or own.startswith("fc"):
+    if part in ("affine", "embed", "out") or part.startswith("fc"):
         return "FullyConnectedLayer"
-    known = {"mapping": "MappingNetwork", "synthesis": "SynthesisNetwork", "torgb": "ToRGBLayer"}
-    known |= {"input": "SynthesisInput", "mbstd": "MinibatchStdLayer"}
-    if own in known:
-        return known[own]
+    classes = {"mapping": "MappingNetwork", "synthesis": "SynthesisNetwork", "torgb": "ToRGBLayer"}
+    classes |= {"input": "SynthesisInput", "mbstd": "MinibatchStdLayer"}
+    if part in classes:
+        return classes[part]
     if root == "Generator":
-        return "SynthesisBlock" if own.startswith("b") else "SynthesisLayer"
-    if own == "b4":
+        return "SynthesisBlock" if part.startswith("b") else "SynthesisLayer"
+    if part == "b4":
         return "DiscriminatorEpilogue"
-    return "DiscriminatorBlock" if own.startswith("b") else "Conv2dLayer"
+    return "DiscriminatorBlock" if part.startswith("b") else "Conv2dLayer"
 
 
 def _attributes(name, kind, config, state):
@@ -201,9 +201,9 @@ def _attributes(name, kind, config, state):
 
 def _state_dict(state):
     """As `Module.state_dict` returns it."""
-    found = OrderedDict(state)
-    found._metadata = OrderedDict({"": {"version": 1}})
-    return found
+    renamed = OrderedDict(state)
+    renamed._metadata = OrderedDict({"": {"version": 1}})
+    return renamed
 
 
 def _save(value, path, legacy):
@@ -235,7 +235,7 @@ def rosinality_discriminator(name="stylegan2_discriminator"):
     largest = max(int(k[1:].split(".")[0]) for k in state)
     layers = {"conv0": ("conv1.0", "conv1.1"), "conv1": ("conv2.1", "conv2.2")}
     layers["skip"] = ("skip.1", None)
-    found = {}
+    renamed = {}
     for key, x in state.items():
         block, layer, tail = (*key.split("."), "")[:3]
         side = int(block[1:])
@@ -244,16 +244,16 @@ def rosinality_discriminator(name="stylegan2_discriminator"):
             continue
         second = tail == "bias"
         if layer == "fromrgb":
-            found[f"convs.0.{int(second)}.{tail}"] = x
+            renamed[f"convs.0.{int(second)}.{tail}"] = x
         elif layer == "conv":
-            found[f"final_conv.{int(second)}.{tail}"] = x
+            renamed[f"final_conv.{int(second)}.{tail}"] = x
         elif layer in ("fc", "out"):
-            found[f"final_linear.{int(layer == 'out')}.{tail}"] = x
+            renamed[f"final_linear.{int(layer == 'out')}.{tail}"] = x
         else:
-            found[f"convs.{index}.{layers[layer][second]}.{tail}"] = x
+            renamed[f"convs.{index}.{layers[layer][second]}.{tail}"] = x
             if layer == "conv1":
-                found[f"convs.{index}.conv2.0.kernel"] = torch.ones(4, 4)
-    return found
+                renamed[f"convs.{index}.conv2.0.kernel"] = torch.ones(4, 4)
+    return renamed
 
 
 def write_genforce(path, name="stylegan2_genforce_generator", *, legacy=False, bare=False):
@@ -269,7 +269,7 @@ def idinvert_state(name="stylegan1_genforce_128_generator"):
     """The golden StyleGAN1 as IDInvert names it; its last mapping layer is repeated per layer."""
     config, state, _ = golden(name)
     inputs = 2 * (int(math.log2(config["resolution"])) - 1)
-    last, found = f"mapping.dense{config['mapping_layers'] - 1}", {}
+    last, renamed = f"mapping.dense{config['mapping_layers'] - 1}", {}
     for key, x in state.items():
         if key.startswith(last):
             x = x.repeat(inputs, *[1] * (x.ndim - 1))
@@ -291,9 +291,9 @@ def idinvert_state(name="stylegan1_genforce_128_generator"):
                 key = f"{module}.first_layer"
             elif not tail.startswith("blur"):
                 key = f"{module}.epilogue.{tail}"
-        found[key] = x
-    found["truncation.truncation"] = torch.ones(1, inputs, 1)
-    return found
+        renamed[key] = x
+    renamed["truncation.truncation"] = torch.ones(1, inputs, 1)
+    return renamed
 
 
 def write_idinvert(path, *, legacy=False):

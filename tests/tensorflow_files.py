@@ -48,10 +48,10 @@ def write_tensorflow(
 def tensorflow_network(name, variables, settings):
     components = {}
     for part in ("mapping", "synthesis"):
-        own = {k.partition("/")[2]: x for k, x in variables.items() if k.startswith(f"{part}/")}
-        components[part] = Network(f"G_{part}", own, settings)
-    own = {k: x for k, x in variables.items() if k == "dlatent_avg"} | {"lod": torch.zeros([])}
-    return Network(name, own, settings, components)
+        tensors = {k.partition("/")[2]: x for k, x in variables.items() if k.startswith(f"{part}/")}
+        components[part] = Network(f"G_{part}", tensors, settings)
+    tensors = {k: x for k, x in variables.items() if k == "dlatent_avg"} | {"lod": torch.zeros([])}
+    return Network(name, tensors, settings, components)
 
 
 def tensorflow_stylegan1(name="stylegan1_genforce_generator"):

@@ -28,19 +28,19 @@ from payloads_of_data import arrays, legacies, tensors, zips
 
 
 def everything(canary):
-    found = {}
+    payloads = {}
     run = running(canary)
     for name, (body, expected) in run.items():
-        found[f"{name} in a pickle"] = (a_pickle(body), f"asks to run {expected}; refused")
+        payloads[f"{name} in a pickle"] = (a_pickle(body), f"asks to run {expected}; refused")
     for form, wrap in CONTAINERS.items():
         for name in ("os.system", "builtins.eval", "copyreg._reconstructor"):
             body, expected = run[name]
-            found[f"{name} in {form}"] = (wrap(body), f"asks to run {expected}; refused")
+            payloads[f"{name} in {form}"] = (wrap(body), f"asks to run {expected}; refused")
     plain = {**disguised(canary), **damaged(), **arrays()}
-    found |= {name: (a_pickle(body), match) for name, (body, match) in plain.items()}
+    payloads |= {name: (a_pickle(body), match) for name, (body, match) in plain.items()}
     source = f"open({str(canary)!r}, 'w').close()"
-    found["source text"] = (a_pickle(persistent(push({}), source)), str(canary.parent))
-    return found | tensors() | legacies() | zips()
+    payloads["source text"] = (a_pickle(persistent(push({}), source)), str(canary.parent))
+    return payloads | tensors() | legacies() | zips()
 
 
 def networks():
@@ -54,15 +54,15 @@ def networks():
     }
     plain = {"name": "tiny", "sizes": (4, 8), "gain": 0.5, "large": 10**20, "flags": [True, None]}
     stored = np.arange(6, dtype=np.float32).reshape(2, 3)
-    found = {}
+    payloads = {}
     for form, new in (("zip", True), ("legacy", False)):
         file = io.BytesIO()
         torch.save({"g_ema": weights, "args": plain}, file, _use_new_zipfile_serialization=new)
-        found[form] = file.getvalue()
+        payloads[form] = file.getvalue()
     for protocol in (0, 2, 4, 5):
         tree = {"weights": weights, "array": stored, "scalar": np.float64(2), "plain": plain}
-        found[f"pickle {protocol}"] = pickle.dumps(tree, protocol)
-    return found
+        payloads[f"pickle {protocol}"] = pickle.dumps(tree, protocol)
+    return payloads
 
 
 def running(canary):

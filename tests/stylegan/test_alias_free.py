@@ -25,14 +25,14 @@ def close(got, expected, atol=1e-5):
 )
 def test_sizes_of_the_releases(side, sizes):
     sampling = Sampling(img_resolution=side, **RELEASE)
-    found = levels(sampling)
-    assert [level.size for level in found] == [*sizes, side, side]
-    assert [level.rate for level in found] == [*(size - 20 for size in sizes), side, side]
-    assert found[0].cutoff == 2
-    assert found[-1].cutoff == side / 2
+    signals = levels(sampling)
+    assert [level.size for level in signals] == [*sizes, side, side]
+    assert [level.rate for level in signals] == [*(size - 20 for size in sizes), side, side]
+    assert signals[0].cutoff == 2
+    assert signals[-1].cutoff == side / 2
     # Every layer goes to twice the higher of its two rates.
-    before, padding = found[0], {}
-    for index, level in enumerate(found[:-1]):
+    before, padding = signals[0], {}
+    for index, level in enumerate(signals[:-1]):
         way = resampling(sampling, index)
         assert (way.up, way.down) == (2 * level.rate // before.rate, 2)
         assert (len(way.up_filter), len(way.down_filter)) == (6 * way.up, 12)
@@ -52,9 +52,9 @@ def test_low_pass():
         close(radial, radial.T)
         close(radial, radial.rot90())
         at = torch.arange(taps).double() / rate
-        for response in (flat, radial.sum(0)):
+        for kernel in (flat, radial.sum(0)):
             gains = [
-                abs((response * torch.exp(2j * math.pi * f * at)).sum())
+                abs((kernel * torch.exp(2j * math.pi * f * at)).sum())
                 for f in (0.5, 2.0, 14.0, 20.0, 32.0)
             ]
             assert all(0.95 < gain < 1.05 for gain in gains[:2])
@@ -86,9 +86,9 @@ def test_impossible_configurations(make_generator, change, message):
 def plain_resampling(x, taps, up=1, padding=(0, 0), down=1):
     """Zeros inserted, padded or cut, convolved with the filter, every down-th pixel kept."""
     n, channels, height, width = x.shape
-    spread = x.new_zeros(n, channels, height, up, width, up)
-    spread[:, :, :, 0, :, 0] = x
-    x = F.pad(spread.reshape(n, channels, height * up, width * up), padding * 2)
+    upsampled = x.new_zeros(n, channels, height, up, width, up)
+    upsampled[:, :, :, 0, :, 0] = x
+    x = F.pad(upsampled.reshape(n, channels, height * up, width * up), padding * 2)
     kernel = torch.outer(taps, taps) if taps.ndim == 1 else taps
     kernel = kernel.flip(0, 1).expand(channels, 1, -1, -1)
     return F.conv2d(x, kernel * up**2, groups=channels)[:, :, ::down, ::down]
@@ -138,7 +138,7 @@ def test_layer(radial, clamp):
     weights = plain_weights(layer, style) * layer.magnitude_ema.rsqrt()
     side = weights.shape[-1] - 1
     images = zip(x, weights, strict=True)
-    y = torch.stack([F.conv2d(one, own, layer.bias, padding=side) for one, own in images])
+    y = torch.stack([F.conv2d(one, weight, layer.bias, padding=side) for one, weight in images])
     y = plain_resampling(y, layer.up_filter, layer.up, layer.padding)
     y = F.leaky_relu(y, 0.2) * math.sqrt(2)
     if clamp is not None:

@@ -12,10 +12,10 @@ from facsimile.stylegan.discriminator import minibatch_std
 def test_minibatch_std_is_that_of_a_loop(n, group):
     x = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     size = min(group, n)
-    apart = n // size
+    groups = n // size
     expected = torch.zeros(n, 1, 4, 4, dtype=torch.float64)
-    for first in range(apart):
-        members = [first + k * apart for k in range(size)]
+    for first in range(groups):
+        members = [first + k * groups for k in range(size)]
         total = 0.0
         for c in range(3):
             for i in range(4):
@@ -37,10 +37,10 @@ def test_minibatch_std_wants_whole_groups():
 def test_features_do_not_depend_on_the_batch(make_discriminator, targets, downsampling):
     discriminator = make_discriminator(downsampling=downsampling).double()
     images = targets.double()
-    together = discriminator.features(images)
-    assert [x.shape[-1] for x in together] == [16, 8, 4]
+    batch = discriminator.features(images)
+    assert [x.shape[-1] for x in batch] == [16, 8, 4]
     changed = discriminator.features(torch.cat([images[:1], -images[1:]]))
-    for whole, other in zip(together, changed, strict=True):
+    for whole, other in zip(batch, changed, strict=True):
         torch.testing.assert_close(whole[:1], other[:1], atol=1e-12, rtol=0)
         assert (whole[1:] - other[1:]).abs().max() > 0.1
 
@@ -130,13 +130,13 @@ def test_stylegan1_in_plain_operations(plain):
         x = F.avg_pool2d(x, 2) if down else x
         return F.leaky_relu(x + bias[:, None, None], 0.2)
 
-    x, found = conv(image, "b16.fromrgb"), []
+    x, features = conv(image, "b16.fromrgb"), []
     for side in (16, 8):
         x = conv(x, f"b{side}.conv0")
         x = F.conv2d(x, kernel.expand(4, 1, 3, 3), padding=1, groups=4)
         x = conv(x, f"b{side}.conv1", down=True)
-        found.append(x)
-    for got, expected in zip(plain.features(image), found, strict=True):
+        features.append(x)
+    for got, expected in zip(plain.features(image), features, strict=True):
         torch.testing.assert_close(got, expected)
     x = conv(torch.cat([x, minibatch_std(x, 4)], 1), "b4.conv").flatten(1)
     x = F.linear(x, state["b4.fc.weight"] * (2 / x.shape[1]) ** 0.5, state["b4.fc.bias"])

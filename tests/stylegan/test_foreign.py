@@ -157,8 +157,8 @@ def test_rosinality(path, legacy):
     close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
     assert torch.equal(generator.mapping.w_avg, arrays["latent_avg"])
     assert "w_avg_computed" not in generator.config
-    _, _, known = golden("stylegan2_discriminator")
-    close(stylegan.load_discriminator(path)(known["image"]), known["logits"])
+    _, _, release = golden("stylegan2_discriminator")
+    close(stylegan.load_discriminator(path)(release["image"]), release["logits"])
 
 
 @pytest.mark.parametrize("bare", [False, True])

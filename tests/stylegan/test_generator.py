@@ -35,8 +35,8 @@ def test_sizes_of_every_side(make_generator, side):
     assert len(maps) == 2 * log2(side) - 3
     assert [tuple(m.shape) for m in maps] == [(2, 1, s, s) for s in sides]
     styles = [channels[0]] * 2
-    for before, own in zip(channels, channels[1:], strict=False):
-        styles += [before, own, own]
+    for before, outputs in zip(channels, channels[1:], strict=False):
+        styles += [before, outputs, outputs]
     assert generator.style_sizes == tuple(styles)
     image = generator.synthesize(generator.map(torch.randn(1, 4)))
     assert image.shape == (1, 3, side, side)
@@ -58,8 +58,8 @@ def test_which_input_acts_where(generator):
     read = {layer.name: layer.style for layer in generator.synthesis.layers}
     for side in (8, 16, 32):
         b = int(log2(side))
-        found = [read[f"b{side}.{name}"] for name in ("conv0", "conv1", "torgb")]
-        assert found == [2 * b - 5, 2 * b - 4, 2 * b - 3]
+        indices = [read[f"b{side}.{name}"] for name in ("conv0", "conv1", "torgb")]
+        assert indices == [2 * b - 5, 2 * b - 4, 2 * b - 3]
 
 
 @pytest.mark.parametrize(

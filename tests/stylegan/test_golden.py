@@ -13,7 +13,7 @@ def close(got, expected):
 
 
 @pytest.fixture(params=["stylegan2_generator", "stylegan2_conditional_generator"])
-def known(request, tmp_path):
+def release(request, tmp_path):
     """(generator, arrays)"""
     config, state, arrays = golden(request.param)
     path = tmp_path / "generator.safetensors"
@@ -21,26 +21,26 @@ def known(request, tmp_path):
     return stylegan.load(path), arrays
 
 
-def test_sizes(known):
-    generator, arrays = known
+def test_sizes(release):
+    generator, arrays = release
     assert (generator.resolution, generator.img_channels) == (32, 3)
     assert (generator.num_ws, generator.w_dim) == arrays["ws"].shape[1:]
     assert generator.c_dim == (3 if "c" in arrays else 0)
     assert generator.config["conv_clamp"] == (256 if "c" in arrays else None)
 
 
-def test_mapping(known):
-    generator, arrays = known
+def test_mapping(release):
+    generator, arrays = release
     z, c = arrays["z"], arrays.get("c")
     close(generator.map(z, c), arrays["ws"])
     close(generator.map(z, c, truncation_psi=0.7, truncation_cutoff=4), arrays["ws_psi0.7_cutoff4"])
 
 
-def test_one_z_for_each_input(known):
-    generator, arrays = known
+def test_one_z_for_each_input(release):
+    generator, arrays = release
     z, c = arrays["z"], arrays.get("c")
-    spread = z[:, None].expand(-1, generator.num_ws, -1)
-    close(generator.map(spread, c), arrays["ws"])
+    z_plus_of_one = z[:, None].expand(-1, generator.num_ws, -1)
+    close(generator.map(z_plus_of_one, c), arrays["ws"])
     mixed = z.roll(1, 0)
     z_plus = torch.stack([z, *[mixed] * (generator.num_ws - 1)], 1)
     close(generator.map(z_plus, c)[:, 0], arrays["ws"][:, 0])
@@ -48,8 +48,8 @@ def test_one_z_for_each_input(known):
         close(generator.map(z_plus)[:, 1:], arrays["ws"].roll(1, 0)[:, 1:])
 
 
-def test_images(known):
-    generator, arrays = known
+def test_images(release):
+    generator, arrays = release
     close(generator.synthesize(arrays["ws"]), arrays["image_const"])
     close(generator.synthesize(arrays["w_plus"], "const"), arrays["image_w_plus_const"])
     close(generator.synthesize(arrays["w_plus"], "none"), arrays["image_w_plus_none"])

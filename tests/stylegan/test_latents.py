@@ -39,70 +39,70 @@ def same(a, b):
 
 @pytest.mark.parametrize("space", NAMES)
 def test_files_keep_everything(labelled, filled, tmp_path, space):
-    held = filled(space, truncation_psi=0.7, truncation_cutoff=3, rgb_skip="keep")
+    latents = filled(space, truncation_psi=0.7, truncation_cutoff=3, rgb_skip="keep")
     count = len(labelled.feature_layers)
     names = {"code", "label"} | {f"noise.{i}" for i in range(count)}
     names |= {"feature", "rgb"} if space.startswith("f/") else set()
     path = tmp_path / "latents.safetensors"
     if space.startswith("f/"):
         # b4.conv1 comes before the first toRGB layer: another layer, that there is an image so far.
-        held = filled(space, truncation_psi=0.7, truncation_cutoff=3, layer="b8.conv1")
-    assert held.tensors().keys() == names
-    held.save(path)
+        latents = filled(space, truncation_psi=0.7, truncation_cutoff=3, layer="b8.conv1")
+    assert latents.tensors().keys() == names
+    latents.save(path)
     again = Latents.load(path, labelled)
-    assert same(again, held)
+    assert same(again, latents)
     plain = ("space", "fingerprint", "layer", "truncation_psi", "truncation_cutoff")
-    assert [getattr(again, n) for n in plain] == [getattr(held, n) for n in plain]
-    assert torch.equal(again.synthesize(labelled), held.synthesize(labelled))
+    assert [getattr(again, n) for n in plain] == [getattr(latents, n) for n in plain]
+    assert torch.equal(again.synthesize(labelled), latents.synthesize(labelled))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("rgb_skip", ["keep", "zero"])
 def test_feature_of_the_mean(generator, tmp_path, rgb_skip):
-    held = stylegan.init_latents(generator, "f/w+", 2, layer="b16.conv0", rgb_skip=rgb_skip)
+    latents = stylegan.init_latents(generator, "f/w+", 2, layer="b16.conv0", rgb_skip=rgb_skip)
     whole = stylegan.init_latents(generator, "w+", 2).synthesize(generator)
-    assert held.layer == "b16.conv0"
-    assert held.feature.shape == (2, 16, 16, 16)
-    assert torch.equal(held.synthesize(generator), whole) == (rgb_skip == "keep")
-    held.save(tmp_path / "latents.safetensors")
+    assert latents.layer == "b16.conv0"
+    assert latents.feature.shape == (2, 16, 16, 16)
+    assert torch.equal(latents.synthesize(generator), whole) == (rgb_skip == "keep")
+    latents.save(tmp_path / "latents.safetensors")
     again = Latents.load(tmp_path / "latents.safetensors")
     assert (again.rgb is None) == (rgb_skip == "zero")
-    assert torch.equal(again.synthesize(generator), held.synthesize(generator))
+    assert torch.equal(again.synthesize(generator), latents.synthesize(generator))
 
 
 def test_every_part_is_drawn(labelled, filled):
-    held = filled("f/w+", layer="b8.conv1")
-    image = held.synthesize(labelled)
-    for name, x in held.tensors().items():
+    latents = filled("f/w+", layer="b8.conv1")
+    image = latents.synthesize(labelled)
+    for name, x in latents.tensors().items():
         if name == "label" or name in ("noise.0", "noise.1", "noise.2"):
             continue  # these act before the feature, or in Z alone
-        other = held.with_tensors(held.tensors() | {name: x + 0.5})
+        other = latents.with_tensors(latents.tensors() | {name: x + 0.5})
         assert (other.synthesize(labelled) - image).abs().max() > 1e-4, name
     for name in ("noise.0", "noise.1", "noise.2"):
-        other = held.with_tensors(held.tensors() | {name: held.tensors()[name] + 0.5})
+        other = latents.with_tensors(latents.tensors() | {name: latents.tensors()[name] + 0.5})
         assert torch.equal(other.synthesize(labelled), image)
 
 
 def test_label_of_z(labelled, filled):
-    held = filled("z+")
-    other = replace(held, label=held.label.flip(1))
-    assert (other.synthesize(labelled) - held.synthesize(labelled)).abs().max() > 1e-4
+    latents = filled("z+")
+    other = replace(latents, label=latents.label.flip(1))
+    assert (other.synthesize(labelled) - latents.synthesize(labelled)).abs().max() > 1e-4
 
 
 def test_truncation(generator):
-    held = stylegan.init_latents(generator, "z", 2, seed=4)
-    ws = generator.map(held.code, truncation_psi=0.5, truncation_cutoff=3)
-    short = replace(held, truncation_psi=0.5, truncation_cutoff=3)
+    latents = stylegan.init_latents(generator, "z", 2, seed=4)
+    ws = generator.map(latents.code, truncation_psi=0.5, truncation_cutoff=3)
+    short = replace(latents, truncation_psi=0.5, truncation_cutoff=3)
     assert torch.equal(short.synthesize(generator), generator.synthesize(ws))
 
 
 def test_noise_in_place_of_the_maps(generator):
-    held = stylegan.init_latents(generator, "w+", 2)
+    latents = stylegan.init_latents(generator, "w+", 2)
     maps = tuple(torch.randn_like(m) for m in generator.noise_maps(2))
-    noisy = replace(held, noise=maps)
-    assert torch.equal(noisy.synthesize(generator, "const"), held.synthesize(generator))
-    assert not torch.equal(noisy.synthesize(generator), held.synthesize(generator))
-    ws = held.code
+    noisy = replace(latents, noise=maps)
+    assert torch.equal(noisy.synthesize(generator, "const"), latents.synthesize(generator))
+    assert not torch.equal(noisy.synthesize(generator), latents.synthesize(generator))
+    ws = latents.code
     assert torch.equal(noisy.synthesize(generator, "none"), generator.synthesize(ws, "none"))
     assert torch.equal(noisy.synthesize(generator), generator.synthesize(ws, maps))
 
@@ -122,12 +122,12 @@ def test_noise_in_place_of_the_maps(generator):
     ],
 )
 def test_indexing(labelled, filled, index, rows):
-    held = filled("f/w+", layer="b8.conv1")
-    some = held[index]
+    latents = filled("f/w+", layer="b8.conv1")
+    some = latents[index]
     assert len(some) == len(rows)
     for name, x in some.tensors().items():
-        assert torch.equal(x, held.tensors()[name][rows])
-    images = held.synthesize(labelled)[rows]
+        assert torch.equal(x, latents.tensors()[name][rows])
+    images = latents.synthesize(labelled)[rows]
     torch.testing.assert_close(some.synthesize(labelled), images, atol=1e-5, rtol=0)
 
 
@@ -142,20 +142,20 @@ def test_iteration_ends(filled):
 
 
 def test_dtype(generator64, filled):
-    held = filled("f/s")
-    double = held.to(dtype=torch.float64)
+    latents = filled("f/s")
+    double = latents.to(dtype=torch.float64)
     assert {x.dtype for x in double.tensors().values()} == {torch.float64}
-    assert same(double.to("cpu", torch.float32), held)
-    assert {x.dtype for x in held.tensors().values()} == {torch.float32}
+    assert same(double.to("cpu", torch.float32), latents)
+    assert {x.dtype for x in latents.tensors().values()} == {torch.float32}
 
 
 def test_detach_copies(filled):
-    held = filled("f/w")
-    copy = held.detach()
+    latents = filled("f/w")
+    copy = latents.detach()
     for x in copy.tensors().values():
         x.zero_()
-    assert held.code.abs().sum() > 0
-    assert held.feature.abs().sum() > 0
+    assert latents.code.abs().sum() > 0
+    assert latents.feature.abs().sum() > 0
 
 
 def test_what_a_space_has():
@@ -204,9 +204,9 @@ def test_a_cut_off_file(generator, tmp_path):
 @pytest.mark.parametrize("there", [False, True])
 def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit, there):
     path = tmp_path / "x.safetensors"
-    held = stylegan.init_latents(generator, "w", 1)
+    latents = stylegan.init_latents(generator, "w", 1)
     if there:
-        held.save(path)
+        latents.save(path)
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
 
     def fail(path, *arguments):
@@ -217,36 +217,38 @@ def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit
 
     monkeypatch.setattr(Path, culprit, fail)
     with pytest.raises(OSError, match="no space left"):
-        replace(held, code=held.code + 1).save(path)
+        replace(latents, code=latents.code + 1).save(path)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_shared_memory_is_no_obstacle(generator, tmp_path):
     """Maps that are one tensor, and rows that are one row expanded."""
-    held = stylegan.init_latents(generator, "w", 2)
-    held = replace(held, code=held.code[:1].expand(2, -1), label=held.code)
-    held.save(tmp_path / "x.safetensors")
-    assert same(Latents.load(tmp_path / "x.safetensors"), held)
+    latents = stylegan.init_latents(generator, "w", 2)
+    latents = replace(latents, code=latents.code[:1].expand(2, -1), label=latents.code)
+    latents.save(tmp_path / "x.safetensors")
+    assert same(Latents.load(tmp_path / "x.safetensors"), latents)
 
 
 @pytest.mark.parametrize("space", ["z", "z+", "f/z+"])
 def test_on_the_sphere_after_a_file(generator, tmp_path, space):
-    held = stylegan.init_latents(generator, space, 2, seed=3)
-    held.save(tmp_path / "x.safetensors")
+    latents = stylegan.init_latents(generator, space, 2, seed=3)
+    latents.save(tmp_path / "x.safetensors")
     again = Latents.load(tmp_path / "x.safetensors", generator)
     assert again.deviation(generator).max() < 1e-5
-    away = replace(held, code=1.2 * held.code)
+    away = replace(latents, code=1.2 * latents.code)
     torch.testing.assert_close(away.deviation(generator), torch.full((2,), 0.2))
-    torch.testing.assert_close(away.retract().code, held.code)
+    torch.testing.assert_close(away.retract().code, latents.code)
 
 
 def test_stray_leaves_out_what_the_feature_replaces(generator):
-    held = stylegan.init_latents(generator, "f/w+", 1, layer="b8.conv1")
-    first = held.first_ws_index(generator)
+    latents = stylegan.init_latents(generator, "f/w+", 1, layer="b8.conv1")
+    first = latents.first_ws_index(generator)
     assert first == 3
     assert stylegan.init_latents(generator, "w+", 1).first_ws_index(generator) == 0
-    code = held.code.clone()
+    code = latents.code.clone()
     code[:, :first] = 9.0
-    assert torch.equal(replace(held, code=code).deviation(generator), held.deviation(generator))
+    assert torch.equal(
+        replace(latents, code=code).deviation(generator), latents.deviation(generator)
+    )
     code[:, first] = 9.0
-    assert replace(held, code=code).deviation(generator) > held.deviation(generator) + 0.5
+    assert replace(latents, code=code).deviation(generator) > latents.deviation(generator) + 0.5

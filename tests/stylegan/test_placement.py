@@ -30,7 +30,7 @@ def test_waves(generator, ws):
     """The input, pixel by pixel and wave by wave, as the paper writes it."""
     network = generator.synthesis.input
     style = network.affine(ws[:, 0])[:1].double()
-    (cos, sin, right, down), near = style[0].tolist(), {"rel": 1e-4, "abs": 1e-5}
+    (cos, sin, right, down), tolerance = style[0].tolist(), {"rel": 1e-4, "abs": 1e-5}
     size = math.hypot(cos, sin)
     cos, sin, right, down = cos / size, sin / size, right / size, down / size
     x = network(style.float(), torch.eye(3))
@@ -44,7 +44,7 @@ def test_waves(generator, ws):
             for (fx, fy), phase in zip(network.freqs.tolist(), network.phases.tolist(), strict=True)
         ]
         expected = torch.tensor(values) @ network.weight.T / math.sqrt(8)
-        assert x[0, :, row, column].tolist() == pytest.approx(expected.tolist(), **near)
+        assert x[0, :, row, column].tolist() == pytest.approx(expected.tolist(), **tolerance)
 
 
 def test_waves_that_would_be_aliased_fade(generator, ws):

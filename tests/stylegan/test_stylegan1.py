@@ -52,7 +52,7 @@ def translated(config, state):
 
 
 @pytest.fixture(params=["stylegan1_genforce_generator", "stylegan1_genforce_128_generator"])
-def known(request):
+def release(request):
     """(generator, arrays)"""
     config, state, arrays = golden(request.param)
     config, tensors = translated(config, state)
@@ -83,12 +83,12 @@ def small(make_generator):
 # The original -------------------------------------------------------------------------------------
 
 
-def test_golden(known):
+def test_golden(release):
     """At 128 px the last block is the fused one."""
-    generator, arrays = known
+    generator, arrays = release
     assert (generator.num_ws, generator.w_dim) == arrays["w_plus"].shape[1:]
-    spread = arrays["w"][:, None].expand(-1, generator.num_ws, -1)
-    close(generator.map(arrays["z"]), spread)
+    z_plus_of_one = arrays["w"][:, None].expand(-1, generator.num_ws, -1)
+    close(generator.map(arrays["z"]), z_plus_of_one)
     close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
 
 

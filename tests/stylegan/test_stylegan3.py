@@ -23,7 +23,7 @@ def close(got, expected, atol=1e-5):
 
 
 @pytest.fixture(scope="module", params=["t", "r"])
-def known(request):
+def release(request):
     """(configuration, tensors under our names, arrays)"""
     config, state, arrays = golden(f"stylegan3_{request.param}_generator")
     tensors = {
@@ -33,8 +33,8 @@ def known(request):
     channels = [
         len(tensors[f"synthesis.L{index}.weight"]) for index in range(config["num_layers"] + 1)
     ]
-    own = {"architecture": "stylegan3", "mapping_layers": 2, "output_scale": 0.25}
-    return RELEASE | config | own | {"channels": channels}, tensors, arrays
+    others = {"architecture": "stylegan3", "mapping_layers": 2, "output_scale": 0.25}
+    return RELEASE | config | others | {"channels": channels}, tensors, arrays
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def ws(stylegan3_ws):
     return stylegan3_ws
 
 
-def test_images(known):
-    config, tensors, arrays = known
+def test_images(release):
+    config, tensors, arrays = release
     generator = Generator(config)
     generator.load_state_dict(tensors)
     freeze(generator)
@@ -58,20 +58,20 @@ def test_images(known):
     close(generator.synthesize(arrays["w_plus"]), arrays["image_w_plus"])
 
 
-def test_designed_filters_are_those_of_the_release(known):
-    config, tensors, _ = known
-    own = Generator(config).state_dict()
-    assert own.keys() == tensors.keys()
-    filters = [name for name in own if name.endswith("_filter")]
+def test_designed_filters_are_those_of_the_release(release):
+    config, tensors, _ = release
+    state = Generator(config).state_dict()
+    assert state.keys() == tensors.keys()
+    filters = [name for name in state if name.endswith("_filter")]
     assert len(filters) == 2 * config["num_layers"]
     for name in filters:
-        close(own[name], tensors[name], 1e-7)
-    radial = {own[name].ndim for name in filters if name.endswith("down_filter")}
+        close(state[name], tensors[name], 1e-7)
+    radial = {state[name].ndim for name in filters if name.endswith("down_filter")}
     assert radial == ({1, 2} if config["use_radial_filters"] else {1})
 
 
-def test_saved_and_loaded(known, tmp_path):
-    config, tensors, arrays = known
+def test_saved_and_loaded(release, tmp_path):
+    config, tensors, arrays = release
     path = tmp_path / "generator.safetensors"
     files.write(path, "generator", config, tensors)
     generator = stylegan.load(path)
@@ -123,14 +123,14 @@ def test_stop_then_start_is_the_whole(generator, ws, layer):
 
 def test_images_of_a_batch_do_not_meet(generator, ws):
     generator, ws = copy.deepcopy(generator).double(), ws.double()
-    together = generator.synthesize(ws)
+    batch = generator.synthesize(ws)
     for row in range(3):
-        close(generator.synthesize(ws[row : row + 1]), together[row : row + 1], 1e-12)
+        close(generator.synthesize(ws[row : row + 1]), batch[row : row + 1], 1e-12)
     # NVIDIA divides styles by their size over the batch: here a mate of huge ones changes nothing.
     styles = [
         style * torch.tensor([[1.0], [1e3], [1.0]]).double() for style in generator.styles(ws)
     ]
-    close(generator.synthesize(styles)[::2], together[::2], 1e-12)
+    close(generator.synthesize(styles)[::2], batch[::2], 1e-12)
 
 
 def test_recomputed_for_the_gradient(generator, ws, monkeypatch):
