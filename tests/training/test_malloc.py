@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 COUNT = """
 import resource, sys, torch
 from facsimile.training.malloc import retain_freed_memory

@@ -96,6 +96,7 @@ def test_dry_run(tmp_path, tiny, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_train_py_is_the_command():
     """The file at the top of a checkout runs the same program."""
     script = Path(__file__).parents[2] / "train.py"
