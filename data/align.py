@@ -276,7 +276,7 @@ def _extended(crop: Image.Image, quad: np.ndarray, length: float) -> tuple[Image
 def _depth(length: int, before: int, after: int) -> np.ndarray:
     """(length,): 1 at the outer end of a padding, 0 at the photo's edge, below 0 in the photo."""
     centres = np.arange(length, dtype=np.float32) + 0.5
-    depth = np.full(length, -np.inf, dtype=np.float32)
+    depth: np.ndarray = np.full(length, -np.inf, dtype=np.float32)
     for distance, pad in ((centres, before), (length - centres, after)):
         if pad:
             depth = np.maximum(depth, 1 - distance / pad)

@@ -190,7 +190,7 @@ def load_images(
     if in_memory or opened is None or opened.fingerprint != fingerprint:
         sizes, errors, pixels = _decode_all(files, resolution, workers, in_memory)
         current = DatasetIndex.of(fingerprint or "", files.names, sizes, errors)
-        if opened is not None:
+        if index is not None and opened is not None:
             opened.check_same_images(current, index)
         opened = current
     good = (opened.sizes[:, 0] > 0).nonzero()[:, 0]

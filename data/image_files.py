@@ -52,7 +52,7 @@ class PackedStrings(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 class ImageFiles:

@@ -292,6 +292,8 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         else:
             return image.convert("RGB")
         srgb = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+        assert converted is not None  # as it is not converted in place
+        return converted
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image.convert("RGB")  # a broken or unfitting profile: colours as the numbers say

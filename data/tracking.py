@@ -53,18 +53,18 @@ class FaceTracker:
         try:
             if self.detector is None:
                 return self._detect(photo, None)
-            return self._track(photo)
+            return self._track(photo, self.detector)
         except PhotoError as error:
             self._size = (0, 0)  # the next photo is searched
             return TrackedFace(to_tensor(centre_square(photo, SIDE)), None, str(error))
 
-    def _track(self, photo: Image.Image) -> TrackedFace:
+    def _track(self, photo: Image.Image, detector: FaceDetector) -> TrackedFace:
         if self._quad is not None and self._size == photo.size:
             face = self._detect_near(photo, self._quad)
             if face is not None:
                 return face
         self.detections += 1
-        faces = self.detector.detect(photo)
+        faces = detector.detect(photo)
         self._size = photo.size
         if not faces:
             return self._lost(photo, "no face was found")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -61,10 +62,10 @@ class Frames:
     """Files of the frames; None for a video."""
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._read_photos() if self.photos is not None else self._read_video()
+        return self._read_video() if self.photos is None else self._read_photos(self.photos)
 
-    def _read_photos(self) -> Iterator[Frame]:
-        for path in self.photos:
+    def _read_photos(self, photos: tuple[Path, ...]) -> Iterator[Frame]:
+        for path in photos:
             try:
                 frame = Frame(path.name, read_photo(path))
             except (PhotoError, OSError) as error:
@@ -138,7 +139,8 @@ class VideoWriter:
                 f"{' or '.join(CODECS)}; choose such a name"
             )
         self._part = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
-        self._writer, self._size = None, (0, 0)
+        self._writer: Any = None
+        self._size = (0, 0)
 
     def write(self, photo: Image.Image) -> None:
         """Raises VideoError if the first photo had another size, and OSError if no video opens."""

@@ -151,7 +151,7 @@ def interleave_groups(groups: list[Tensor]) -> Tensor:
 
 def cache_on_gpu(images: ImageDataset, device: torch.device) -> ImageDataset:
     """The training set on the GPU if it takes at most a quarter of the free memory there."""
-    if device.type == "cuda" and images.in_memory:
+    if device.type == "cuda" and images.pixels is not None:
         free, _ = torch.cuda.mem_get_info(device)
         if images.pixels.numel() < free / 4:
             return images.to(device)
