@@ -13,12 +13,7 @@ from facsimile.stylegan import Generator, Latents, spaces
 def decode_ws(generator: Generator, latents: Latents) -> Tensor:
     """The codes (N, L, D) that synthesis takes, truncation applied; ValueError in S."""
     space, _ = spaces.parse(latents.space)
-    ws = space.decode(generator, latents.code, latents.label)
-    if not isinstance(ws, Tensor):
-        raise ValueError(
-            f'got latents in "{latents.space}", which have no code in W+; expected z, z+, w, w+, '
-            "p_n or p_n+, alone or after f/"
-        )
+    ws = space.to_w_plus(generator, latents.code, latents.label)
     return generator.truncate(ws, latents.truncation_psi, latents.truncation_cutoff)
 
 

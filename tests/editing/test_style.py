@@ -74,5 +74,5 @@ def test_no_such_layers(text):
 
 def test_style_space_is_refused(generator64):
     latents = stylegan.init_latents(generator64, "s", 1)
-    with pytest.raises(ValueError, match=r'got latents in "s", which have no code in W\+'):
+    with pytest.raises(ValueError, match=r'a code of "s" holds styles, which have no code in W\+'):
         editing.get("style")(generator64, latents, latents)
