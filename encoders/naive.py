@@ -33,7 +33,7 @@ class NaiveConfig(InDomainConfig):
     """Resolution of the generator's images, in whose pixels landmarks are given."""
 
     @staticmethod
-    def for_generator(
+    def for_generator(  # type: ignore[override]
         generator: Generator, width: int, max_width: int, resolution: int | None = None
     ) -> "NaiveConfig":
         """For a generator; resolution None: its own, or the power of two below it."""
@@ -78,7 +78,7 @@ class NaiveEncoder(nn.Module):
 class NaiveSettings(EncoderSettings):
     """Train the naive encoder, a baseline: from a photo and landmarks to a code of W+.
 
-    Writes the files of `difference`: train.py naive --generator faces --out runs/naive
+    Writes the files of `difference`: facsimile train naive --generator faces --out runs/naive
     """
 
     reenactment: ReenactmentSettings = ReenactmentSettings()

@@ -38,6 +38,8 @@ class EncoderRecipe:
 
     betas: tuple[float, float]
     """Of Adam."""
+    eval_photos: data.ImageDataset
+    """Photos of the scores; set by `setup_data` if there are any."""
     OPTIONAL_FIELDS: tuple[str, ...] = ()
     """Configuration of a part that the encoder of `--init-from` may lack: all are falsy then."""
 
@@ -62,7 +64,6 @@ class EncoderRecipe:
             self._init_from(settings.init_from)
         self.ema = freeze(copy.deepcopy(self.encoder))
         self.trainables: tuple[Trainable, ...] = (self._trainable("encoder", self.encoder),)
-        self.eval_photos: data.ImageDataset | None = None
 
     def _load_networks(self) -> Any:
         """The trained networks that this recipe needs."""
@@ -284,7 +285,7 @@ class EncoderRecipe:
         return {}
 
     def _eval_sets(self) -> list[str]:
-        return ["samples"] if self.eval_photos is None else ["samples", "photos"]
+        return ["samples", "photos"] if self.settings.evaluation.eval_data else ["samples"]
 
     @torch.no_grad()
     def _eval_batches(self, source: str, count: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -28,7 +28,7 @@ class SamplingSettings:
 class PerceptualSettings:
     """The perceptual term of the reconstruction."""
 
-    perceptual: Literal[metrics.PERCEPTUAL_METRICS] = "auto"
+    perceptual: Literal[metrics.PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
     """auto: LPIPS-VGG where its weights are, else the generator's discriminator."""
     perceptual_weights: Path | None = None
     """Local file of the weights of the perceptual network."""

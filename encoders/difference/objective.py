@@ -156,6 +156,8 @@ class LandmarkObjective(ReenactmentRecipe):
 
 class DifferenceRecipe(LandmarkObjective):
     settings: DifferenceSettings
+    embedder: Any
+    """The in-domain encoder that gives the codes of photos; None if none is needed."""
 
     def _load_networks(self) -> Any:
         """With the in-domain encoder, if one is needed."""
@@ -168,8 +170,8 @@ class DifferenceRecipe(LandmarkObjective):
         if not networks.encoders.has("in-domain"):
             raise ValueError(
                 "an in-domain encoder is needed, and there is none: name one with --in-domain, "
-                f"trained by: train.py in-domain --generator {generator}; or train without one "
-                "with --embed true --cycle-input latent, on samples alone"
+                f"trained by: facsimile train in-domain --generator {generator}; or train without "
+                "one with --embed true --cycle-input latent, on samples alone"
             )
         in_domain = networks.encoders.get("in-domain")
         self._embedder_fingerprint = in_domain.fingerprint

@@ -129,6 +129,7 @@ class ReenactmentRecipe(EncoderRecipe):
             return self.generator.synthesize(code).to(self.settings.dtype)
 
     def _critic_embedding(self, landmarks: Tensor) -> Tensor:
+        assert self.critic is not None
         resolution = self.generator.resolution
         with self.settings.autocast(self.device):
             rendered = render_landmarks(landmarks, resolution, resolution)
@@ -136,6 +137,7 @@ class ReenactmentRecipe(EncoderRecipe):
 
     def _discriminate(self, image: Tensor, embedding: Tensor, label: Tensor | None) -> Tensor:
         """Logits (N, 1) of the critic."""
+        assert self.critic is not None
         with self.settings.autocast(self.device):
             label = label if self.critic.discriminator.config.c_dim else None
             return self.critic(image, embedding, label).to(self.settings.dtype)

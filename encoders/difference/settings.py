@@ -25,8 +25,8 @@ class ReenactmentSettings:
     """.npz with `names`, the photos' file names, and `landmarks` (M, 68, 2), x and y in pixels;
     photos without an entry are left out. Default: the landmark network detects them."""
     landmark_network: Path | None = None
-    """The landmark network, a file or a run's folder of train.py landmarks. Default: the bundled
-    one."""
+    """The landmark network, a file or a run's folder of facsimile train landmarks. Default: the
+    bundled one."""
     per_layer_w_mix: float = 0.0
     """Samples get codes of W+, as the codes of photos are: each style input is a mixture of the
     sample's w and a w of its own, whose share is random up to this, from 0 to 1."""
@@ -77,7 +77,7 @@ class DifferenceSettings(EncoderSettings):
 
     Writes OUT/encoder.safetensors (the moving average), sample sheets (a face, its landmarks, it
     with these; another face, its landmarks, the first with those, the same with dots at the target
-    landmarks, and back), curves and checkpoints: train.py difference --generator faces
+    landmarks, and back), curves and checkpoints: facsimile train difference --generator faces
     --in-domain runs/in-domain --out runs/difference
     """
 

@@ -26,7 +26,7 @@ class FeatureSettings(EncoderSettings):
     """Train the feature encoder of a generator: from a photo to the feature map of one layer.
 
     Writes OUT/encoder.safetensors (the moving average), sample sheets (photo, reconstruction, ..),
-    curves and checkpoints: train.py feature --generator faces --out runs/feature
+    curves and checkpoints: facsimile train feature --generator faces --out runs/feature
     """
 
     layer: str | None = None

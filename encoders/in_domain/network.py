@@ -140,7 +140,7 @@ class InDomainEncoder(nn.Module):
         self.scale.copy_(ws.std(0))
         if self.config.iterations:
             ws = ws[:GRADIENT_SAMPLES]
-            images = generator.synthesize(ws).clamp(-1, 1)
+            images = torch.clamp(generator.synthesize(ws), -1, 1)
             synthesize = self.from_normalized(generator.synthesize)
             self.optimizer.init_normalization(images, torch.zeros_like(ws), synthesize)
 

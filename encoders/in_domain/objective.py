@@ -45,12 +45,13 @@ class Reconstruction(NamedTuple):
 
 class InDomainRecipe(EncoderRecipe):
     settings: InDomainSettings
+    photos: ImageDataset
+    """To train on; set by `setup_data` if there are any."""
     betas = (0.9, 0.99)
     OPTIONAL_FIELDS = ("iterations", "feature_net")
 
     def __init__(self, settings: InDomainSettings, distributed: Distributed):
         super().__init__(settings, distributed)
-        self.photos: ImageDataset | None = None
         self.critic: Discriminator | None = None
         if settings.freeze:
             self._freeze()
@@ -113,11 +114,12 @@ class InDomainRecipe(EncoderRecipe):
 
     def _of_critic(self, batch: BatchSlice, shared: Reconstruction) -> dict[str, Tensor]:
         """softplus(D(G(E(x)))) + softplus(-D(x)) + gamma / 2 |grad D(x)|^2 (equation 3)."""
-        target = shared.target
+        target, fake = shared.target, shared.image
+        assert fake is not None
         return self._critic_losses(
             target.image,
             lambda image: self._discriminate(image, target.label),
-            lambda: self._discriminate(shared.image.detach(), target.label),
+            lambda: self._discriminate(fake.detach(), target.label),
             batch.step,
             self.settings.r1,
         )
@@ -148,6 +150,7 @@ class InDomainRecipe(EncoderRecipe):
 
     def _discriminate(self, image: Tensor, label: Tensor | None) -> Tensor:
         """Logits (N, 1) of the critic."""
+        assert self.critic is not None
         with self.settings.autocast(self.device):
             label = label if self.critic.config.c_dim else None
             return self.critic(image, label).to(self.settings.dtype)

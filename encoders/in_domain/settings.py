@@ -40,7 +40,7 @@ class InDomainSettings(EncoderSettings):
     """Train the in-domain encoder of a generator: from a photo to a code of W+.
 
     Writes OUT/encoder.safetensors (the moving average), sample sheets (photo, reconstruction, ..),
-    curves and checkpoints: train.py in-domain --generator faces --data faces.zip
+    curves and checkpoints: facsimile train in-domain --generator faces --data faces.zip
     --out runs/in-domain
     """
 
