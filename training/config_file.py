@@ -8,17 +8,15 @@ from typing import Any
 def expand_config(args: list[str]) -> list[str]:
     """Arguments in which the settings of --config's file stand as flags, if none overrides them.
 
-    args: the kind, then flags. The file is JSON or TOML, of flag names and values, or with such a
-    table under "settings" as OUT/config.json has it. `--config` itself stays in place.
-    Raises ValueError or FileNotFoundError.
+    args: the kind, then flags; a file that names its kind does without. The file is JSON or TOML,
+    of flag names and values, or with such a table under "settings" as OUT/config.json has it.
+    `--config` itself stays in place. Raises ValueError or FileNotFoundError.
     """
     path = _config_path(args)
     if path is None:
         return args
     content = _read(path)
-    kind, *flags = args
-    if content.get("kind", kind) != kind:
-        raise ValueError(f"{path} has settings of {content['kind']}, and this is train {kind}")
+    kind, flags = _kind(args, content.get("kind"), path)
     settings = content.get("settings", content)
     given = {_name(x) for x in flags if x.startswith("--")}
     expanded = []
@@ -27,6 +25,17 @@ def expand_config(args: list[str]) -> list[str]:
         if name not in given | {"kind", "config"}:
             expanded += _flag(name, value, path)
     return [kind, *expanded, *flags]
+
+
+def _kind(args: list[str], kind_of_file: str | None, path: Path) -> tuple[str, list[str]]:
+    """(kind, flags)"""
+    if not args[0].startswith("-"):
+        if kind_of_file not in (None, args[0]):
+            raise ValueError(f"{path} has settings of {kind_of_file}, and this is train {args[0]}")
+        return args[0], args[1:]
+    if kind_of_file is None:
+        raise ValueError(f"{path} does not name its kind; say what to train: train KIND --config")
+    return kind_of_file, args
 
 
 def _config_path(args: list[str]) -> Path | None:

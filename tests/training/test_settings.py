@@ -113,3 +113,13 @@ def test_flags_of_a_file(tmp_path):
     ]
     assert expand_config(["generator", "--seed", "4"]) == ["generator", "--seed", "4"]
     assert expand_config([]) == []
+
+
+def test_a_file_that_names_its_kind(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"kind": "generator", "settings": {"seed": 3}}')
+    args = ["--config", str(path)]
+    assert expand_config(args) == ["generator", "--seed", "3", *args]
+    path.write_text('{"seed": 3}')
+    with pytest.raises(ValueError, match="does not name its kind; say what to train"):
+        expand_config(args)
