@@ -15,7 +15,6 @@ from .align import (
 )
 from .dataset import ImageDataset, load_images
 from .drawings import draw_landmarks, draw_points
-from .file_names import safe_name
 from .landmarks import LANDMARKERS, Landmarker, Landmarks, landmarker
 from .photos import (
     PhotoError,
@@ -32,4 +31,4 @@ __all__ = ["Aligned", "Face", "FaceDetector", "ImageDataset", "LANDMARKERS", "La
 __all__ += ["Landmarks", "PhotoError", "align_face", "align_faces", "centre_square", "crop_quad"]
 __all__ += ["draw_landmarks", "draw_points", "face_quad", "ffhq_quad", "ffhq_quad_from_landmarks"]
 __all__ += ["find_photos", "fit_square", "from_uint8", "landmarker", "load_images", "read_photo"]
-__all__ += ["safe_name", "to_pil", "to_rgb", "to_tensor", "to_uint8"]
+__all__ += ["to_pil", "to_rgb", "to_tensor", "to_uint8"]
