@@ -26,6 +26,14 @@ def test_links_lead_to_files() -> None:
             assert (ROOT / target).exists(), f"{page} links to {target}"
 
 
+def test_the_walks_lead_through_files() -> None:
+    files = set(
+        re.findall(r"`([a-z_]+(?:/[a-z_]+)*/[a-z_0-9]+\.py)`", read("docs/architecture.md"))
+    )
+    assert len(files) > 25
+    assert [name for name in sorted(files) if not (ROOT / name).is_file()] == []
+
+
 def test_the_workflow_tests_the_declared_pythons() -> None:
     declared = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', read("pyproject.toml"))
     assert len(declared) == 4
