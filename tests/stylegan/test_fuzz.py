@@ -13,6 +13,8 @@ import torch
 from facsimile import stylegan
 from facsimile.stylegan import files
 
+pytestmark = pytest.mark.slow
+
 TIMES = 2000
 FEWER_TIMES = 100
 PLAIN = (str, int, float, bool, type(None), memoryview, bytearray, np.generic)

@@ -73,6 +73,7 @@ def test_payloads_are_live(tmp_path, name, form):
     assert canary.exists()
 
 
+@pytest.mark.slow
 def test_memory(tmp_path):
     """All of them in one process, whose largest resident size is read at its end."""
     if not Path("/proc/self/status").is_file():
