@@ -39,6 +39,8 @@ class KeypointSettings(DifferenceSettings):
 
 
 class KeypointRecipe(DifferenceRecipe):
+    """`DifferenceRecipe` for the keypoint encoder."""
+
     def _build(self) -> nn.Module:
         return KeypointEncoder(self._config(), self.settings.bn_group_size)
 

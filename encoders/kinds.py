@@ -36,9 +36,10 @@ class EncoderKind:
     recipe: type
     """recipe(settings, distributed), see `training.recipe`."""
     predicts: Prediction
-    """What the network computes. "feature": `feature(images)` -> `stylegan.Feature`, and
-    `refine(images, feature, synthesize)`. "w+": `encode(images, synthesize)` -> codes (N, L, D).
-    "w+ given landmarks": network(source, landmarks) -> codes (N, L, D)."""
+    """What the network computes, and how it is called. "feature": `feature(images)` gives a
+    `stylegan.Feature`, and `refine(images, x, synthesize)` improves its `x`. "w+": network(images)
+    and `encode(images, synthesize)`, which may iterate, give codes (N, L, D). "w+ given landmarks":
+    network(source, landmarks) gives codes (N, L, D)."""
     source: Literal["image", "w+"] = "image"
     """What the network takes: images, or codes in W+."""
     default_space: str | None = None

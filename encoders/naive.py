@@ -29,6 +29,8 @@ from .settings import EncoderSettings
 
 @dataclass(frozen=True, kw_only=True)
 class NaiveConfig(InDomainConfig):
+    """The generator and the sizes of a naive encoder."""
+
     side: int
     """Resolution of the generator's images, in whose pixels landmarks are given."""
 
@@ -97,6 +99,8 @@ class NaiveSettings(EncoderSettings):
 
 
 class NaiveRecipe(LandmarkObjective):
+    """The terms of section 3, for the photo itself, the reenacted image and the cycle."""
+
     settings: NaiveSettings
 
     def _build(self) -> nn.Module:

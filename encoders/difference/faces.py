@@ -29,6 +29,8 @@ ATTEMPTS = 8
 
 
 class Faces(NamedTuple):
+    """N training images with their landmarks."""
+
     image: Tensor
     """x (N, C, R, R) in [-1, 1]"""
     landmarks: Tensor

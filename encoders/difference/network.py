@@ -27,6 +27,8 @@ INITIAL_DIFFERENCE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceConfig:
+    """The generator and the sizes of a difference or keypoint encoder."""
+
     fingerprint: str
     """Of the generator that the encoder belongs to."""
     norm: Literal["batch", "layer"]

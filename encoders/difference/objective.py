@@ -155,6 +155,8 @@ class LandmarkObjective(ReenactmentRecipe):
 
 
 class DifferenceRecipe(LandmarkObjective):
+    """The terms of section 2, and two that are not in the paper."""
+
     settings: DifferenceSettings
     embedder: Any
     """The in-domain encoder that gives the codes of photos; None if none is needed."""

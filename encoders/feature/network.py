@@ -25,6 +25,8 @@ HALVINGS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
+    """The generator, the layer and the sizes of a feature encoder."""
+
     fingerprint: str
     """Of the generator that the encoder belongs to."""
     layer: str

@@ -34,6 +34,8 @@ class Prediction(NamedTuple):
 
 
 class FeatureRecipe(EncoderRecipe):
+    """Reconstruct samples of the generator from their feature and their code."""
+
     settings: FeatureSettings
     betas = (0.9, 0.999)
     OPTIONAL_FIELDS = ("iterations", "feature_net")

@@ -34,6 +34,8 @@ GRADIENT_SAMPLES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class InDomainConfig:
+    """The generator and the sizes of an in-domain encoder."""
+
     fingerprint: str
     """Of the generator that the encoder belongs to."""
     img_channels: int

@@ -44,6 +44,8 @@ class Reconstruction(NamedTuple):
 
 
 class InDomainRecipe(EncoderRecipe):
+    """Reconstruct photos and samples, with a critic that compares them with the originals."""
+
     settings: InDomainSettings
     photos: ImageDataset
     """To train on; set by `setup_data` if there are any."""

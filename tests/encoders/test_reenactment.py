@@ -62,6 +62,7 @@ def test_faces_take_on_landmarks(make_recipe, train_step, kind, steps):
         assert scores["samples/mse source landmarks"] < 0.1 * to_others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [ProjectionCritic, ConcatCritic])
 def test_critics_learn_which_landmarks(make_discriminator, form):
     """A spot with the landmarks about it, or with those of another."""
