@@ -35,8 +35,8 @@ class V(Space):
     def from_w_plus(self, generator, ws):
         return ws / 2
 
-    def _mean(self, generator, label):
-        return super()._mean(generator, label) / 2
+    def mean_code(self, generator, label):
+        return super().mean_code(generator, label) / 2
 
 
 register(V(plus=True))

@@ -1,16 +1,22 @@
 """The latent spaces: Z, Z+, W, W+, P_N, P_N+, S, and F/x for every x.
 
-Each module of this folder that ends in `register(...)` adds spaces. To add one, write a subclass of
-`Space` in a file here; a file elsewhere can call `spaces.register` too, and must be imported first.
+To add a space, put a page into this folder that defines a subclass of `Space` and ends in
+`register(...)`.
 """
 
-import importlib
 import pkgutil
+from importlib import import_module
 
 from .space import SPACES, Space, parse, register
 from .whitening import mean_w, unwhiten, whiten
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+__all__ = ["SPACES", "Space", "load_pages", "mean_w", "parse", "register", "unwhiten", "whiten"]
 
-__all__ = ["SPACES", "Space", "mean_w", "parse", "register", "unwhiten", "whiten"]
+
+def load_pages() -> None:
+    """Import every page in this package's folders, `__path__`; a folder may be appended to it."""
+    for page in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{page.name}")
+
+
+load_pages()

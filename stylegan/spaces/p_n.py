@@ -21,11 +21,11 @@ class PN(Space):
     def from_w_plus(self, generator: Generator, ws: Tensor) -> Tensor:
         return whiten(generator, super().from_w_plus(generator, ws))
 
-    def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
+    def whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         return code[:, first:] if self.plus else code
 
-    def _mean(self, generator: Generator, label: Tensor | None) -> Tensor:
-        return whiten(generator, super()._mean(generator, label))
+    def mean_code(self, generator: Generator, label: Tensor | None) -> Tensor:
+        return whiten(generator, super().mean_code(generator, label))
 
 
 register(PN(), PN(plus=True))

@@ -34,10 +34,10 @@ class S(Space):
     def from_w_plus(self, generator: Generator, ws: Tensor) -> Tensor:
         return torch.cat(generator.styles(ws), 1)
 
-    def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
+    def whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
         """(s - mean) / standard deviation per channel; both follow from the moments of w."""
         moments = statistics.latent_statistics(generator)
-        mean = self._mean(generator, None)
+        mean = self.mean_code(generator, None)
         variance, inputs = [], []
         for layer in generator.synthesis.layers:
             if layer.affine is not None and layer.style is not None:
@@ -48,11 +48,13 @@ class S(Space):
         parts = white.split([len(part) for part in variance], dim=1)
         return torch.cat([x for x, index in zip(parts, inputs, strict=True) if index >= first], 1)
 
-    def _mean(self, generator: Generator, label: Tensor | None) -> Tensor:
+    def mean_code(self, generator: Generator, label: Tensor | None) -> Tensor:
         ws = generator.broadcast_ws(mean_w(generator, label))
         return self.from_w_plus(generator, ws)
 
-    def _random(self, generator: Generator, rng: torch.Generator, label: Tensor | None) -> Tensor:
+    def random_code(
+        self, generator: Generator, rng: torch.Generator, label: Tensor | None
+    ) -> Tensor:
         z = torch.randn(1, generator.z_dim, generator=rng).to(generator.mapping.w_avg)
         z = z if label is None else z.expand(len(label), -1)
         return self.from_w_plus(generator, generator.map(z, label))

@@ -61,9 +61,9 @@ class Space:
         """
         init = init or self.default_init
         if init == "mean":
-            code = self._mean(generator, label)
+            code = self.mean_code(generator, label)
         elif init == "random":
-            code = self._random(generator, keyed_generator("cpu", seed, "start"), label)
+            code = self.random_code(generator, keyed_generator("cpu", seed, "start"), label)
         else:
             raise ValueError(f'a code is initialised with "mean" or "random", got "{init}"')
         shape = self.shape(generator)
@@ -106,22 +106,27 @@ class Space:
 
         mean(p_N^2), the norm in equation 3 of Improved StyleGAN Embedding. Samples are near 1.
         """
-        return self._whitened(generator, code, first).square().flatten(1).mean(1)
+        return self.whitened(generator, code, first).square().flatten(1).mean(1)
 
     def deviation(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
         """(N,) distance of a code from the generator's samples: the root of `mahalanobis_sq`."""
         return self.mahalanobis_sq(generator, code, first).sqrt()
 
-    def _whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
+    def whitened(self, generator: Generator, code: Tensor, first: int) -> Tensor:
+        """(N, ...) coordinates with zero mean and unit variance, of the inputs from `first` on."""
         return whiten(generator, code[:, first:] if self.plus else code)
 
-    def _mean(self, generator: Generator, label: Tensor | None) -> Tensor:
+    def mean_code(self, generator: Generator, label: Tensor | None) -> Tensor:
+        """(1, *shape) the code of the average image; with labels (N, c_dim) one for each."""
         w = mean_w(generator, label)
         if self.plus:
             return generator.broadcast_ws(w)
         return w if w.ndim == 2 else w.mean(1)
 
-    def _random(self, generator: Generator, rng: torch.Generator, label: Tensor | None) -> Tensor:
+    def random_code(
+        self, generator: Generator, rng: torch.Generator, label: Tensor | None
+    ) -> Tensor:
+        """(1, *shape) on the CPU, from the numbers of rng; in S with labels (N, *shape)."""
         return torch.randn(1, *self.shape(generator), generator=rng)
 
 

@@ -12,7 +12,9 @@ class W(Space):
 
     kind = "w"
 
-    def _random(self, generator: Generator, rng: torch.Generator, label: Tensor | None) -> Tensor:
+    def random_code(
+        self, generator: Generator, rng: torch.Generator, label: Tensor | None
+    ) -> Tensor:
         """Uniform in [-1, 1], as Image2StyleGAN initialises images that are not faces."""
         return torch.rand(1, *self.shape(generator), generator=rng) * 2 - 1
 

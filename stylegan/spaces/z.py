@@ -38,11 +38,13 @@ class Z(Space):
         code = code[:, first:] if self.plus else code[:, None]
         return (code.norm(dim=-1) / math.sqrt(code.shape[-1]) - 1).abs().amax(1)
 
-    def _mean(self, generator: Generator, label: Tensor | None) -> Tensor:
+    def mean_code(self, generator: Generator, label: Tensor | None) -> Tensor:
         raise ValueError('a sphere has no mean: initialise a code in Z or Z+ with "random"')
 
-    def _random(self, generator: Generator, rng: torch.Generator, label: Tensor | None) -> Tensor:
-        return self.retract(super()._random(generator, rng, label))
+    def random_code(
+        self, generator: Generator, rng: torch.Generator, label: Tensor | None
+    ) -> Tensor:
+        return self.retract(super().random_code(generator, rng, label))
 
 
 register(Z(), Z(plus=True))

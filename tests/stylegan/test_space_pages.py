@@ -1,6 +1,5 @@
 """Oracles: images of the same code in another space; a space that a temporary file adds."""
 
-import importlib
 import re
 
 import pytest
@@ -70,11 +69,11 @@ spaces.register(Tanh(), Tanh(plus=True))
 
 
 def test_a_page_anywhere_adds_a_space(generator, tmp_path, monkeypatch):
-    """Initial codes, images, deviation and files of a space that this file has made up."""
+    """Initial codes, images, deviation and files of a space that a file in a new folder adds."""
     (tmp_path / "tanh_page.py").write_text(PAGE)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(spaces, "__path__", [*spaces.__path__, str(tmp_path)])
     monkeypatch.setattr(spaces.space, "SPACES", dict(spaces.SPACES))
-    importlib.import_module("tanh_page")
+    spaces.load_pages()
     space, has_feature = spaces.parse("f/tanh+")
     assert (space.name, space.contains_w_plus, has_feature) == ("tanh+", True, True)
     latents = stylegan.init_latents(generator, "f/tanh+", 2, init="random", seed=1)
