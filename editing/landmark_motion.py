@@ -89,7 +89,7 @@ class OneEuro:
         """points (K, 2), `frames` frames after the previous call -> smoothed points (K, 2)."""
         if self.seconds == 0:
             return points
-        if self._last is None:
+        if self._last is None or self._speed is None or self._smoothed is None:
             self._last = self._smoothed = points
             self._speed = torch.zeros_like(points)
             return points

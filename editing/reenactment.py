@@ -92,6 +92,7 @@ def reenact_latents(
     landmarks, source = (x.to(generator.device, generator.dtype) for x in (landmarks, source))
     code = encoder(source.expand(len(landmarks), *source.shape[1:]), landmarks)
     if source_landmarks is not None:
+        assert isinstance(encoder, DifferencePredictor)
         source_landmarks = source_landmarks.to(landmarks).expand(len(landmarks), -1, -1)
         distance = (landmarks - source_landmarks).norm(dim=2).mean(1) / generator.resolution
         k = (-0.5 * (distance / SOURCE_SIGMA).square()).exp()[:, None, None]

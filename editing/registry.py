@@ -40,9 +40,10 @@ class Parameter:
             raise ValueError(
                 f"{self.name}: got {value!r}, expected a value of the type {kind.__name__}"
             )
-        if kind in (int, float) and not self.minimum <= value <= self.maximum:
+        number = value if isinstance(value, int | float) else None
+        if number is not None and not self.minimum <= number <= self.maximum:
             raise ValueError(
-                f"{self.name}: got {value:g}, expected {self.minimum:g} to {self.maximum:g}"
+                f"{self.name}: got {number:g}, expected {self.minimum:g} to {self.maximum:g}"
             )
         return value
 
@@ -124,6 +125,8 @@ def register_page(path: str | Path) -> Edit:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the page of an edit, a .py file")
     spec = importlib.util.spec_from_file_location(f"facsimile_edit_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     edit = getattr(module, "EDIT", None)

@@ -80,7 +80,7 @@ def _run(args: list[str]) -> int:
     commands = [
         Annotated[options, tyro.conf.subcommand(name)] for name, options in COMMANDS.items()
     ]
-    command = tyro.cli(
+    command = tyro.cli(  # type: ignore[call-overload]
         Union[tuple(commands)],  # noqa: UP007, a union that is computed
         prog="facsimile",
         description="StyleGAN inversion: find the latents that reproduce a photo, and edit it. "

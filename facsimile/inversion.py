@@ -6,6 +6,7 @@ Legend: N images, C channels, R resolution of the generator.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,13 +81,14 @@ class Inverter:
     def initial_latents(self, targets: Tensor) -> Latents:
         """The latents with which refinement of the targets (N, C, R, R) begins."""
         plan, recipe = self.plan, self.plan.recipe
-        options = {
+        options: dict[str, Any] = {
             "seed": plan.seed,
             "label": one_hot(plan.label, self.generator.c_dim, targets),
             "truncation_psi": recipe.truncation_psi,
             "truncation_cutoff": recipe.truncation_cutoff,
         }
         if plan.init == "encoder":
+            assert self.encoder is not None
             return encoders.encode(self.encoder, self.generator, targets, recipe.space, **options)
         return stylegan.init_latents(
             self.generator,

@@ -1,6 +1,7 @@
 """The landmark network that a name and a file of weights stand for."""
 
 from pathlib import Path
+from typing import Literal, cast
 
 import torch
 
@@ -15,7 +16,7 @@ def load_landmarker(name: str, weights: Path | None, device: torch.device) -> da
     """
     is_small = name == "small"
     return data.landmarker(
-        name,
+        cast(Literal["auto", "fan", "small"], name),
         small=(weights if is_small else None) or checkpoints.LANDMARKS,
         fan_weights=None if is_small else weights,
         device=device,

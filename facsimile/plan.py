@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.encoders import KINDS
@@ -15,8 +15,9 @@ from facsimile.metrics import Perceptual
 from facsimile.refine import Recipe, recipes
 from facsimile.stylegan import Generator, spaces
 
+from .targets import Faces
+
 Init = Literal["mean", "random", "encoder"]
-Faces = Literal["largest", "all"]
 
 
 class PlanOptions(TypedDict, total=False):
@@ -55,6 +56,10 @@ class PlannedEncoder:
     fingerprint: str
     """Of its weights."""
 
+    @staticmethod
+    def of(encoder: LoadedEncoder) -> "PlannedEncoder":
+        return PlannedEncoder(kind=encoder.kind, path=encoder.path, fingerprint=encoder.fingerprint)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InversionPlan:
@@ -91,7 +96,7 @@ class InversionPlan:
             for phase in self.recipe.phases
         )
         lines = [f"recipe: {self.recipe.name} ({phases if self.steps else 'no refinement'})"]
-        if self.init == "encoder":
+        if self.init == "encoder" and self.encoder is not None:
             lines.append(f"init: the {self.encoder.kind} encoder {self.encoder.path}")
         else:
             lines.append(f"init: {self.init}{self.init_note}")
@@ -161,15 +166,16 @@ def make_plan(
     if encoder is not None:
         init, recipe = "encoder", _fit_recipe(recipe, encoder)
     else:
-        init = init or recipe.init or spaces.parse(recipe.space)[0].default_init
+        default: Any = spaces.parse(recipe.space)[0].default_init
+        init = init or recipe.init or default
         encoder = _domain_encoder(recipe, encoders)
+    assert init is not None
     return InversionPlan(
         generator=name,
         fingerprint=generator.fingerprint,
         recipe=recipe,
         init=init,
-        encoder=encoder
-        and PlannedEncoder(kind=encoder.kind, path=encoder.path, fingerprint=encoder.fingerprint),
+        encoder=None if encoder is None else PlannedEncoder.of(encoder),
         seed=seed,
         label=label,
         align=align,
@@ -225,7 +231,8 @@ def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
             "or another init"
         )
     encoder = encoders.get(recipe.encoder or next(filter(encoders.has, kinds), kinds[0]))
-    layer = encoder.network.config.layer if _predicts_feature(encoder) else None
+    config: Any = encoder.network.config
+    layer = config.layer if _predicts_feature(encoder) else None
     if recipe.layer is not None and layer is not None and layer != recipe.layer:
         raise ValueError(
             f"{encoder.path} predicts the feature of {layer}, and {recipe.layer} is asked for; "
@@ -238,7 +245,7 @@ def _fit_recipe(recipe: Recipe, encoder: LoadedEncoder) -> Recipe:
     recipe = recipe.from_encoder()
     if not _predicts_feature(encoder):
         return recipe
-    config = encoder.network.config
+    config: Any = encoder.network.config
     return replace(recipe, layer=config.layer, rgb_skip=config.rgb_skip)
 
 

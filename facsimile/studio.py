@@ -22,7 +22,7 @@ from .devices import pick_device
 from .edit_result import EditResult, concatenate_latents, number_names
 from .inversion import Inverter
 from .landmarks import load_landmarker
-from .plan import Faces, Init, InversionPlan, PlanOptions, adapt_recipe, make_plan
+from .plan import Init, InversionPlan, PlanOptions, adapt_recipe, make_plan
 from .reenactment import (
     Driver,
     Reenactment,
@@ -32,7 +32,7 @@ from .reenactment import (
     prepare_reenactment,
 )
 from .result import Result, concatenate
-from .targets import Photo, TargetReader
+from .targets import Faces, Photo, TargetReader
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -91,7 +91,7 @@ class Studio:
     def device(self) -> torch.device:
         return self.generator.device
 
-    def targets(self, photo: Photo, *, align: bool = True, face: str = "largest") -> Tensor:
+    def targets(self, photo: Photo, *, align: bool = True, face: Faces = "largest") -> Tensor:
         """The faces of a photo as targets (N, C, R, R) in [-1, 1]; see `TargetReader.read`."""
         return self.target_reader.read(photo, align=align, face=face)
 

@@ -5,6 +5,7 @@ Legend: N faces, C channels, R resolution of the generator.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -13,6 +14,8 @@ from torch import Tensor
 from facsimile import data
 
 Photo = str | Path | Image.Image
+Faces = Literal["largest", "all"]
+"""Which faces of a photo with several."""
 
 
 @dataclass
@@ -29,7 +32,7 @@ class TargetReader:
             self._detector = data.FaceDetector()
         return self._detector
 
-    def read(self, photo: Photo, *, align: bool = True, face: str = "largest") -> Tensor:
+    def read(self, photo: Photo, *, align: bool = True, face: Faces = "largest") -> Tensor:
         """The face or faces of a photo: (N, C, R, R) in [-1, 1], on the CPU.
 
         align: find the face and crop it as FFHQ does; False: the photo is such a crop already.
@@ -39,7 +42,7 @@ class TargetReader:
         picture = data.to_rgb(photo) if isinstance(photo, Image.Image) else data.read_photo(photo)
         if align:
             aligned = data.align_faces(picture, self.resolution, self.detector, which=face)
-            crops = [face.image for face in aligned]
+            crops = [one.image for one in aligned]
         else:
             crops = [data.fit_square(picture, self.resolution)]
         images = torch.stack([data.to_tensor(crop) for crop in crops])

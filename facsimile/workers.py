@@ -1,9 +1,9 @@
 """Work in threads while the caller computes, with bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -41,11 +41,11 @@ class OrderedWorkers(Generic[T]):
         self._pool.shutdown(cancel_futures=True)
 
 
-def prefetch(items: Iterator[T], capacity: int) -> Iterator[T]:
+def prefetch(items: Iterator[T], capacity: int) -> Generator[T, None, None]:
     """The same items; a thread makes up to `capacity` of them before they are asked for."""
     end = object()
 
-    def next_item():
+    def next_item() -> Any:
         return next(items, end)
 
     with OrderedWorkers(next_item, 1, capacity) as workers:

@@ -1,5 +1,6 @@
 """`facsimile convert`: write a network of any format as .safetensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,11 +56,12 @@ def convert(file: Path, out: Path, network: str, *, half: bool = False) -> None:
         raise ValueError(f"--out is {out}; it must end in .safetensors, the format that is written")
     if out.exists() and file.exists() and out.samefile(file):
         raise ValueError(f"--out is {file} itself; choose another name")
-    load, save, describe = {
+    functions: dict[str, tuple[Callable, Callable, Callable]] = {
         "generator": (stylegan.load, stylegan.save, describe_generator),
         "discriminator": (stylegan.load_discriminator, stylegan.save, describe_discriminator),
         "encoder": (encoders.read, encoders.save, describe_encoder),
-    }[network]
+    }
+    load, save, describe = functions[network]
     module = load(file)
     out.parent.mkdir(parents=True, exist_ok=True)
     save(module, out, half=half)

@@ -39,7 +39,8 @@ def demo(out: Path, recipes: dict[str, int]) -> int:
     studio = load("faces", perceptual="discriminator")
     target = studio.targets(photo)
     data.to_pil(target[0]).save(out / "aligned.png")
-    print(f"{studio.generator.resolution} px generator, {studio.device}; {studio.perceptual.note}")
+    note = "" if studio.perceptual is None else studio.perceptual.note
+    print(f"{studio.generator.resolution} px generator, {studio.device}; {note}")
     print(f"{'recipe':<12}{'steps':>7}{'MSE':>10}{'PSNR dB':>10}{'SSIM':>8}{'seconds':>9}")
     images = [target[0]]
     for recipe, steps in recipes.items():

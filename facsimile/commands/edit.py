@@ -51,7 +51,7 @@ class EditOptions:
     """For photos: seed of random initial codes."""
     label: int | None = None
     """For photos: class of a conditional generator, from 0 on."""
-    perceptual: Literal[PERCEPTUAL_METRICS] = "auto"
+    perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
     """For photos: the perceptual term of their inversion."""
     align: bool = True
     """For photos: find the face and crop it as FFHQ does. --no-align: they are such crops."""
@@ -145,7 +145,7 @@ def main(args: list[str]) -> int:
     commands = [Annotated[ListEdits, tyro.conf.subcommand("list")]]
     for name, edit in sorted(editing.EDITS.items()):
         commands.append(Annotated[options_of(edit), tyro.conf.subcommand(name)])
-    command = tyro.cli(
+    command = tyro.cli(  # type: ignore[call-overload]
         Union[tuple(commands)],  # noqa: UP007, a union that is computed
         prog="facsimile edit",
         description="Change photos, or latents, by an edit. An edit of your own is a page, see "

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 from torch import nn
@@ -81,7 +82,8 @@ def describe_generator(generator: Generator) -> dict:
 def _describe_its_discriminator(checkpoint: Networks) -> str:
     if checkpoint.discriminator is not None:
         return f"there, {checkpoint.discriminator.config.architecture}"
-    inside = "discriminator" in files.kinds(checkpoint.generator.path)
+    path = checkpoint.generator.path
+    inside = path is not None and "discriminator" in files.kinds(path)
     return "in the file, of a kind that is not read" if inside else "none, here or beside it"
 
 
@@ -97,13 +99,14 @@ def describe_discriminator(network: Discriminator) -> dict:
 
 
 def describe_encoder(encoder: nn.Module) -> dict:
-    sizes = asdict(encoder.config)
+    config: Any = encoder.config
+    sizes = asdict(config)
     for name, value in sizes.items():
         if isinstance(value, dict):  # the configuration of a network inside the encoder
             sizes[name] = f"{value['img_resolution']} px"
     return {
         "kind": f"encoder, {encoders.kind_of(encoder).name}",
-        "of the generator": encoder.config.fingerprint,
+        "of the generator": config.fingerprint,
         "sizes": ", ".join(
             f"{name} {value}"
             for name, value in sizes.items()
@@ -119,7 +122,9 @@ def describe_latents(latents: Latents) -> dict:
         "kind": f"latents of {len(latents)} images",
         "space": latents.space,
         "code": tuple(latents.code.shape),
-        "feature": f"{latents.layer} {tuple(latents.feature.shape)}" if latents.layer else "none",
+        "feature": "none"
+        if latents.feature is None
+        else f"{latents.layer} {tuple(latents.feature.shape)}",
         "rgb skip": "none" if latents.rgb is None else f"{tuple(latents.rgb.shape)}",
         "noise": "constant" if latents.noise is None else f"{len(latents.noise)} maps",
         "truncation": f"psi {latents.truncation_psi}, up to style input "

@@ -54,7 +54,7 @@ class Invert:
     """Seed of random initial codes (the Z spaces)."""
     batch: int = 8
     """Photos refined at once. It changes the time, and the result by no more than rounding."""
-    perceptual: Literal[PERCEPTUAL_METRICS] = "auto"
+    perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
     """Perceptual term. auto: LPIPS-VGG if its weights are there or can be fetched, else the
     generator's own discriminator; none if --steps is 0."""
     perceptual_weights: Path | None = None

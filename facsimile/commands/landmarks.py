@@ -35,7 +35,7 @@ class Landmarks:
     """Photos, or folders of photos."""
     out: Path
     """Folder for the results."""
-    landmarks: Literal[data.LANDMARKERS] = "auto"
+    landmarks: Literal[data.LANDMARKERS] = "auto"  # type: ignore[valid-type]
     """Network. fan: face-alignment's FAN; small: the bundled one; auto: FAN if its weights are
     there, else the bundled one."""
     landmark_weights: Path | None = None

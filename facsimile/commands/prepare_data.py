@@ -133,7 +133,7 @@ def _run(task: Callable, waiting: list, processes: int) -> Iterator[tuple[str, l
 
 
 def _faces(
-    job: tuple[str, Path], *, resolution: int, align: bool, face: str
+    job: tuple[str, Path], *, resolution: int, align: bool, face: Literal["largest", "all"]
 ) -> tuple[str, list[bytes] | str]:
     """(digest, PNGs of the faces in a photo, or why there are none)."""
     digest, path = job

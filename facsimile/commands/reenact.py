@@ -69,7 +69,7 @@ class Reenact:
     """With a single pose: a video of so many frames from the source's pose to that pose."""
     fps: float | None = None
     """Frames per second. Default: those of the video, else 25."""
-    landmarks: Literal[data.LANDMARKERS] = "auto"
+    landmarks: Literal[data.LANDMARKERS] = "auto"  # type: ignore[valid-type]
     """Network. fan: face-alignment's FAN; small: the bundled one; auto: FAN if its weights are
     there, else the bundled one. The one that the encoder was trained with is best."""
     landmark_weights: Path | None = None

@@ -65,4 +65,6 @@ class Sample:
             if generator.c_dim:
                 c = torch.zeros(1, generator.c_dim, device=generator.device)
                 c[0, torch.randint(generator.c_dim, (), generator=rng)] = 1
-            yield generator.synthesize(generator.map(z, c, self.truncation_psi))[0].cpu()
+            image = generator.synthesize(generator.map(z, c, self.truncation_psi))
+            assert isinstance(image, torch.Tensor)
+            yield image[0].cpu()

@@ -35,9 +35,13 @@ class DriverFrame:
 class Driver(Protocol):
     """An iterable of frames."""
 
-    path: str | Path
-    """Where it comes from, for messages."""
-    fps: float
+    @property
+    def path(self) -> str | Path:
+        """Where it comes from, for messages."""
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
 
     @property
     def count(self) -> int:

@@ -69,6 +69,8 @@ class ScriptedDriver:
                 for step in range(1, self._frames_per_pose + 1):
                     weight = step / self._frames_per_pose
                     frames.append({k: (1 - weight) * start[k] + weight * end[k] for k in end})
+        if self.landmarks is None:
+            raise ValueError(f"{self.path}: a script moves a source; call for_source first")
         for index, amounts in enumerate(frames):
             points = apply_motions(self.landmarks, amounts)
             yield DriverFrame(f"{index + 1:06d}", points, points)

@@ -157,6 +157,7 @@ def _find_source(
         return Source(name, target[0], landmarks, lambda: target, {})
     if latents is not None:
         return Source(name, target[0], landmarks, lambda: latents, {})
+    assert inverter is not None  # see `needs_inversion`
 
     def find_face() -> Latents:
         return inverter.invert(target, [name]).latents

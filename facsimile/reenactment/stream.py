@@ -5,7 +5,7 @@ Legend: N frames of a batch, C channels, R resolution of the generator, K = 68 p
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from facsimile import data
 from facsimile.editing import LandmarkMotion, interpolate_landmarks, reenact_latents
 from facsimile.editing.reenactment import LandmarkEncoder
-from facsimile.stylegan import Generator, Latents
+from facsimile.stylegan import Generator as ImageGenerator
+from facsimile.stylegan import Latents
 
 from ..workers import prefetch
 from .drivers import Driver, DriverFrame
@@ -59,7 +60,7 @@ class ReenactedFrame:
 class FrameStream:
     """Iterate for `ReenactedFrame`s; every iteration begins with the driver's first frame."""
 
-    generator: Generator
+    generator: ImageGenerator
     encoder: LandmarkEncoder
     source: Source
     driver: Driver
@@ -91,13 +92,14 @@ class FrameStream:
         """Find the source's face now, which may take a while, and not with the first frame."""
         _ = self.source.face
 
-    def __iter__(self) -> Iterator[ReenactedFrame]:
+    def __iter__(self) -> Generator[ReenactedFrame, None, None]:
         """The frames in order; the driver is read ahead by a bounded number of frames."""
         self.frames_without_face = 0
         poses = self._poses()
         while batch := list(itertools.islice(poses, self.batch)):
             landmarks = torch.stack([points for points, _ in batch])
-            images, errors = self.synthesize(landmarks), [{}] * len(batch)
+            images = self.synthesize(landmarks)
+            errors: list[dict[str, float]] = [{}] * len(batch)
             if self.landmarker is not None:
                 errors = landmark_errors(self.landmarker, images, landmarks)
             for image, (points, frame), error in zip(images.cpu(), batch, errors, strict=True):
