@@ -4,8 +4,7 @@ Legend: N images of a batch slice, C channels, R image resolution, L style input
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile import data, metrics
-from facsimile.stylegan import Discriminator, freeze, spaces
+from facsimile.stylegan import freeze, spaces
 from facsimile.stylegan.randomness import keyed_generator
-from facsimile.training import BatchSlice, Distributed, R1Settings, Trainable, ema
+from facsimile.training import BatchSlice, Distributed, Trainable, ema
 from facsimile.training.keyed_sampler import KeyedSampler
-from facsimile.training.penalties import r1
 from facsimile.training.training_set import open_training_set
 
 from .files import FILE, kind_of, read, save
@@ -134,60 +132,6 @@ class EncoderRecipe:
                 f"--{flag} are RGB, and this generator makes images of "
                 f"{self.generator.img_channels} channels; leave --{flag} out"
             )
-
-    # The critic -----------------------------------------------------------------------------------
-
-    def _initial_critic(self, photos: bool) -> Discriminator:
-        """A trainable copy of the generator's discriminator; ValueError if it cannot be used."""
-        resolution, discriminator = self.generator.resolution, self.discriminator
-        if discriminator is None or discriminator.img_resolution != resolution:
-            present = (
-                "none"
-                if discriminator is None
-                else f"one for images of {discriminator.img_resolution} px"
-            )
-            raise ValueError(
-                "the critic is initialised with the generator's discriminator, of "
-                f"{resolution} px, and there is {present}; put it beside the generator as "
-                "discriminator.safetensors, or train without a critic with --adversarial-weight 0"
-            )
-        if discriminator.config.c_dim and photos:
-            raise ValueError(
-                "the generator's discriminator takes labels, and photos have none; "
-                "leave --data out, or train without a critic with --adversarial-weight 0"
-            )
-        critic = copy.deepcopy(discriminator).requires_grad_(True)
-        # Its statistics must not cross the groups, which may lie in different processes.
-        critic.b4.group = math.gcd(critic.b4.group, self.group_size)
-        return critic
-
-    def _r1_gamma(self, section: R1Settings) -> float:
-        """Weight of R1, a sum over pixels. Default: 10 at 256 px, and less below."""
-        if section.r1_gamma is not None:
-            return section.r1_gamma
-        return 10 * min(1.0, (self.generator.resolution / 256) ** 2)
-
-    def _critic_losses(
-        self,
-        real: Tensor,
-        on_real: Callable[[Tensor], Tensor],
-        on_fake: Callable[[], Tensor],
-        step: int,
-        section: R1Settings,
-    ) -> dict[str, Tensor]:
-        """softplus(fake) + softplus(-real) of the critic's logits, and lazily R1 on real images."""
-        gamma = self._r1_gamma(section)
-        penalised = gamma > 0 and step % section.r1_interval == 0
-        real = real.detach().requires_grad_(penalised)
-        logits = on_real(real)
-        losses = {
-            "critic/fake": F.softplus(on_fake()).mean(),
-            "critic/real": F.softplus(-logits).mean(),
-        }
-        if penalised:
-            penalty = r1(logits, real).mean()
-            losses["critic/r1"] = 0.5 * gamma * section.r1_interval * penalty
-        return losses
 
     # One step -------------------------------------------------------------------------------------
 

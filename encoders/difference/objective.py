@@ -17,6 +17,7 @@ from facsimile import metrics
 from facsimile.stylegan import freeze
 from facsimile.training import BatchSlice
 
+from ..adversarial import critic_losses
 from ..layers import discard_batch_stats
 from .faces import Faces, detect_landmarks, with_codes
 from .network import DifferenceConfig, DifferenceEncoder
@@ -82,7 +83,7 @@ class LandmarkObjective(ReenactmentRecipe):
         faces, embed = shared.faces, self._critic_embedding
         real = embed(faces.landmarks)
         fake = _embed_targets(shared.target_landmarks, shared.target, faces, real, embed)
-        return self._critic_losses(
+        return critic_losses(
             faces.image,
             lambda image: self._discriminate(image, real, faces.label),
             lambda: self._discriminate(shared.image.detach(), fake, faces.label),

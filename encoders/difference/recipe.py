@@ -16,6 +16,7 @@ from facsimile.stylegan import spaces
 from facsimile.stylegan.generator import fingerprint
 from facsimile.training import BatchSlice, Distributed
 
+from ..adversarial import initial_critic
 from ..recipe import EVAL_BATCH, EncoderRecipe
 from .critics import ConcatCritic, ProjectionCritic
 from .eval_grid import EvalGrid
@@ -61,7 +62,12 @@ class ReenactmentRecipe(EncoderRecipe):
         return width, self.settings.reenactment.max_width or 16 * width
 
     def _build_critic(self) -> nn.Module:
-        discriminator = self._initial_critic(bool(self.settings.reenactment.data))
+        discriminator = initial_critic(
+            self.discriminator,
+            self.generator.resolution,
+            self.group_size,
+            photos=bool(self.settings.reenactment.data),
+        )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.settings.seed)
             if self.settings.reenactment.critic == "concat":

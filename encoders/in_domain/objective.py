@@ -15,6 +15,7 @@ from facsimile.data import ImageDataset
 from facsimile.stylegan import Discriminator
 from facsimile.training import BatchSlice, Distributed
 
+from ..adversarial import critic_losses, initial_critic
 from ..recipe import EncoderRecipe
 from .network import InDomainConfig, InDomainEncoder
 from .settings import InDomainSettings
@@ -58,7 +59,12 @@ class InDomainRecipe(EncoderRecipe):
         if settings.freeze:
             self._freeze()
         elif settings.adversarial_weight:
-            initial = self._initial_critic(bool(settings.photos.fraction))
+            initial = initial_critic(
+                self.discriminator,
+                self.generator.resolution,
+                self.group_size,
+                photos=bool(settings.photos.fraction),
+            )
             self.critic = self._to_device(initial)
             critic = self._trainable("critic", self.critic, uses_forward_graph=False)
             self.trainables = (critic, *self.trainables)
@@ -118,7 +124,7 @@ class InDomainRecipe(EncoderRecipe):
         """softplus(D(G(E(x)))) + softplus(-D(x)) + gamma / 2 |grad D(x)|^2 (equation 3)."""
         target, fake = shared.target, shared.image
         assert fake is not None
-        return self._critic_losses(
+        return critic_losses(
             target.image,
             lambda image: self._discriminate(image, target.label),
             lambda: self._discriminate(fake.detach(), target.label),

@@ -7,8 +7,9 @@ from PIL import Image
 
 from facsimile import checkpoints, encoders, metrics
 from facsimile.commands.train import WRONG_USE, main
+from facsimile.encoders.adversarial import r1_gamma
 from facsimile.encoders.in_domain import InDomainConfig
-from facsimile.training import BatchSlice
+from facsimile.training import BatchSlice, R1Settings
 from facsimile.training.keyed_sampler import interleave_groups
 
 
@@ -185,12 +186,11 @@ def test_learning_rates_follow_the_images_seen(make_recipe):
         assert [x["critic"] for x in rates] == pytest.approx([0.1 * x for x in factors])
 
 
-def test_r1_gamma(make_recipe):
+def test_r1_gamma():
     """The paper's 10 is for its 256 px: a sum over (256 / 16)^2 times the pixels."""
-    recipe = make_recipe("in-domain")
-    assert recipe._r1_gamma(recipe.settings.r1) == 10 / 256
-    recipe = make_recipe("in-domain", r1_gamma=3.0)
-    assert recipe._r1_gamma(recipe.settings.r1) == 3
+    assert r1_gamma(R1Settings(), 16) == 10 / 256
+    assert r1_gamma(R1Settings(), 256) == r1_gamma(R1Settings(), 512) == 10
+    assert r1_gamma(R1Settings(r1_gamma=3.0), 16) == 3
 
 
 def test_the_critic_is_initialised_with_the_discriminator(make_recipe, folder):

@@ -159,14 +159,14 @@ def test_init_from(tmp_path, arguments, networks, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*IMAGE_KINDS, "difference"])
-def test_killed_and_in_processes(tmp_path, arguments, pictures, live, tensors, kind):
+def test_killed_and_in_processes(tmp_path, arguments, pictures, run_processes, tensors, kind):
     """Killed and resumed: bit for bit. 2 x 8 images, and two micro-steps of 8: as 1 x 16."""
     flags = {"batch": 16, "bn_group_size": 4, "images": 160, "precision": "fp64", "save_every": 32}
     if kind == "in-domain":
         flags |= {"data": pictures, "real_fraction": 0.5}
     runs = {"one": (0, 1), "killed": (1, 1), "two": (0, 2), "micro": (0, 1)}
     micro = {"micro": {"accumulate": 2}}
-    live(
+    run_processes(
         *(
             (arguments(kind, tmp_path / name, **flags, **micro.get(name, {})), kills, processes)
             for name, (kills, processes) in runs.items()
