@@ -46,8 +46,8 @@ ONLY_PARSED = {
 }
 # Command -> flags that make it small, in place of those of the same name.
 SMALL = {
-    "invert": {"--steps": "1", "--perceptual": "discriminator", "--batch": "2"},
-    "edit": {"--steps": "1", "--perceptual": "discriminator"},
+    "invert": {"--steps": "1", "--perceptual": "discriminator"},
+    "edit": {"--steps": "1", "--perceptual": "discriminator", "--recipe": "w"},
     "reenact": {"--frames": "2", "--landmarks": "small", "--fps": "2"},
     "landmarks": {"--landmarks": "small"},
     "align": {"--size": "64"},
@@ -55,7 +55,7 @@ SMALL = {
     "sample": {"--count": "2"},
 }
 # What a small flag may be added to although the text does not have it.
-ADDED = {"--steps", "--perceptual", "--landmarks", "--size", "--fps"}
+ADDED = {"--steps", "--perceptual", "--landmarks", "--size", "--fps", "--recipe"}
 
 
 def blocks(page: str, language: str) -> list[str]:
