@@ -268,8 +268,11 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def live():
-    """live((args, kills, processes), ..): train in other processes, stopped so often; see lives."""
+def run_processes():
+    """run_processes((args, kills, processes), ..): train in other processes; all must end well.
+
+    Each is stopped and started again `kills` times: see training_processes.py.
+    """
 
     def run(*jobs):
         names = ("args", "kills", "processes", "stop", "finish")
@@ -278,15 +281,15 @@ def live():
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "OMP_NUM_THREADS": "1",
         }
-        ran = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("lives.py")), described],
+        completed = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("training_processes.py")), described],
             capture_output=True,
             text=True,
             env=environment,
             timeout=300,
             check=False,
         )
-        assert ran.returncode == 0, ran.stderr[-3000:]
+        assert completed.returncode == 0, completed.stderr[-3000:]
 
     return run
 

@@ -19,9 +19,11 @@ def differences(a, b):
     [(5, 1, {}), (2, 1, {"accumulate": 2}), (2, 2, {})],
     ids=["five kills", "accumulation", "two processes"],
 )
-def test_killed_runs_are_the_same_run(tmp_path, tiny, live, tensors, kills, processes, changes):
+def test_killed_runs_are_the_same_run(
+    tmp_path, tiny, run_processes, tensors, kills, processes, changes
+):
     changes = {"images": 320, "ada_target": -1, "num_samples": 1} | changes
-    live(
+    run_processes(
         (tiny(tmp_path / "whole", **changes), 0, processes),
         (tiny(tmp_path / "killed", **changes), kills, processes),
     )
@@ -32,10 +34,10 @@ def test_killed_runs_are_the_same_run(tmp_path, tiny, live, tensors, kills, proc
     assert whole["/recipe/path_mean_known"]
 
 
-def test_two_processes_are_one(tmp_path, tiny, live, tensors):
+def test_two_processes_are_one(tmp_path, tiny, run_processes, tensors):
     """2 x 8 images and 1 x 16, 20 steps in float64; also micro-steps in one process and in two."""
     changes = {"batch": 16, "images": 320, "precision": "fp64", "mbstd_group": 4, "ada_target": -1}
-    live(
+    run_processes(
         (tiny(tmp_path / "one", **changes), 0, 1),
         (tiny(tmp_path / "two", **changes), 0, 2),
         (tiny(tmp_path / "micro", **changes, accumulate=2), 0, 1),
@@ -51,13 +53,13 @@ def test_two_processes_are_one(tmp_path, tiny, live, tensors):
         assert one["/recipe/augment_p"] == other["/recipe/augment_p"] > 0
 
 
-def test_sigterm_to_one_of_several_processes(tmp_path, tiny, live, tensors):
+def test_sigterm_to_one_of_several_processes(tmp_path, tiny, run_processes, tensors):
     """Only one process gets the signal; all leave with 130 after a checkpoint of the same step."""
     out, whole, changes = tmp_path / "run", tmp_path / "whole", {"save_every": 40, "num_samples": 1}
-    live((tiny(out, images=20_000, **changes), 1, 2, "SIGTERM", False))
+    run_processes((tiny(out, images=20_000, **changes), 1, 2, "SIGTERM", False))
     stopped = tensors(out)["/step"]
     images = 4 * (stopped + 1)
-    live(
+    run_processes(
         (tiny(out, images=images, **changes), 0, 2),
         (tiny(whole, images=images, **changes), 0, 2),
     )

@@ -1,6 +1,6 @@
 """Trains in forked processes and stops them: run as a program, so that nothing else is in memory.
 
-    python lives.py '[{"kills": 5, "processes": 1, "args": [...]}, ...]'
+    python training_processes.py '[{"kills": 5, "processes": 1, "args": [...]}, ...]'
 Every run but the last is stopped shortly after it has written a checkpoint: all its processes by
 SIGKILL, or with "stop": "SIGTERM" only the last one, after which all must leave by themselves.
 With "finish": false the last run, which trains to the end, is left out.
