@@ -29,10 +29,10 @@ def identity_judge(path: Path | None) -> IdentityJudge | None:
     None if it detects no face; or FaceNet's weights. None: FaceNet, if its weights are available.
     """
     if path is None or path.suffix != ".py":
-        from facsimile.metrics.identity import Identity
+        from facsimile.metrics import FaceNet
 
         try:
-            return Identity(path).embed
+            return FaceNet(path).embed_whole
         except FileNotFoundError:
             if path is not None:
                 raise

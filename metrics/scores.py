@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import identity, landmarks
+from . import facenet, landmarks
 from .checks import check_pair, check_range
+from .identity_network import IdentityNetwork
 from .perceptual import Perceptual
 from .pixel import mse, psnr
 from .structural import MS_SSIM_SIDE, WINDOW, ms_ssim, ssim
@@ -38,13 +39,17 @@ OUTPUT_SLACK = 16.0
 
 @torch.no_grad()
 def score(
-    images: Tensor, targets: Tensor, perceptual: Mapping[str, Perceptual] | None = None
+    images: Tensor,
+    targets: Tensor,
+    perceptual: Mapping[str, Perceptual] | None = None,
+    identity: IdentityNetwork | None = None,
 ) -> dict[str, Tensor]:
     """Every metric that applies to images of this size: name -> (N,), a value per image.
 
     images, targets: (N, C, H, W) in [-1, 1]; images are clipped to it first. SSIM needs sides of 11
     pixels and MS-SSIM of 161; they are left out of smaller images. perceptual: networks by the name
-    of their metric. Raises ValueError for shapes that differ and values clearly outside the range.
+    of their metric. identity: for faces aligned as FFHQ's. Raises ValueError for shapes that differ
+    and values clearly outside the range.
     """
     check_pair(images, targets)
     check_range(images, slack=OUTPUT_SLACK)
@@ -57,14 +62,20 @@ def score(
         scores["ms_ssim"] = ms_ssim(images, targets)
     for name, network in (perceptual or {}).items():
         scores[name] = network(images, targets)
+    if identity is not None:
+        scores |= identity.scores(images, targets)
     return scores
 
 
 def metric_descriptions(
-    names: Iterable[str], perceptual: Mapping[str, Perceptual] | None = None
+    names: Iterable[str],
+    perceptual: Mapping[str, Perceptual] | None = None,
+    identity: IdentityNetwork | None = None,
 ) -> dict[str, str]:
-    """The sentence of each metric in `names`; perceptual: as for `score`."""
-    descriptions = DESCRIPTIONS | landmarks.DESCRIPTIONS | identity.DESCRIPTIONS
+    """The sentence of each metric in `names`; perceptual, identity: as for `score`."""
+    descriptions = DESCRIPTIONS | landmarks.DESCRIPTIONS | facenet.DESCRIPTIONS
+    if identity is not None:
+        descriptions |= identity.descriptions()
     descriptions |= {name: network.description for name, network in (perceptual or {}).items()}
     return {name: descriptions[name] for name in names}
 

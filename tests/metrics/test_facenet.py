@@ -1,9 +1,10 @@
-"""Identity on a FaceNet of random weights: what it compares, and what it says without weights."""
+"""FaceNet of random weights: what it compares, and what it says without weights."""
 
 import pytest
 import torch
 
-from facsimile.metrics.identity import FILE, Identity
+from facsimile.metrics import FaceNet, build_identity
+from facsimile.metrics.facenet import FILE
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def identity(weights):
-    return Identity(weights)
+    return FaceNet(weights)
 
 
 def pictures(count, side=64):
@@ -37,11 +38,30 @@ def test_same_and_other(identity):
 def test_whole_pictures_have_a_border(identity, monkeypatch):
     seen = []
     monkeypatch.setattr(identity, "_run", lambda x: seen.append(x) or x.flatten(1)[:, :8])
-    identity.embed(pictures(1, 256))
+    identity.embed_whole(pictures(1, 256))
     (shown,) = seen
     assert shown.shape == (1, 3, 150, 150)
     assert shown[..., :11, :].abs().max() == shown[..., :, -11:].abs().max() == 0
     assert shown[..., 11:-11, 11:-11].abs().min(1).values.max() > 0
+
+
+def test_one_interface(weights):
+    """As dlib's network: a fixed crop of the aligned face, distances of unit vectors."""
+    network = build_identity("facenet", weights)
+    images = pictures(2)
+    embeddings = network.embed(images)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+    # The crop has the face, and neither the hair above it nor the corners.
+    outside = images.clone()
+    outside[..., :8, :] = 1.0
+    outside[..., :9] = -1.0
+    torch.testing.assert_close(network.embed(outside), embeddings)
+    other = images.clone()
+    other[..., 30:40, 30:40] = 1.0
+    distance = network.distance(images, other)
+    torch.testing.assert_close(distance, (network.embed(other) - embeddings).norm(dim=1))
+    assert (distance > 0).all()
+    assert torch.equal(network.same_person(images, other), distance < 1.242**0.5)
 
 
 def test_only_the_box_counts(identity):
@@ -68,10 +88,10 @@ def test_refusals(identity, weights, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="outside of the image of 64x64"):
         identity.embed_boxes(pictures(1), torch.tensor([[70.0, 0.0, 90.0, 20.0]]))
     with pytest.raises(FileNotFoundError, match="check the path"):
-        Identity(tmp_path / "none.pt")
+        FaceNet(tmp_path / "none.pt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=f"does not hold InceptionResnetV1.*expected {FILE}"):
-        Identity(tmp_path / "other.pt")
+        FaceNet(tmp_path / "other.pt")
 
     def offline(*_, **__):
         raise OSError("no internet")
@@ -80,6 +100,6 @@ def test_refusals(identity, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "get_torch_home", lambda: str(tmp_path))
     monkeypatch.setattr(module, "download_url_to_file", offline)
     with pytest.raises(FileNotFoundError) as caught:
-        Identity()
+        FaceNet()
     for said in (FILE, str(tmp_path / "checkpoints"), "no internet", "pass its path"):
         assert said in str(caught.value)
