@@ -2,14 +2,18 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from facsimile import encoders, stylegan
 from facsimile.encoders import KINDS
 from facsimile.encoders.files import FILE, VERSION, file_names, kind_in
 from facsimile.stylegan import files
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def assert_same_predictions(predict, generator, images, one, other):
@@ -74,6 +78,29 @@ def test_files_without_a_version(
     assert type(loaded) is type(encoder)
     assert loaded.config == encoder.config
     assert_same_predictions(predict, generator, targets, encoder, loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("base", "feature"), ("in-domain", "in-domain"), ("difference", "difference")]
+    + [("keypoint", "keypoint"), ("naive", "naive")],
+)
+def test_files_that_an_earlier_program_wrote(name, kind):
+    """Oracle: its own predictions, for images and landmarks that are stored beside the files."""
+    generator = stylegan.load(GOLDEN / "version1" / "generator.safetensors")
+    expected = load_file(GOLDEN / "encoders_version0" / "predictions.safetensors")
+    encoder = encoders.load(GOLDEN / "encoders_version0" / f"{name}.safetensors", generator)
+    entry = encoders.kind_of(encoder)
+    assert entry.name == kind
+    images, ws = expected["images"], expected["ws"]
+    if entry.default_space is None:
+        source = ws if entry.source == "w+" else images
+        prediction = encoder(source, expected["landmarks"])
+    else:
+        label = torch.eye(generator.c_dim)
+        latents = encoders.encode(encoder, generator, images, seed=3, label=label)
+        prediction = latents.code if latents.feature is None else latents.feature
+    torch.testing.assert_close(prediction, expected[name], rtol=0, atol=1e-5)
 
 
 def test_files_of_a_newer_version(tmp_path, generator, make_encoder):
