@@ -32,7 +32,7 @@ def style(
 
 
 def parse_layers(text: str, num_ws: int) -> tuple[int, int]:
-    """ "8-17" -> (8, 18): the range of style inputs; ValueError for what is none of `num_ws`."""
+    """ "8-17" -> (8, 18): the range of style inputs; ValueError if it is not one."""
     text = text.strip() or f"{num_ws // 2}-"
     first, hyphen, last = (part.strip() for part in text.partition("-"))
     last = last or (str(num_ws - 1) if hyphen else first)

@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .plan import InversionPlan
     from .result import Result
     from .studio import Studio, load
 
 __version__ = "0.2.0"
-__all__ = ["Result", "Studio", "load"]
+__all__ = ["InversionPlan", "Result", "Studio", "load"]
 
-_HOMES = {"Result": "result", "Studio": "studio", "load": "studio"}
+_HOMES = {"InversionPlan": "plan", "Result": "result", "Studio": "studio", "load": "studio"}
 
 
 def __getattr__(name: str) -> Any:

@@ -68,3 +68,14 @@ def unique_name(stem: str, out: Path, taken: set[str], suffix: str = ".png") -> 
             break
     taken.add(key)
     return name
+
+
+def number_duplicates(stems: Iterable[str]) -> list[str]:
+    """A name for each stem, in order; a stem that occurs again, in any case, gets a number."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for stem in stems:
+        name = next(x for x in candidate_names(stem) if x.casefold() not in taken)
+        taken.add(name.casefold())
+        names.append(name)
+    return names

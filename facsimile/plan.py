@@ -222,7 +222,7 @@ def _initial_encoder(
 
 def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
     """The encoder that predicts the recipe's initial latents: of the kind that the recipe names,
-    else of a kind that starts its space. ValueError if there is none, or none that serves it.
+    else of a kind that starts its space. ValueError without such an encoder.
     """
     kinds = [name for name, kind in KINDS.items() if recipe.space in kind.spaces]
     if not kinds or recipe.encoder not in (None, *kinds):

@@ -20,6 +20,7 @@ from facsimile.stylegan import Discriminator, Generator, Latents
 
 from .devices import pick_device
 from .edit_result import EditResult, concatenate_latents, number_names
+from .inputs import number_duplicates
 from .inversion import Inverter
 from .landmarks import load_landmarker
 from .plan import Init, InversionPlan, PlanOptions, adapt_recipe, make_plan
@@ -180,13 +181,13 @@ class Studio:
         photos = [photos] if isinstance(photos, Photo) else list(photos)
         if not photos:
             raise ValueError("there is no photo to invert; pass paths, PIL images or a tensor")
-        targets, names = [], []
+        targets, stems = [], []
         for number, photo in enumerate(photos):
             stem = f"image{number}" if isinstance(photo, Image.Image) else Path(photo).stem
             faces = self.targets(photo, align=plan.align, face=plan.face)
             targets.append(faces)
-            names += [stem if i == 0 else f"{stem}-face{i + 1}" for i in range(len(faces))]
-        return torch.cat(targets), names
+            stems += [stem if i == 0 else f"{stem}-face{i + 1}" for i in range(len(faces))]
+        return torch.cat(targets), number_duplicates(stems)
 
     def edit(
         self,

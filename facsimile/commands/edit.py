@@ -15,7 +15,7 @@ from facsimile import studio as studios
 from facsimile.edit_result import SUMMARY
 from facsimile.editing import Edit
 from facsimile.exit_status import OK, SOME_FAILED
-from facsimile.inputs import photos_for, safe_name
+from facsimile.inputs import number_duplicates, photos_for
 from facsimile.jobs import Job
 from facsimile.json_files import read_json, write_json
 from facsimile.metrics import PERCEPTUAL_METRICS
@@ -209,14 +209,9 @@ def _sort_inputs(inputs: list[Path], out: Path) -> tuple[list[Path], dict[Path, 
 
 def _image_names(latents: list[Latents], files: dict[Path, Path | None]) -> list[str]:
     """A file name for every image of the latents: the input's, numbered if it has several."""
-    names: list[str] = []
+    stems = []
     paths = [path for path, file in files.items() if file is not None]
     for path, one in zip(paths, latents, strict=True):
-        stem = safe_name(path.stem if path.suffix else path.name)
-        for index in range(len(one)):
-            base = name = stem if len(one) == 1 else f"{stem}-{index + 1}"
-            number = 2
-            while name.casefold() in {other.casefold() for other in names}:
-                name, number = f"{base}-{number}", number + 1
-            names.append(name)
-    return names
+        stem = path.stem if path.suffix else path.name
+        stems += [stem if len(one) == 1 else f"{stem}-{i + 1}" for i in range(len(one))]
+    return number_duplicates(stems)

@@ -54,7 +54,7 @@ def describe(file: str) -> dict:
 
 
 def _describe_other(path: Path) -> dict:
-    """Rows for a file without a generator; ValueError if it is none of ours."""
+    """Rows for a file without a generator; ValueError for any other file."""
     if files.kinds(path) == ("discriminator",):
         return describe_discriminator(stylegan.load_discriminator(path))
     try:

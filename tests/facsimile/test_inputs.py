@@ -4,7 +4,14 @@ import itertools
 
 import pytest
 
-from facsimile.inputs import candidate_names, path_key, path_keys, safe_name, unique_name
+from facsimile.inputs import (
+    candidate_names,
+    number_duplicates,
+    path_key,
+    path_keys,
+    safe_name,
+    unique_name,
+)
 
 
 @pytest.mark.parametrize("name", ["me", "me.2", "Zoë 1", "con-fetti", "console", "com", "lpt10x"])
@@ -44,3 +51,8 @@ def test_unique_names_ignore_case(tmp_path):
     assert unique_name("you", tmp_path, taken) == "you"
     assert unique_name("me", tmp_path, taken, suffix="") == "me"
     assert path_key(tmp_path / "YOU.PNG") in taken
+
+
+def test_duplicates_get_numbers():
+    stems = ["me", "you", "ME", "me-2", "me", "nul"]
+    assert number_duplicates(stems) == ["me", "you", "ME-2", "me-2-2", "me-3", "_nul"]

@@ -109,6 +109,16 @@ def test_pil_images_and_tensors_are_photos_too(studio, squares):
     assert torch.equal(by_tensor.images, by_path.images)
 
 
+def test_photos_of_one_name_have_folders_of_their_own(studio, squares, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.png").write_bytes((squares / "1.png").read_bytes())
+    photos = [squares / "0.png", other / "0.png"]
+    result = studio.invert(photos, recipe="w", steps=0, align=False)
+    folders = result.save(tmp_path / "out")
+    assert [folder.name for folder in folders] == ["0", "0-2"]
+
+
 def test_finds_the_face_of_a_photo(studio, photo, tmp_path):
     photo.save(tmp_path / "astronaut.png")
     from_file = studio.targets(tmp_path / "astronaut.png")
