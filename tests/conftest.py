@@ -111,7 +111,7 @@ def _discriminator(side=32, width=16, *, seed=1, **options):
     return network
 
 
-class Guess(nn.Module):
+class ToyEncoder(nn.Module):
     """A stand-in for an encoder into W+, smooth: images (N, C, R, R) -> codes (N, L, w_dim)."""
 
     def __init__(self, generator):
@@ -127,10 +127,10 @@ class Guess(nn.Module):
         return self.dense(x).unflatten(1, self.shape) + self.w_avg
 
 
-def _guess(generator, seed=3):
+def _toy_encoder(generator, seed=3):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return freeze(Guess(generator).to(generator.dtype))
+        return freeze(ToyEncoder(generator).to(generator.dtype))
 
 
 @pytest.fixture(autouse=True)
@@ -189,9 +189,9 @@ def make_encoder():
 
 
 @pytest.fixture(scope="session")
-def make_guess():
-    """make_guess(generator) -> a frozen encoder of random weights into its W+."""
-    return _guess
+def make_toy_encoder():
+    """make_toy_encoder(generator) -> a frozen encoder of random weights into its W+."""
+    return _toy_encoder
 
 
 @pytest.fixture(scope="session")
@@ -251,7 +251,7 @@ def tiny():
         generator=generator,
         perceptual=perceptual,
         targets=targets.clamp(-1, 1),
-        encoder=_guess(generator),
+        encoder=_toy_encoder(generator),
         start=start,
     )
 

@@ -42,11 +42,13 @@ def test_a_batch_is_its_single_runs(tiny, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*RECIPES, "w+ +noise"])
-def test_a_batch_is_its_single_runs_in_float32(generator, perceptual, make_guess, targets, name):
+def test_a_batch_is_its_single_runs_in_float32(
+    generator, perceptual, make_toy_encoder, targets, name
+):
     """Rounding, which the steps amplify, stays below 2 % of every score."""
     recipe = get(name).with_steps(30)
     start = stylegan.init_latents(generator, recipe.space, len(targets))
-    networks = {"perceptual": perceptual, "encoder": make_guess(generator)}
+    networks = {"perceptual": perceptual, "encoder": make_toy_encoder(generator)}
 
     def score(rows):
         run = refine(generator, start[rows], targets[rows], recipe, networks=networks)

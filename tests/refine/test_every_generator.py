@@ -26,7 +26,7 @@ class World:
     """A tiny generator, its discriminator as perceptual term, pictures, and labels if any."""
 
     def __init__(self, makers, side, width, *, count=2, **options):
-        make_generator, make_discriminator, self.make_guess = makers
+        make_generator, make_discriminator, self.make_toy_encoder = makers
         self.generator = make_generator(side, width, 8, **options)
         channels = self.generator.img_channels
         # StyleGAN3 is trained against StyleGAN2's discriminator.
@@ -49,7 +49,7 @@ class World:
         )
         networks = {"perceptual": self.perceptual}
         if recipe.has_term("domain_reg"):
-            networks["encoder"] = self.make_guess(self.generator)
+            networks["encoder"] = self.make_toy_encoder(self.generator)
         result = refine(self.generator, start, self.targets, recipe, networks=networks)
         assert result.status == ["done"] * n
         image = result.latents.synthesize(self.generator)
@@ -74,8 +74,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def makers(make_generator, make_discriminator, make_guess):
-    return make_generator, make_discriminator, make_guess
+def makers(make_generator, make_discriminator, make_toy_encoder):
+    return make_generator, make_discriminator, make_toy_encoder
 
 
 @pytest.fixture(scope="module", params=KINDS)
