@@ -122,12 +122,12 @@ def test_a_quad_beyond_the_photo_is_filled(astronaut, cut, angle):
     y, x = np.mgrid[:side, :side] + 0.5
     in_photo = np.stack([x, y, np.ones_like(x)], -1) @ quad_to_photo(quad, side)[:2].T
     margin = np.minimum(in_photo - box[:2], box[2:] - in_photo).min(axis=-1)
-    kept, outside = margin > 0.1 * 240 + 3, margin < 0
-    assert kept.mean() > 0.4
+    covered, outside = margin > 0.1 * 240 + 3, margin < 0
+    assert covered.mean() > 0.4
     assert outside.mean() > 0.05
-    assert np.abs(filled - full)[kept].max() <= 2
+    assert np.abs(filled - full)[covered].max() <= 2
     ends = filled[margin < 0.8 * margin.min()]
-    assert ends.std(axis=0).max() < filled[kept].std(axis=0).max()  # fades to one colour
+    assert ends.std(axis=0).max() < filled[covered].std(axis=0).max()  # fades to one colour
 
 
 def test_a_quad_that_misses_the_photo_is_refused():

@@ -50,7 +50,7 @@ def test_known_pixels(face):
     assert picture.max() <= 1
 
 
-def test_a_line_is_as_wide_as_told(face):
+def test_the_width_of_a_line(face):
     """Across the brow, which lies level: coverage sums up to the width."""
     for side in (64, 128, 256, 500):
         column = draw_landmarks(face, 128, side)[0, 0, : side // 3, round(42.5 / 128 * side)]
@@ -78,12 +78,12 @@ def test_faces_do_not_influence_one_another(face):
 
 def test_gradient(face):
     """Finite differences of a smooth function of the drawing."""
-    wanted = torch.rand(1, 3, 24, 24, dtype=torch.float64)
+    weights = torch.rand(1, 3, 24, 24, dtype=torch.float64)
     # Away from places where two segments are equally near.
     start = face.double() + 0.3 * torch.rand(1, 68, 2, dtype=torch.float64)
 
     def value(points):
-        return (draw_landmarks(points, 128, 24) * wanted).sum()
+        return (draw_landmarks(points, 128, 24) * weights).sum()
 
     points = start.clone().requires_grad_()
     value(points).backward()
@@ -115,10 +115,10 @@ def test_outside_and_no_numbers_draw_nothing(face):
 
 def test_points_lie_on_the_photo(face):
     photo = torch.zeros(1, 3, 128, 128)
-    shown = draw_points(photo, face)
+    marked = draw_points(photo, face)
     x, y = face[0, 8].long().tolist()
-    assert shown[0, 1, y, x] > 0.7
-    assert (shown != photo).any(1).float().mean() < 0.05
+    assert marked[0, 1, y, x] > 0.7
+    assert (marked != photo).any(1).float().mean() < 0.05
 
 
 def test_refusals(face):

@@ -17,27 +17,27 @@ def track():
 def test_round_trip(track, tmp_path):
     track[1] = torch.nan
     write_track(tmp_path / "a.npz", track, 12.5, list("abcde"))
-    found, fps = read_track(tmp_path / "a.npz")
-    assert torch.equal(found.nan_to_num(-1), track.nan_to_num(-1))
+    points, fps = read_track(tmp_path / "a.npz")
+    assert torch.equal(points.nan_to_num(-1), track.nan_to_num(-1))
     assert fps == 12.5
-    assert has_face(found).tolist() == [True, False, True, True, True]
+    assert has_face(points).tolist() == [True, False, True, True, True]
 
 
 def test_json(track, tmp_path):
     path = tmp_path / "a.json"
-    for said in ({"landmarks": track[0].tolist(), "photo": "a.jpg"}, track[0].tolist()):
-        path.write_text(json.dumps(said))
-        found, fps = read_track(path)
-        assert torch.equal(found, track[:1])
+    for message in ({"landmarks": track[0].tolist(), "photo": "a.jpg"}, track[0].tolist()):
+        path.write_text(json.dumps(message))
+        points, fps = read_track(path)
+        assert torch.equal(points, track[:1])
         assert fps is None
     path.write_text(json.dumps({"landmarks": track.tolist(), "fps": 30}))
-    found, fps = read_track(path)
-    assert torch.equal(found, track)
+    points, fps = read_track(path)
+    assert torch.equal(points, track)
     assert fps == 30
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"landmarks": np.zeros((3, 5, 2))}, r"shape \(3, 5, 2\)"),
         ({"landmarks": np.zeros((0, 68, 2))}, r"shape \(0, 68, 2\)"),
@@ -49,9 +49,9 @@ def test_json(track, tmp_path):
         ({"landmarks": np.array([None])}, "Object arrays cannot be loaded"),
     ],
 )
-def test_other_files(content, said, tmp_path):
+def test_other_files(content, message, tmp_path):
     np.savez(tmp_path / "a.npz", **content)
-    with pytest.raises(ValueError, match=f"a.npz: got .*{said}"):
+    with pytest.raises(ValueError, match=f"a.npz: got .*{message}"):
         read_track(tmp_path / "a.npz")
 
 

@@ -139,7 +139,7 @@ def test_bundled_network_finds_a_face():
     seen = [(203.6, 100.9), (246.7, 103.5), (223.9, 129.4), (202.3, 139.4), (245.3, 142.3)]
     quad = data.ffhq_quad(*(np.array(seen[index]) for index in (0, 1, 3, 4)))
     small = data.landmarker("small", small=checkpoints.LANDMARKS)
-    found = {}
+    points = {}
     for side in (96, 192):
         image = data.to_tensor(data.crop_quad(photo, quad, side))[None]
         marks = small(image)
@@ -147,13 +147,13 @@ def test_bundled_network_finds_a_face():
         assert marks.score.item() > 0.9
         assert not small(image.flip(2)).is_face.any()
         to_photo = torch.from_numpy(quad_to_photo(quad, side)).float()
-        found[side] = marks.points[0] @ to_photo[:2, :2].T + to_photo[:2, 2]
+        points[side] = marks.points[0] @ to_photo[:2, :2].T + to_photo[:2, 2]
         turned = mirror(small(image.flip(3)).points, side)[0]
         assert nme(marks.points, turned[None]).item() < 0.05
-    assert (found[96] - found[192]).norm(dim=1).mean() < 1
+    assert (points[96] - points[192]).norm(dim=1).mean() < 1
     parts = [(36, 42), (42, 48), (30, 31), (48, 49), (54, 55)]
     for (first, last), place in zip(parts, seen, strict=True):
-        assert (found[192][first:last].mean(0) - torch.tensor(place)).norm() < 6
+        assert (points[192][first:last].mean(0) - torch.tensor(place)).norm() < 6
 
 
 # FAN --------------------------------------------------------------------------------------------
@@ -168,8 +168,8 @@ def test_auto_is_small_without_fans_weights(hub):
 def test_fans_weights_are_named(hub, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         data.landmarker("fan", small=checkpoints.LANDMARKS)
-    for said in (fan.FILE, str(hub), "no internet", "or pass its path"):
-        assert said in str(caught.value)
+    for message in (fan.FILE, str(hub), "no internet", "or pass its path"):
+        assert message in str(caught.value)
     with pytest.raises(FileNotFoundError, match="check the path"):
         data.landmarker("fan", small="", fan_weights=tmp_path / "none.pth")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
@@ -181,15 +181,15 @@ def test_fans_weights_are_named(hub, tmp_path):
 
 def test_centres_of_heatmaps():
     """The middle of a Gaussian, wherever it lies between the cells; with a gradient."""
-    wanted = torch.tensor([[[20.3, 33.8], [5.0, 60.5]]], dtype=torch.float64)
+    centres = torch.tensor([[[20.3, 33.8], [5.0, 60.5]]], dtype=torch.float64)
     axis = torch.arange(64, dtype=torch.float64) + 0.5
-    x, y = wanted[..., 0, None, None], wanted[..., 1, None, None]
+    x, y = centres[..., 0, None, None], centres[..., 1, None, None]
     maps = torch.exp(-0.5 * ((axis - x).square() + (axis[:, None] - y).square()))
     maps.requires_grad_()
-    found, peaks = fan.heatmap_centres(maps)
-    assert (found - wanted).abs().max() < 0.1
+    points, peaks = fan.heatmap_centres(maps)
+    assert (points - centres).abs().max() < 0.1
     assert ((peaks > 0.8) & (peaks <= 1)).all()
-    found.sum().backward()
+    points.sum().backward()
     assert maps.grad.abs().sum() > 0
 
 
@@ -229,15 +229,15 @@ def test_labels_follow_their_images(tmp_path, archive):
     """By name; cropped and resized as the images are."""
     points = np.full((2, 68, 2), 20.0, dtype=np.float32)
     path = labels(tmp_path / "labels.npz", ["2.png", "1.png"], points)
-    kept, found = match_landmarks(data.load_images([archive], 16), path)
-    assert [name for name in kept.names] == ["1.png", "2.png"]
+    subset, points = match_landmarks(data.load_images([archive], 16), path)
+    assert [name for name in subset.names] == ["1.png", "2.png"]
     # 64 x 48: the crop begins at x = 8, and 48 pixels become 16.
-    assert found[0, 0].tolist() == pytest.approx([4.0, 20 / 3])
-    assert found[1, 0].tolist() == [10.0, 10.0]
+    assert points[0, 0].tolist() == pytest.approx([4.0, 20 / 3])
+    assert points[1, 0].tolist() == [10.0, 10.0]
 
 
 @pytest.mark.parametrize(
-    ("names", "shape", "said"),
+    ("names", "shape", "message"),
     [
         (["0.png", "9.png"], (2, 68, 2), "1 images that are not there, such as 9.png"),
         (["0.png"], (1, 5, 2), r"landmarks of shape \(1, 5, 2\), expected an .npz"),
@@ -245,9 +245,9 @@ def test_labels_follow_their_images(tmp_path, archive):
         (["0.png", "0.png"], (2, 68, 2), "1 come twice"),
     ],
 )
-def test_wrong_labels(tmp_path, archive, names, shape, said):
+def test_wrong_labels(tmp_path, archive, names, shape, message):
     path = labels(tmp_path / "labels.npz", names, np.zeros(shape, dtype=np.float32))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         match_landmarks(data.load_images([archive], 16), path)
 
 

@@ -171,9 +171,9 @@ def test_fit_square_filters_like_resize(side):
     noise = np.random.default_rng(1).integers(60, 200, (48, 48, 3), dtype=np.uint8)
     fitted = fit_square(Image.fromarray(noise), side)
     image = to_tensor(Image.fromarray(noise))[None]
-    wanted = to_pil(resize(image, (side, side), clamp=True)[0])
+    expected = to_pil(resize(image, (side, side), clamp=True)[0])
     assert fitted.size == (side, side)
-    assert np.abs(np.asarray(fitted).astype(int) - np.asarray(wanted)).max() <= 1
+    assert np.abs(np.asarray(fitted).astype(int) - np.asarray(expected)).max() <= 1
 
 
 def test_fit_square_refuses_what_is_not_square():

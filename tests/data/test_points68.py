@@ -38,13 +38,13 @@ def test_mirror_takes_pixels_from_the_outer_corner():
 
 
 @pytest.mark.parametrize(
-    ("landmarks", "said"),
+    ("landmarks", "message"),
     [
         (torch.zeros(68, 2), r"shape \(68, 2\).*landmarks\[None\]"),
         (torch.zeros(1, 5, 2), r"expected \(N, 68, 2\)"),
         (torch.zeros(1, 68, 2, dtype=torch.long), r"landmarks\.float"),
     ],
 )
-def test_refusals(landmarks, said):
-    with pytest.raises(ValueError, match=said):
+def test_refusals(landmarks, message):
+    with pytest.raises(ValueError, match=message):
         check_landmarks(landmarks)

@@ -64,7 +64,7 @@ def photo(x, y, side=40, size=(400, 300)):
     return picture
 
 
-def wanted(x, y, side=40):
+def expected(x, y, side=40):
     return np.array([x + side / 2, y + side / 2]) + side * FACE.numpy()
 
 
@@ -75,27 +75,27 @@ def tracker():
 
 def test_a_face_is_found_once_and_then_followed(tracker):
     for step in range(12):
-        seen = tracker(photo(60 + 10 * step, 80 + 5 * step, 40 + step))
-        assert np.abs(seen.points - wanted(60 + 10 * step, 80 + 5 * step, 40 + step)).max() < 1
-        assert seen.picture.shape == (3, 256, 256)
+        tracked = tracker(photo(60 + 10 * step, 80 + 5 * step, 40 + step))
+        assert np.abs(tracked.points - expected(60 + 10 * step, 80 + 5 * step, 40 + step)).max() < 1
+        assert tracked.picture.shape == (3, 256, 256)
     assert tracker.detector.calls == tracker.detections == 1
 
 
 def test_a_face_that_jumps_is_searched(tracker):
     tracker(photo(60, 60))
-    seen = tracker(photo(300, 200))
-    assert np.abs(seen.points - wanted(300, 200)).max() < 1
+    tracked = tracker(photo(300, 200))
+    assert np.abs(tracked.points - expected(300, 200)).max() < 1
     assert tracker.detector.calls == 2
 
 
 def test_frames_without_a_face(tracker):
     nothing = Image.new("RGB", (400, 300), (90, 90, 90))
     assert tracker(nothing).points is None
-    assert np.abs(tracker(photo(60, 60)).points - wanted(60, 60)).max() < 1
-    seen = tracker(nothing)
-    assert seen.points is None
-    assert seen.error == "no face was found"
-    assert np.abs(tracker(photo(100, 100)).points - wanted(100, 100)).max() < 1
+    assert np.abs(tracker(photo(60, 60)).points - expected(60, 60)).max() < 1
+    tracked = tracker(nothing)
+    assert tracked.points is None
+    assert tracked.error == "no face was found"
+    assert np.abs(tracker(photo(100, 100)).points - expected(100, 100)).max() < 1
     assert tracker.detector.calls == 4
 
 
@@ -114,7 +114,7 @@ def test_photos_of_other_sizes_are_searched(tracker):
 
 def test_aligned_faces_are_not_searched():
     tracker = FaceTracker(Squares(), None, "cpu")
-    assert np.abs(tracker(photo(60, 80, size=(512, 512))).points - wanted(60, 80)).max() < 1
+    assert np.abs(tracker(photo(60, 80, size=(512, 512))).points - expected(60, 80)).max() < 1
     assert "expected a square photo" in tracker(photo(60, 80)).error
 
 

@@ -76,20 +76,20 @@ def test_folders_and_photos(tmp_path):
     (tmp_path / "3.png").write_bytes(b"no picture")
     frames = open_frames(tmp_path)
     assert (frames.count, frames.fps) == (4, FPS)
-    found = list(frames)
-    assert [frame.name for frame in found] == ["1.png", "2.png", "3.png", "10.png"]
-    assert "3.png: got something else than an image" in found[2].error
-    assert found[2].photo is None
-    assert levels([found[0], found[3]]) == [20, 200]
+    pictures = list(frames)
+    assert [frame.name for frame in pictures] == ["1.png", "2.png", "3.png", "10.png"]
+    assert "3.png: got something else than an image" in pictures[2].error
+    assert pictures[2].photo is None
+    assert levels([pictures[0], pictures[3]]) == [20, 200]
     one = open_frames(tmp_path / "2.png", fps=5)
     assert (one.count, one.fps, levels(one)) == (1, 5, [40])
 
 
 def test_what_cannot_be_opened(tmp_path):
-    def refused(name, content, error, said):
+    def refused(name, content, error, message):
         if content is not None:
             (tmp_path / name).write_bytes(content)
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             open_frames(tmp_path / name)
 
     whole = film(tmp_path / "whole.mp4").read_bytes()
