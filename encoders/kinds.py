@@ -64,12 +64,12 @@ class _Registry(Mapping[str, EncoderKind]):
 
     def _gather(self) -> dict[str, EncoderKind]:
         if not self._is_complete:
-            self._is_complete = True
             room = importlib.import_module(__package__)
             for page in pkgutil.iter_modules(room.__path__, f"{__package__}."):
                 kind = getattr(importlib.import_module(page.name), "KIND", None)
                 if kind is not None:
                     self.add(kind)
+            self._is_complete = True
         return self._kinds
 
     def add(self, kind: EncoderKind) -> None:

@@ -16,7 +16,7 @@ class SamplingSettings:
     generator: str = "faces"
     """A bundled name, a generator's file, or a folder with generator.safetensors."""
     truncation_psi: float = 0.7
-    """Truncation of the samples, on the first `truncation_cutoff` style inputs."""
+    """Truncation of the samples, on the first --truncation-cutoff style inputs."""
     truncation_cutoff: int = 8
     """Number of style inputs that are truncated."""
 
