@@ -240,7 +240,7 @@ def test_on_the_sphere_after_a_file(generator, tmp_path, space):
     torch.testing.assert_close(away.retract().code, latents.code)
 
 
-def test_stray_leaves_out_what_the_feature_replaces(generator):
+def test_deviation_leaves_out_what_the_feature_replaces(generator):
     latents = stylegan.init_latents(generator, "f/w+", 1, layer="b8.conv1")
     first = latents.first_ws_index(generator)
     assert first == 3

@@ -146,7 +146,7 @@ def test_no_retraction_elsewhere(name):
     assert torch.equal(spaces.SPACES[name].retract(code), code)
 
 
-def test_stray_from_the_sphere(generator64):
+def test_deviation_from_the_sphere(generator64):
     z = spaces.SPACES["z"].retract(torch.randn(2, 32, dtype=torch.float64))
     factors = torch.tensor([[1.1], [0.7]], dtype=torch.float64)
     deviation = spaces.SPACES["z"].deviation(generator64, z * factors)
@@ -186,7 +186,7 @@ def codes(generator, ws):
 
 
 @pytest.mark.parametrize("name", ["w", "w+", "p_n", "p_n+", "s"])
-def test_samples_stray_by_about_one(generator64, ws, name):
+def test_samples_deviate_by_about_one(generator64, ws, name):
     space, code = spaces.SPACES[name], codes(generator64, ws)[name]
     deviation = space.deviation(generator64, code)
     assert deviation.shape == (2000,)
@@ -194,7 +194,7 @@ def test_samples_stray_by_about_one(generator64, ws, name):
     assert 0.9 < deviation.mean() < 1.05
     torch.testing.assert_close(space.mahalanobis_sq(generator64, code), deviation.square())
     if name in ("p_n", "p_n+", "s"):
-        # Three times as far from where stray is 0.
+        # Three times as far from where the deviation is 0.
         centre = 0 if name != "s" else space.initial_code(generator64, 1, "mean")
         assert (space.deviation(generator64, centre + 0 * code) < 1e-6).all()
         torch.testing.assert_close(
@@ -203,7 +203,7 @@ def test_samples_stray_by_about_one(generator64, ws, name):
 
 
 @pytest.mark.parametrize("name", ["w+", "p_n+", "s"])
-def test_only_the_inputs_that_act_stray(generator64, ws, name):
+def test_only_the_inputs_that_act_deviate(generator64, ws, name):
     space, code = spaces.SPACES[name], codes(generator64, ws[:4])[name]
     changed = code.clone()
     if name == "s":
@@ -226,7 +226,7 @@ def test_no_initial_code_is_a_row_of_weights_of_the_same_seed(generator64, seed)
         assert cosine.abs().max() < 0.8
 
 
-def test_prior_is_the_formula(make_generator, generator64, ws):
+def test_mahalanobis_sq_is_the_formula(make_generator, generator64, ws):
     """mean(((LeakyReLU_5(w) - mu) C / std)^2), by covariance instead of by its eigenvectors."""
     rng = keyed_generator("cpu", 0, "statistics")
     z = torch.cat([torch.randn(10_000, 32, generator=rng) for _ in range(10)])

@@ -91,7 +91,7 @@ def test_one_code_for_all_inputs(generator, name):
 
 
 @pytest.mark.parametrize("name", ["w+", "p_n+", "s"])
-def test_samples_stray_by_about_one(generator, ws, name):
+def test_samples_deviate_by_about_one(generator, ws, name):
     some = ws[:5000]
     code = {"w+": some, "p_n+": spaces.whiten(generator, some)}.get(name)
     code = torch.cat(generator.styles(some), 1) if code is None else code
