@@ -23,6 +23,8 @@ from .photos import check_square
 from .points68 import NUM_POINTS
 
 FORMAT, KIND = "facsimile landmarks", "points68"
+VERSION = 1
+"""Of the files that `save` writes. Older files are alike, but have no version."""
 FILE = "landmarks.safetensors"
 SLOPE = 0.2
 """Of the leaky ReLUs."""
@@ -122,7 +124,12 @@ def _cell_centres(cells: int) -> Tensor:
 
 def save(network: LandmarkNetwork, path: str | Path) -> None:
     """Write a network as one .safetensors file in float16; raises OSError."""
-    metadata = {"format": FORMAT, "kind": KIND, "config": json.dumps(asdict(network.config))}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "kind": KIND,
+        "config": json.dumps(asdict(network.config)),
+    }
     tensors = {name: x.half() for name, x in network.state_dict().items()}
     files.write_tensors(path, tensors, metadata)
 
@@ -143,6 +150,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> LandmarkNetwor
         raise ValueError(
             f"{path} is not a landmark network; expected a file of facsimile train landmarks"
         )
+    files.check_version(path, metadata, VERSION)
     try:
         network = LandmarkNetwork(LandmarkConfig(**json.loads(metadata["config"])))
         network.load_state_dict(tensors)

@@ -16,6 +16,7 @@ from facsimile.data.landmark_network import FILE, LandmarkConfig, LandmarkNetwor
 from facsimile.data.landmarks import SmallLandmarker
 from facsimile.data.points68 import mirror
 from facsimile.metrics import nme
+from facsimile.stylegan import files
 
 
 def network(seed=0):
@@ -98,6 +99,19 @@ def test_refusals(tmp_path):
         load(tmp_path / "none")
     with pytest.raises(ValueError, match="is not a landmark network"):
         load(checkpoints.registry.BUNDLED / "faces" / "generator.statistics.safetensors")
+
+
+def test_versions_of_files(tmp_path):
+    """Older files have no version; newer ones are refused."""
+    save(network(), tmp_path / FILE)
+    metadata, tensors = files.read_tensors(tmp_path / FILE)
+    newer = int(metadata.pop("version")) + 1
+    files.write_tensors(tmp_path / FILE, tensors, metadata)
+    assert load(tmp_path).config == network().config
+    files.write_tensors(tmp_path / FILE, tensors, metadata | {"version": str(newer)})
+    sentence = f"written by a newer version of facsimile: its format has the version {newer}"
+    with pytest.raises(ValueError, match=sentence):
+        load(tmp_path)
 
 
 def test_mirrored_images_have_mirrored_points(tmp_path):
