@@ -67,6 +67,7 @@ def call(*args):
     assert left.value.code == 0
 
 
+@pytest.mark.slow
 def test_invert(folder):
     options = ("--generator", folder, "--perceptual", "discriminator", "--device", "cpu")
     files = entered(
@@ -79,6 +80,7 @@ def test_invert(folder):
     assert (folder / "out" / "me" / "latents.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_reenact(folder, monkeypatch):
     class Landmarker:
         name = note = "constant"

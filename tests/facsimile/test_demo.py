@@ -1,11 +1,13 @@
 """The demo, with a few steps: the first thing that a newcomer runs."""
 
+import pytest
 from PIL import Image
 
 from facsimile.commands import demo
 from facsimile.stylegan import Latents
 
 
+@pytest.mark.slow
 def test_demo(tmp_path, capsys):
     assert demo.demo(tmp_path, {"f/z+": 2, "w+ +noise": 2}) == 0
     printed = capsys.readouterr().out

@@ -121,6 +121,7 @@ def test_stopped_and_run_again_equals_never_stopped(studio, photos, tmp_path, mo
             torch.testing.assert_close(cut[key], x, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("heard")
 def test_what_one_encoder_began_it_goes_on_with_and_another_does_not(
     network, runs, photos, tmp_path, monkeypatch, make_encoder
