@@ -42,21 +42,29 @@ def load_pages() -> None:
 
 
 def get(name: str) -> Recipe:
-    """The recipe of a name: one of RECIPES, alone or followed by one of SUFFIXES.
+    """The recipe of a name: one of RECIPES, alone or followed by some of SUFFIXES.
 
-    Blanks do not count: "w+ +noise" is "w++noise". Raises ValueError where there is no such recipe.
+    Suffixes act from left to right, each at most once. Blanks do not count: "w+ +noise" is
+    "w++noise". Raises ValueError where there is no such recipe.
     """
-    compact = name.replace(" ", "")
-    endings = [suffix for suffix in SUFFIXES if compact.endswith(suffix)]
-    suffix = max(endings, key=len, default="")
-    recipe = RECIPES.get(compact.removesuffix(suffix))
-    if recipe is None:
-        raise ValueError(
-            f'there is no recipe "{name}"; choose one of {", ".join(RECIPES)}, '
-            f"alone or followed by one of {', '.join(SUFFIXES)}"
-        )
-    if not suffix:
-        return recipe
+    base, suffixes = name.replace(" ", ""), []
+    while base not in RECIPES:
+        endings = [x for x in SUFFIXES if base.endswith(x) and x not in suffixes]
+        if not endings:
+            raise ValueError(
+                f'there is no recipe "{name}"; choose one of {", ".join(RECIPES)}, '
+                f"alone or followed by some of {', '.join(SUFFIXES)}"
+            )
+        suffixes.insert(0, max(endings, key=len))
+        base = base.removesuffix(suffixes[0])
+    recipe = RECIPES[base]
+    for suffix in suffixes:
+        recipe = with_suffix(recipe, suffix)
+    return recipe
+
+
+def with_suffix(recipe: Recipe, suffix: str) -> Recipe:
+    """The recipe, registered or not, with one of SUFFIXES and its name."""
     return replace(SUFFIXES[suffix](recipe), name=f"{recipe.name} {suffix}")
 
 

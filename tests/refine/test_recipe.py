@@ -74,13 +74,16 @@ def test_code_recipes(name):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", RECIPES)
-def test_noise_recipes(name, suffix):
+def test_suffixes(name, suffix):
     recipe = get(f"{name} {suffix}")
     assert get(f"{name}{suffix}") == recipe
     assert recipe.name == f"{name} {suffix}"
     assert recipe.space == RECIPES[name].space
     first = RECIPES[name].phases[0]
-    if suffix == "+joint-noise":
+    if suffix == "+identity":
+        (phase,) = recipe.phases
+        assert phase == replace(first, terms=(*first.terms, Term("identity", 1.0)))
+    elif suffix == "+joint-noise":
         (phase,) = recipe.phases
         assert {v.name for v in phase.variables} == {v.name for v in first.variables} | {"noise"}
         assert phase.terms == first.terms
@@ -131,6 +134,23 @@ def test_suffixes_of_a_recipe_of_two_phases():
     assert [phase.has_variable("noise") for phase in joint.phases] == [True, True]
     assert joint.phases[1] == get("w+ +joint-noise").phases[0]
     assert SUFFIXES["+joint-noise"](after).phases[2] == after.phases[2]
+
+
+def test_several_suffixes():
+    recipe = get("f/z+ +identity +noise")
+    assert recipe == get("f/z++identity+noise")
+    assert recipe.name == "f/z+ +identity +noise"
+    assert [phase.name for phase in recipe.phases] == ["code", "noise"]
+    assert recipe.phases[0] == get("f/z+ +identity").phases[0]
+    assert recipe.phases[1] == get("f/z+ +noise").phases[1]
+    # Noise maps alone draw no face: the term is not in their phase, whatever the order.
+    assert get("f/z+ +noise +identity").phases == recipe.phases
+    assert SUFFIXES["+identity"](recipe) == recipe
+    joint = get("w+ +identity +joint-noise")
+    assert [term.name for term in joint.phases[0].terms] == ["pixel", "perceptual", "identity"]
+    for twice in ("w+ +noise +noise", "w+ +identity +identity"):
+        with pytest.raises(ValueError, match="there is no recipe"):
+            get(twice)
 
 
 def test_phases_have_names_of_their_own():

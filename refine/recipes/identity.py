@@ -1,0 +1,30 @@
+"""Identity: a term for every recipe, in the phases that optimise the code or the feature.
+
+Networks that recognise people serve as a loss of encoders since "Encoding in Style: a StyleGAN
+Encoder for Image-to-Image Translation" (pSp, equation 5). Here the term refines single images.
+
++identity     adds the term to the recipe's own. Its weight falls with the pixel error that is left:
+              see refine/terms/identity.py.
+"""
+
+from dataclasses import replace
+
+from facsimile.refine.recipe import Recipe, Term
+
+from . import register_suffix
+
+IDENTITY = Term("identity", 1.0)
+
+
+def with_identity(recipe: Recipe) -> Recipe:
+    """The term in all phases but those of noise maps alone, which draw no face anew."""
+    phases = []
+    for phase in recipe.phases:
+        if phase.has_variable("code") or phase.has_variable("feature"):
+            terms = (*(term for term in phase.terms if term.name != IDENTITY.name), IDENTITY)
+            phase = replace(phase, terms=terms)
+        phases.append(phase)
+    return replace(recipe, phases=tuple(phases))
+
+
+register_suffix("+identity", with_identity)
