@@ -7,6 +7,7 @@ decode images share these instead of copying them.
 """
 
 import hashlib
+import itertools
 import os
 import struct
 import zipfile
@@ -49,6 +50,11 @@ class PackedStrings(Sequence[str]):
         start, end = self._ends[index % len(self) :][:2].tolist()
         return self._bytes[start:end].numpy().tobytes().decode("utf-8", "surrogateescape")
 
+    def __iter__(self) -> Iterator[str]:
+        joined, ends = self._bytes.numpy().tobytes(), self._ends.tolist()
+        for start, end in itertools.pairwise(ends):
+            yield joined[start:end].decode("utf-8", "surrogateescape")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
@@ -76,8 +82,10 @@ class ImageFiles:
 
     def subset(self, indices: Tensor) -> "ImageFiles":
         """The files of these indices (N,)."""
-        names = [self.names[index] for index in indices.tolist()]
-        return ImageFiles(names, self.archives, self.entries[indices])
+        names = list(self.names)
+        return ImageFiles(
+            [names[index] for index in indices.tolist()], self.archives, self.entries[indices]
+        )
 
     def content(self, index: int) -> bytes | None:
         """Bytes of an entry of a zip; None for a file in a folder, which is read by its name.
