@@ -201,6 +201,9 @@ class EncoderRecipe:
             return None
         return self.perceptual.features(target)
 
+    def record(self, statistics: dict[str, Tensor]) -> None:
+        """Nothing is counted, unless a recipe overrides this."""
+
     def on_step_end(self, batch: BatchSlice) -> None:
         size, section = self.settings.batch, self.settings.ema
         images_seen = (batch.step + 1) * size

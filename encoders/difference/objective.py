@@ -21,7 +21,7 @@ from ..adversarial import critic_losses
 from ..layers import discard_batch_stats
 from .faces import Faces, detect_landmarks, with_codes
 from .network import DifferenceConfig, DifferenceEncoder
-from .recipe import ReenactmentRecipe
+from .recipe import FAILURES, ReenactmentRecipe
 from .settings import DifferenceSettings
 
 
@@ -41,6 +41,8 @@ class Reenacted(NamedTuple):
     """w_hat (N, L, D)"""
     image: Tensor
     """x_hat = G(w_hat) (N, C, R, R)"""
+    failures: Tensor | None
+    """(N,) attempts without a face before each sample; None for photos."""
 
 
 class LandmarkObjective(ReenactmentRecipe):
@@ -58,7 +60,7 @@ class LandmarkObjective(ReenactmentRecipe):
 
     def forward(self, batch: BatchSlice) -> Reenacted:
         with torch.no_grad():
-            faces = self._faces(batch)
+            faces, failures = self._faces(batch)
             source = self._source(faces)
         target = self._targets(batch)
         unchanged = target == torch.arange(batch.size, device=self.device)
@@ -72,7 +74,7 @@ class LandmarkObjective(ReenactmentRecipe):
         if not torch.is_grad_enabled():
             # The encoder's turn computes these statistics again, together with the cycle's.
             discard_batch_stats(self.encoder)
-        return Reenacted(faces, source, embedding, target, landmarks, code, image)
+        return Reenacted(faces, source, embedding, target, landmarks, code, image, failures)
 
     def losses(self, name: str, batch: BatchSlice, shared: Reenacted) -> dict[str, Tensor]:
         of_critic = name == "critic"
@@ -107,6 +109,8 @@ class LandmarkObjective(ReenactmentRecipe):
             detected = detect_landmarks(self.landmarker, shared.image).points
             error = metrics.nme(shared.target_landmarks, detected).mean()
             losses["encoder/landmarks"] = section.landmark_weight * error
+        if shared.failures is not None:
+            losses[FAILURES] = shared.failures
         return losses | self._encoder_losses(batch, shared, condition)
 
     def _cycle_losses(

@@ -23,6 +23,9 @@ from .eval_grid import EvalGrid
 from .faces import FacePhotos, Faces, detect_landmarks, photos_with_landmarks, sample_faces
 from .landmark_cnn import render_landmarks
 
+FAILURES = "samples without a face"
+"""Name of a statistic: for each sample (N,), the attempts without a face before it."""
+
 
 class ReenactmentRecipe(EncoderRecipe):
     """A kind's recipe adds the encoder (`_build`), its source, and the objective."""
@@ -116,15 +119,19 @@ class ReenactmentRecipe(EncoderRecipe):
         norm = torch.hypot(1 - share, share)
         return mean + ((1 - share) * (ws - mean) + share * (others - mean)) / norm, label
 
-    def _faces(self, batch: BatchSlice) -> Faces:
+    def _faces(self, batch: BatchSlice) -> tuple[Faces, Tensor | None]:
+        """(faces, attempts without a face (N,) if they are samples)."""
         if self.photos is not None:
-            return self.photos.faces(self.sampler, batch)
-        faces, failures = sample_faces(
+            return self.photos.faces(self.sampler, batch), None
+        return sample_faces(
             lambda attempt: self._codes(batch, attempt), self._sample_images, self.landmarker
         )
+
+    def record(self, statistics: dict[str, Tensor]) -> None:
+        """Count the attempts without a face."""
+        failures = statistics[FAILURES]
         self._failures += int(failures.sum())
-        self._samples += batch.size
-        return faces
+        self._samples += len(failures)
 
     def _predict(self, encoder: nn.Module, source: Tensor, embedding: Tensor) -> Tensor:
         with self.settings.autocast(self.device):
@@ -156,7 +163,7 @@ class ReenactmentRecipe(EncoderRecipe):
             return {}
         share = self._failures / self._samples
         self._failures = self._samples = 0
-        return {"samples without a face": share}
+        return {FAILURES: share}
 
     @torch.no_grad()
     def _eval_grids(self, source: str, count: int) -> Iterator[EvalGrid]:

@@ -159,8 +159,13 @@ def make_recipe(settings, tmp_path):
 
 @pytest.fixture(scope="session")
 def losses_of():
-    """losses_of(recipe, name, batch) -> the losses of one trainable, as the loop asks for them."""
-    return lambda recipe, name, batch: recipe.losses(name, batch, recipe.forward(batch))
+    """losses_of(recipe, name, batch) -> the terms of one trainable, as the loop asks for them."""
+
+    def terms(recipe, name, batch):
+        losses = recipe.losses(name, batch, recipe.forward(batch))
+        return {name: value for name, value in losses.items() if value.requires_grad}
+
+    return terms
 
 
 @pytest.fixture(scope="session")
@@ -174,6 +179,7 @@ def train_step():
         for trainable in recipe.trainables:
             trainable.optimizer.zero_grad()
             losses = recipe.losses(trainable.name, batch, shared)
+            losses = {name: value for name, value in losses.items() if value.requires_grad}
             sum(losses.values()).backward(inputs=trainable.parameters())
             for group in trainable.optimizer.param_groups:
                 group["lr"] = rates[trainable.name]

@@ -160,21 +160,6 @@ def test_losses_by_hand(make_recipe, losses_of, photos):
     assert "critic/r1" not in losses_of(recipe, "critic", BatchSlice(1, 8, 8))
 
 
-def test_losses_change_nothing(make_recipe):
-    """Asked for twice, in either order, they are the same, and so are the networks."""
-    recipe = make_recipe("in-domain", iterations=2)
-    batch = BatchSlice(0, 0, 4)
-    shared = recipe.forward(batch)
-    weights = {k: x.clone() for k, x in recipe.encoder.state_dict().items()}
-    attributes = dict(vars(recipe))
-    first = [recipe.losses(name, batch, shared) for name in ("critic", "encoder")]
-    second = [recipe.losses(name, batch, shared) for name in ("encoder", "critic")][::-1]
-    for one, other in zip(first, second, strict=True):
-        assert_terms(one, other)
-    assert vars(recipe) == attributes
-    assert all(torch.equal(x, weights[k]) for k, x in recipe.encoder.state_dict().items())
-
-
 def test_learning_rates_follow_the_images_seen(make_recipe):
     """0.8 after a quarter of the paper's run, whatever --images is; the critic's fall alike."""
     for images in (40, 400):

@@ -64,6 +64,23 @@ def test_other_generators(tmp_path, make_recipe, train_step, networks, predict, 
 
 
 @kinds
+def test_losses_change_nothing(make_recipe, kind):
+    """Asked for twice, in either order, they are the same, and so are recipe and networks."""
+    recipe = make_recipe(kind)
+    attributes = dict(vars(recipe))
+    weights = {k: x.clone() for k, x in recipe.encoder.state_dict().items()}
+    batch, names = BatchSlice(0, 0, 4), [x.name for x in recipe.trainables]
+    shared = recipe.forward(batch)
+    first = {name: recipe.losses(name, batch, shared) for name in names}
+    second = {name: recipe.losses(name, batch, shared) for name in reversed(names)}
+    for name in names:
+        assert first[name].keys() == second[name].keys()
+        assert all(torch.equal(x, second[name][k]) for k, x in first[name].items())
+    assert vars(recipe) == attributes
+    assert all(torch.equal(x, weights[k]) for k, x in recipe.encoder.state_dict().items())
+
+
+@kinds
 def test_the_ema_and_its_statistics(make_recipe, train_step, kind):
     """The running statistics cover the same steps as the averaged weights, with their factors."""
     recipe = make_recipe(kind, ema_images=8.0, ema_rampup=0.0, precision="fp64", batch=8)
