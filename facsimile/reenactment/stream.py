@@ -95,6 +95,7 @@ class FrameStream:
     def __iter__(self) -> Generator[ReenactedFrame, None, None]:
         """The frames in order; the driver is read ahead by a bounded number of frames."""
         self.frames_without_face = 0
+        self.prepare()  # not under the no_grad of `synthesize`, which would round otherwise
         poses = self._poses()
         while batch := list(itertools.islice(poses, self.batch)):
             landmarks = torch.stack([points for points, _ in batch])

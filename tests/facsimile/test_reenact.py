@@ -303,6 +303,13 @@ def test_refinement_brings_the_source_closer(reenact, driver, studio):
     assert error(reenact(driver, refine=15)) < error(reenact(driver))
 
 
+def test_the_source_is_the_same_however_it_is_asked_for(reenact, driver):
+    iterated, prepared = (reenact(driver, refine=3) for _ in range(2))
+    prepared.prepare()
+    frames = [torch.stack([one.image for one in run]) for run in (iterated, prepared)]
+    assert torch.equal(*frames)
+
+
 @pytest.fixture
 def command(network, moving, monkeypatch, capsys):
     """command(*args) -> exit status, what was printed."""
