@@ -26,9 +26,11 @@ class TrainingSettings:
     accumulate: int = 1
     """Micro-steps per step: less memory, the same result."""
     seed: int = 0
+    """Seed of all random numbers."""
     precision: Literal["fp32", "bf16", "fp64"] = "bf16"
     """bf16 keeps weights in float32. fp16 is not offered: two optimizers would share one scaler."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU if there is one."""
     threads: int | None = None
     """CPU threads. Default: PyTorch's choice."""
     data_memory: float | None = None
