@@ -7,6 +7,7 @@ the next photos are read and the last results are written.
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from .workers import OrderedWorkers
 
 WRITERS = min(4, os.cpu_count() or 1)
 """Threads that write results: compressing pictures takes as long as a small network."""
+FACE_NAME = re.compile(r"-face\d+$")
+"""Names of the further faces of a photo, see `_face_names`; no photo may have one."""
 
 
 @dataclass
@@ -143,7 +146,10 @@ class Job:
         for photo in self.photos:
             name = names_of_sources.get(str(photo.resolve()))
             if name is None:
-                name = unique_name(photo.stem, self.out, taken, suffix="")
+                stem = photo.stem
+                if self.plan.face == "all" and FACE_NAME.search(stem):
+                    stem += "-photo"
+                name = unique_name(stem, self.out, taken, suffix="")
             taken.add(path_key(self.out / name))
             names[photo] = name
         return names

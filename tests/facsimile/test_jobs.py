@@ -203,8 +203,11 @@ def test_every_face_of_a_photo(studio, photo, tmp_path):
     pair.paste(photo.resize((400, 400)), (560, 60))
     pair.save(tmp_path / "pair.png")
     out = tmp_path / "out"
-    made = run(studio, [tmp_path / "pair.png"], out, steps=1, align=True, face="all")
-    assert made.done == ["pair", "pair-face2"]
+    # The name of a photo is not taken for that of a face.
+    photo.save(tmp_path / "pair-face2.png")
+    photos = [tmp_path / "pair.png", tmp_path / "pair-face2.png"]
+    made = run(studio, photos, out, steps=1, align=True, face="all")
+    assert made.done == ["pair", "pair-face2", "pair-face2-photo"]
     again = run(studio, [tmp_path / "pair.png"], out, steps=1, align=True, face="all")
     assert again.skipped == ["pair", "pair-face2"]
     assert again.done == []
