@@ -1,4 +1,4 @@
-"""The second critic: frozen features, heads that learn, losses of both players."""
+"""The vision-aided critic: frozen features, heads that learn, losses of both trainables."""
 
 import pytest
 import torch
