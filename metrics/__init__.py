@@ -3,7 +3,8 @@
 from .backbones import discriminator_features, lpips_distance, squeezenet_features, vgg16_layers
 from .dlib_identity import DlibIdentity
 from .facenet import FaceNet
-from .identity import IDENTITY_NETWORKS, IdentityNetwork, build_identity
+from .identity import IDENTITY_NETWORKS, build_identity
+from .identity_network import IDENTITY_SCORES, PICTURE_CHANNELS, IdentityNetwork, as_rgb
 from .landmarks import hausdorff, hausdorff_of_drawings, nanmean_with_failures, nme
 from .perceptual import Perceptual, distance
 from .perceptual_metrics import PERCEPTUAL_METRICS, build_perceptual
@@ -11,18 +12,9 @@ from .pixel import mse, psnr
 from .scores import DESCRIPTIONS, Scores, gather, jsonable, mean, metric_descriptions, score
 from .structural import ms_ssim, ssim
 
-__all__ = ["DESCRIPTIONS", "IDENTITY_NETWORKS", "PERCEPTUAL_METRICS", "DlibIdentity", "FaceNet"]
-__all__ += [
-    "IdentityNetwork",
-    "Perceptual",
-    "Scores",
-    "build_identity",
-    "build_perceptual",
-    "discriminator_features",
-    "distance",
-    "gather",
-    "hausdorff",
-]
-__all__ += ["hausdorff_of_drawings", "jsonable", "lpips_distance", "mean", "metric_descriptions"]
-__all__ += ["ms_ssim", "mse", "nanmean_with_failures", "nme", "psnr", "score"]
-__all__ += ["squeezenet_features", "ssim", "vgg16_layers"]
+__all__ = ["DESCRIPTIONS", "DlibIdentity", "FaceNet", "IDENTITY_NETWORKS", "IDENTITY_SCORES"]
+__all__ += ["IdentityNetwork", "PERCEPTUAL_METRICS", "PICTURE_CHANNELS", "Perceptual", "Scores"]
+__all__ += ["as_rgb", "build_identity", "build_perceptual", "discriminator_features", "distance"]
+__all__ += ["gather", "hausdorff", "hausdorff_of_drawings", "jsonable", "lpips_distance", "mean"]
+__all__ += ["metric_descriptions", "ms_ssim", "mse", "nanmean_with_failures", "nme", "psnr"]
+__all__ += ["score", "squeezenet_features", "ssim", "vgg16_layers"]

@@ -11,6 +11,11 @@ from torch.nn.functional import cosine_similarity
 
 from .checks import check_images, check_pair
 
+IDENTITY_SCORES = frozenset({"identity_distance", "identity_cosine", "same_person"})
+"""Names of the metrics that `IdentityNetwork.scores` gives."""
+PICTURE_CHANNELS = (1, 3, 4)
+"""Grey, RGB, RGBA."""
+
 
 class IdentityNetwork(nn.Module):
     """Who is in a picture. Frozen, in float32, differentiable with respect to the images.
@@ -59,7 +64,7 @@ class IdentityNetwork(nn.Module):
 
     @torch.no_grad()
     def scores(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """The metrics of DESCRIPTIONS, (N,) each; "same_person" is 1 or 0."""
+        """The metrics of IDENTITY_SCORES, (N,) each; "same_person" is 1 or 0."""
         check_pair(a, b)
         first, second = self.embed(a), self.embed(b)
         distance = (first - second).norm(dim=1)
@@ -86,7 +91,7 @@ def as_rgb(images: Tensor) -> Tensor:
     """(N, 3, H, W) of grey (1), RGB (3) or RGBA (4) images."""
     if images.shape[1] == 1:
         return images.expand(-1, 3, -1, -1)
-    if images.shape[1] in (3, 4):
+    if images.shape[1] in PICTURE_CHANNELS:
         return images[:, :3]
     raise ValueError(
         f"got images of {images.shape[1]} channels, expected 1, 3 or 4: people are recognised in "
