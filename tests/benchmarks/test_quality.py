@@ -265,8 +265,14 @@ def test_command_lines_start(module: ModuleType, capsys) -> None:
     said = capsys.readouterr().out
     for name in told(module) - {"faces"}:
         assert f"--{name.replace('_', '-')}" in said
-    first = ["faces.zip"] * ("faces" in told(module))
-    options = tyro.cli(module.Options, args=[*first, "--threads", "3"])
+    needed = {
+        field.name
+        for field in dataclasses.fields(module.Options)
+        if field.default is dataclasses.MISSING
+    }
+    args = ["faces.zip"] * ("faces" in needed)
+    args += [x for name in needed - {"faces"} for x in (f"--{name.replace('_', '-')}", "x")]
+    options = tyro.cli(module.Options, args=[*args, "--threads", "3"])
     assert options.threads == 3
     assert getattr(options, "device", "cpu") == "cpu"
 
