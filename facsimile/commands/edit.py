@@ -46,7 +46,7 @@ class EditOptions:
     recipe: str = "f/z+"
     """For photos: the recipe of their inversion, see facsimile invert."""
     steps: int | None = None
-    """For photos: steps of their inversion. Default: the recipe's own."""
+    """For photos: steps of their inversion. Default: the recipe's own. 0: the initial latents."""
     seed: int = 0
     """For photos: seed of random initial codes."""
     label: int | None = None
@@ -74,9 +74,12 @@ class EditOptions:
         }
         _check_out(self.out, record)
         photos, files = _sort_inputs(self.inputs, self.out)
+        perceptual = self.perceptual
+        if not photos or (perceptual == "auto" and self.steps == 0):
+            perceptual = "none"  # nothing is refined
         studio = studios.load(
             self.generator,
-            perceptual=self.perceptual if photos else "none",
+            perceptual=perceptual,
             encoders=self.encoder,
             device=self.device,
         )
