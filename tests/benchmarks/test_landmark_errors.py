@@ -37,6 +37,7 @@ def faces(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_error_is_what_the_judge_is_beside(faces: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "judge.py").write_text(JUDGE)

@@ -1,5 +1,6 @@
 """The benchmark of loading writes one generator in three formats, and measures each."""
 
+import pytest
 import torch
 
 from benchmarks import loading
@@ -32,6 +33,7 @@ def test_measure_counts_time_and_memory(tmp_path, monkeypatch):
     assert opened == [paths["NVIDIA .pkl"]]
 
 
+@pytest.mark.slow
 def test_a_process_measures_its_load(tmp_path):
     """A file of 64 MB is resident when it is loaded."""
     path = tmp_path / "tensors.pt"

@@ -173,6 +173,7 @@ def test_results_without_a_face_are_counted(pairs: Pairs) -> None:
     assert found["csim"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_table_is_made_once(
     options: reenactment.Options, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -202,6 +203,7 @@ def test_the_table_is_made_once(
         reenactment.main(dataclasses.replace(options, pairs=7))
 
 
+@pytest.mark.slow
 def test_own_landmarks_may_move_nothing(options: reenactment.Options, capsys) -> None:
     """With --preserve-source the error is that of the in-domain encoder; w + d has its own."""
     for preserve_source in (True, False):
@@ -214,6 +216,7 @@ def test_own_landmarks_may_move_nothing(options: reenactment.Options, capsys) ->
         assert said or not preserve_source
 
 
+@pytest.mark.slow
 def test_strength(options: reenactment.Options) -> None:
     """Of none of a difference the source is left, of half of it something between."""
     found = {}
@@ -248,6 +251,7 @@ def test_rows_have_names(networks: Path) -> None:
         named("nowhere")
 
 
+@pytest.mark.slow
 def test_without_a_judge_the_encoders_own_landmarks_count(
     options: reenactment.Options, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -41,6 +41,7 @@ def test_both_ways_of_training_take_the_same_step() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_training_is_timed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "training.json"
     sizes = {"resolutions": (16,), "batch": 4, "channel_base": 64, "channel_max": 8}
