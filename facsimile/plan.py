@@ -116,10 +116,16 @@ class InversionPlan:
             del values["encoder"]["path"]
         return json.loads(json.dumps(values))
 
+    def gives_same_result(self, record: dict) -> bool:
+        """Whether `record`, the `to_dict` of another plan, gives the same result as this plan."""
+        return record | {"generator": self.generator} == self.to_dict()
+
     @property
     def digest(self) -> str:
         """16 hexadecimal digits: plans that give the same result have the same digest."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        record = self.to_dict()
+        del record["generator"]  # the fingerprint says which one it is
+        text = json.dumps(record, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -249,7 +249,12 @@ def test_the_digest_follows_whatever_decides_the_result(both, load, runs):
     assert load().plan("f/z+").digest == both.plan("f/z+", init="random").digest
     other_note = replace(plan, perceptual_note="another sentence")
     moved = replace(plan, encoder=replace(plan.encoder, path="elsewhere"))
-    assert plan.digest == other_note.digest == moved.digest
+    renamed = replace(plan, generator="a copy of it")
+    for same in (other_note, moved, renamed):
+        assert same.digest == plan.digest
+        assert plan.gives_same_result(same.to_dict())
+    assert not plan.gives_same_result(both.plan("f/w+").to_dict())
+    assert not plan.gives_same_result({})
 
 
 def test_a_plan_is_plain_data(both):
