@@ -47,7 +47,8 @@ def get(name: str) -> Recipe:
     Suffixes act from left to right, each at most once. Blanks do not count: "w+ +noise" is
     "w++noise". Raises ValueError where there is no such recipe.
     """
-    base, suffixes = name.replace(" ", ""), []
+    base = name.replace(" ", "")
+    suffixes: list[str] = []
     while base not in RECIPES:
         endings = [x for x in SUFFIXES if base.endswith(x) and x not in suffixes]
         if not endings:
