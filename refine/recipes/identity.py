@@ -16,13 +16,13 @@ from . import register_suffix
 IDENTITY = Term("identity", 1.0)
 
 
-def with_identity(recipe: Recipe) -> Recipe:
+def with_identity(recipe: Recipe, term: Term = IDENTITY) -> Recipe:
     """The term in all phases but those of noise maps alone, which draw no face anew."""
     phases = []
     for phase in recipe.phases:
         if phase.has_variable("code") or phase.has_variable("feature"):
-            terms = (*(term for term in phase.terms if term.name != IDENTITY.name), IDENTITY)
-            phase = replace(phase, terms=terms)
+            others = (x for x in phase.terms if x.name != term.name)
+            phase = replace(phase, terms=(*others, term))
         phases.append(phase)
     return replace(recipe, phases=tuple(phases))
 
