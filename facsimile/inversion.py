@@ -4,8 +4,8 @@ Legend: N images, C channels, R resolution of the generator.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ class Inverter:
     perceptual: Perceptual | None = None
     encoder: torch.nn.Module | None = None
     """The network of the plan's encoder."""
+    networks: Mapping[str, Callable] = field(default_factory=dict)
+    """Further networks that terms ask for by name."""
 
     def invert(
         self,
@@ -101,7 +103,7 @@ class Inverter:
         )
 
     def _networks(self) -> dict[str, Callable]:
-        networks = {"perceptual": self.perceptual, "encoder": self.encoder}
+        networks = {"perceptual": self.perceptual, "encoder": self.encoder, **self.networks}
         return {name: network for name, network in networks.items() if network is not None}
 
     @torch.no_grad()

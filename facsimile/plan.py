@@ -5,15 +5,17 @@ The plan is printed, runs, keys the resume, and is stored in scores.json.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.encoders import KINDS
 from facsimile.metrics import Perceptual
-from facsimile.refine import Recipe, recipes
+from facsimile.refine import Recipe, recipes, terms
 from facsimile.stylegan import Generator, spaces
+from facsimile.stylegan.generator import fingerprint
 
 from .targets import Faces
 
@@ -79,6 +81,8 @@ class InversionPlan:
     face: Faces = "largest"
     perceptual: str = "none"
     """Name of the perceptual metric."""
+    networks: dict[str, str] = field(default_factory=dict)
+    """Further networks that the recipe's terms need: name -> fingerprint of the weights."""
     perceptual_note: str = ""
     """What that metric is, in a sentence."""
     init_note: str = ""
@@ -155,6 +159,7 @@ def make_plan(
     name: str,
     encoders: EncoderSet,
     perceptual: Perceptual | None,
+    networks: Mapping[str, Any],
     recipe: Recipe,
     *,
     init: Init | None,
@@ -186,6 +191,7 @@ def make_plan(
         label=label,
         align=align,
         face=face,
+        networks=_further_networks(recipe, networks),
         perceptual="none" if perceptual is None else perceptual.name,
         perceptual_note="" if perceptual is None else perceptual.note,
         init_note=init_note,
@@ -261,6 +267,23 @@ def _domain_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder | Non
         return None
     kinds = [name for name, kind in KINDS.items() if kind.predicts == "w+"]
     return encoders.get(recipe.encoder or next(filter(encoders.has, kinds), kinds[0]))
+
+
+def _further_networks(recipe: Recipe, networks: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> fingerprint of the networks that terms need; ValueError if the studio lacks one."""
+    fingerprints = {}
+    for term in recipe.terms():
+        for name in set(terms.get(term.name).networks) - {"perceptual", "encoder"}:
+            if name not in networks:
+                raise ValueError(
+                    f'the recipe "{recipe.name}" has the term "{term.name}", which needs the '
+                    f'network "{name}"; pass Studio(..., networks={{"{name}": ...}}), or take '
+                    "another recipe"
+                )
+            network = networks[name]
+            weights = network.state_dict() if hasattr(network, "state_dict") else None
+            fingerprints[name] = "" if weights is None else fingerprint(weights)
+    return fingerprints
 
 
 def _predicts_feature(encoder: LoadedEncoder) -> bool:

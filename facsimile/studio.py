@@ -3,7 +3,7 @@
 Legend: N images, C channels, R resolution of the generator.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,12 +80,15 @@ class Studio:
         discriminator: Discriminator | None = None,
         perceptual: Perceptual | None = None,
         encoders: EncoderSet | None = None,
+        networks: Mapping[str, Callable] | None = None,
         name: str = "",
     ):
-        """name: of the generator, for messages and files."""
+        """networks: further networks that terms of refinement ask for by name, such as "identity".
+        name: of the generator, for messages and files."""
         self.generator, self.discriminator = generator, discriminator
         self.encoders = encoders or EncoderSet(generator)
         self.perceptual, self.name = perceptual, name
+        self.networks = dict(networks or {})
         self.target_reader = TargetReader(generator.resolution, generator.img_channels)
 
     @property
@@ -120,6 +123,7 @@ class Studio:
             self.name,
             self.encoders,
             self.perceptual,
+            self.networks,
             adapt_recipe(recipe, steps, lr, patience, layer),
             init=init,
             seed=seed,
@@ -136,7 +140,7 @@ class Studio:
                 f"{self.generator.fingerprint}; make the plan with this studio"
             )
         network = None if plan.encoder is None else self.encoders.get(plan.encoder.kind).network
-        return Inverter(plan, self.generator, self.perceptual, network)
+        return Inverter(plan, self.generator, self.perceptual, network, self.networks)
 
     def invert(
         self,

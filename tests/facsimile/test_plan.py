@@ -12,7 +12,7 @@ from facsimile import encoders, stylegan
 from facsimile.checkpoints import EncoderSet
 from facsimile.jobs import Job
 from facsimile.plan import InversionPlan
-from facsimile.refine import Phase, Recipe, Term, Variable, recipes
+from facsimile.refine import Phase, Recipe, Term, Variable, recipes, terms
 from facsimile.stylegan import Latents
 
 FEATURE_REG = Term("feature_reg", 1.0)
@@ -303,3 +303,34 @@ def test_what_no_plan_is_made_of(both, targets, make_generator):
     with pytest.raises(ValueError, match="this plan was made for the generator"):
         other.invert(targets, plan)
     assert isinstance(plan, InversionPlan)
+
+
+def test_terms_may_ask_for_further_networks(network, targets):
+    """By name, from the studio; the plan holds which they were."""
+
+    @terms.register(networks=("colours",))
+    def colour(inputs, term):
+        means = [inputs.network("colours")(x) for x in (inputs.image, inputs.target(term))]
+        return (means[0] - means[1]).square().flatten(1).mean(1)
+
+    try:
+        terms_of_phase = (Term("pixel", 1.0), Term("colour", 2.0))
+        phase = Phase(
+            name="code", variables=(Variable("code", 0.01),), terms=terms_of_phase, steps=1
+        )
+        recipe = Recipe(name="colourful", space="w", phases=(phase,))
+        studio = facsimile.load(network, perceptual="none", device="cpu")
+        with pytest.raises(
+            ValueError, match='"colour", which needs the network "colours"; pass St'
+        ):
+            studio.plan(recipe)
+        pool = torch.nn.AdaptiveAvgPool2d(1)
+        studio.networks["colours"] = pool
+        plan = studio.plan(recipe)
+        assert plan.networks.keys() == {"colours"}
+        result = studio.invert(targets, plan)
+        image = stylegan.init_latents(studio.generator, "w", 4).synthesize(studio.generator)
+        expected = 2 * (pool(image) - pool(targets)).square().flatten(1).mean(1)
+        torch.testing.assert_close(result.history["code/colour"][0], expected)
+    finally:
+        terms.TERMS.pop("colour")
