@@ -7,6 +7,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := checkpoints data editing encoders metrics refine stylegan training
 # The networks of the tests are tiny: threads cost more than they bring.
+# What make test-fast leaves out beside the tests that are marked slow: many short ones.
+NOT_FAST := tests/benchmarks tests/facsimile/test_jobs.py tests/stylegan/test_alias_free.py \
+	tests/stylegan/test_foreign.py tests/stylegan/test_stylegan3.py tests/metrics/test_backbones.py \
+	tests/data/test_align.py
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-fast lint types docs wheel-test clean build/tree
@@ -24,7 +28,7 @@ test: lint types docs
 	$(PYTEST)
 
 test-fast: lint types
-	$(PYTEST) -m "not slow and not wheel"
+	$(PYTEST) -m "not slow and not wheel" $(addprefix --ignore=,$(NOT_FAST))
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -45,6 +45,12 @@ def test_the_workflow_tests_the_declared_pythons() -> None:
     assert any(command.startswith("make test") for command in commands)
 
 
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """The folders of tests are no packages: pytest takes two files of one name for one module."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load(read("CITATION.cff"))
     assert citation["version"] == facsimile.__version__
