@@ -59,7 +59,8 @@ class Bench:
             device=options.device,
         )
         judge = options.judge and metrics.squeezenet_features(options.judge).to(options.device)
-        faces = read(options.faces, studio.generator.resolution, options.count)
+        side = studio.generator.resolution
+        faces = read(options.faces, side, options.count, options.first, options.every)
         return Bench(options, studio, judge, Faces(faces.names, faces.images.to(options.device)))
 
     @property
@@ -113,7 +114,9 @@ class Bench:
         later = (replace(phase, steps=steps * 3 // 5) for phase in recipe.phases[1:])
         recipe = replace(recipe, phases=(*recipe.phases[:1], *later))
         init = init or recipe.init or spaces.parse(recipe.space)[0].default_init
-        return self.studio.plan(recipe, init=init, seed=self.options.seed, align=False)
+        return self.studio.plan(
+            recipe, init=init, seed=self.options.seed, align=False, identity="off"
+        )
 
     def _settings(self, plan: InversionPlan, batch: int) -> dict:
         """Everything that the result depends on."""
@@ -131,8 +134,7 @@ class Bench:
         Of phases after the first, the seconds and curves are in `later`.
         """
         inverter, recipe = self.studio.inverter(plan), plan.recipe
-        networks = {"perceptual": inverter.perceptual, "encoder": inverter.encoder}
-        networks = {name: network for name, network in networks.items() if network is not None}
+        networks = inverter.term_networks()
         results, seconds_to_init, seconds = [], 0.0, 0.0
         later = dict.fromkeys((phase.name for phase in recipe.phases[1:]), 0.0)
         chunks = self.faces.images.split(batch)
@@ -183,8 +185,10 @@ class Bench:
         networks = {name: network for name, network in networks.items() if network is not None}
         images, size = self.synthesize(latents), self.options.batch
         pairs = zip(images.split(size), self.faces.images.split(size), strict=True)
-        scores = metrics.gather(metrics.score(a, b, networks) for a, b in pairs)
-        descriptions = metrics.metric_descriptions(scores, networks) | {"deviation": DEVIATION}
+        identity = self.studio.identity_network()
+        scores = metrics.gather(metrics.score(a, b, networks, identity) for a, b in pairs)
+        descriptions = metrics.metric_descriptions(scores, networks, identity)
+        descriptions["deviation"] = DEVIATION
         scores["deviation"] = latents.deviation(self.generator).tolist()
         mean = {name: metrics.mean(values) for name, values in scores.items()}
         return {"mean": mean, "per_image": scores, "metric_descriptions": descriptions}

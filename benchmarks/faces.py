@@ -30,8 +30,12 @@ class Options:
     """Options of every quality benchmark; each has its own defaults."""
 
     faces: tyro.conf.Positional[Path]
-    """Folder or .zip of aligned, square faces; the first `count` in sorted order are used."""
+    """Folder or .zip of aligned, square faces; `count` of them in sorted order are used."""
     count: int = 16
+    first: int = 0
+    """Number of the first face that is used."""
+    every: int = 1
+    """2 uses every second face from there on, and so on."""
     steps: int = 500
     """Steps of the first phase; those of the others are in proportion."""
     out: Path = Path("runs/faces")
@@ -69,8 +73,8 @@ class Faces:
         return digest.hexdigest()[:16]
 
 
-def read(path: Path, side: int, count: int) -> Faces:
-    """The first `count` photos of a folder or .zip, at side x side.
+def read(path: Path, side: int, count: int, first: int = 0, every: int = 1) -> Faces:
+    """`count` photos of a folder or .zip, at side x side: see `Options`.
 
     Raises FileNotFoundError, or ValueError where there are fewer.
     """
@@ -78,11 +82,17 @@ def read(path: Path, side: int, count: int) -> Faces:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 names = sorted(name for name in archive.namelist() if PHOTO_NAME.search(name))
-                photos = [Path(archive.extract(name, unpacked)) for name in names[:count]]
+                names = names[first::every][:count]
+                photos = [Path(archive.extract(name, unpacked)) for name in names]
         else:
-            photos = data.find_photos(path)[:count]
+            photos = data.find_photos(path)[first::every][:count]
         if len(photos) < count:
-            raise ValueError(f"{path} has {len(photos)} photos, asked for {count}; lower --count")
+            raise ValueError(
+                f"{path} has {len(photos)} photos"
+                + (f" from number {first} on" if first else "")
+                + (f", one of {every}" if every > 1 else "")
+                + f", asked for {count}; lower --count"
+            )
         squares = [data.fit_square(data.read_photo(photo), side) for photo in photos]
     images = torch.stack([data.to_tensor(square) for square in squares])
     return Faces([photo.name for photo in photos], images)

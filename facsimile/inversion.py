@@ -35,7 +35,8 @@ class Inverter:
     encoder: torch.nn.Module | None = None
     """The network of the plan's encoder."""
     networks: Mapping[str, Callable] = field(default_factory=dict)
-    """Further networks that terms ask for by name."""
+    """Further networks that terms ask for by name. "identity" and "shows_face" also serve the
+    scores: which person, of the targets that show a face."""
 
     def invert(
         self,
@@ -59,7 +60,7 @@ class Inverter:
                 latents,
                 targets,
                 plan.recipe,
-                networks=self._networks(),
+                networks=self.term_networks(),
                 callback=callback,
                 state=state,
             )
@@ -102,7 +103,8 @@ class Inverter:
             **options,
         )
 
-    def _networks(self) -> dict[str, Callable]:
+    def term_networks(self) -> dict[str, Callable]:
+        """What the recipe's terms need, as `refine.refine` takes it."""
         networks = {"perceptual": self.perceptual, "encoder": self.encoder, **self.networks}
         return {name: network for name, network in networks.items() if network is not None}
 
@@ -111,8 +113,14 @@ class Inverter:
         """Images (N, C, R, R) in [-1, 1], their scores, and what each score means."""
         images = latents.synthesize(self.generator).clamp(-1, 1)
         networks = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
-        scores = metrics.score(images, targets, networks)
-        descriptions = metrics.metric_descriptions(scores, networks) | {"deviation": DEVIATION}
+        identity = self.networks.get("identity")
+        scores = metrics.score(images, targets, networks, identity)
+        descriptions = metrics.metric_descriptions(scores, networks, identity)
+        descriptions["deviation"] = DEVIATION
+        if "shows_face" in self.networks:
+            faces = self.networks["shows_face"](targets)
+            for name in metrics.IDENTITY_SCORES & scores.keys():
+                scores[name] = scores[name].where(faces, torch.nan)
         scores["deviation"] = latents.deviation(self.generator)
         return images, {name: values.tolist() for name, values in scores.items()}, descriptions
 

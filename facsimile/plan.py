@@ -12,11 +12,12 @@ from typing import Any, Literal, TypedDict
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.encoders import KINDS
-from facsimile.metrics import Perceptual
+from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import Recipe, recipes, terms
 from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.generator import fingerprint
 
+from .identity import Identity, identity_note, with_identity_term
 from .targets import Faces
 
 Init = Literal["mean", "random", "encoder"]
@@ -47,6 +48,9 @@ class PlanOptions(TypedDict, total=False):
     """Find the face and crop it as FFHQ does; False: photos are such crops already."""
     face: Faces
     """Which faces of a photo with several."""
+    identity: Identity
+    """The network that recognises people, for the identity term and the scores of targets that show
+    a face. "auto": dlib's, if its package is installed; "off": dlib's for the scores alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,11 @@ class InversionPlan:
     """Further networks that the recipe's terms need: name -> fingerprint of the weights."""
     perceptual_note: str = ""
     """What that metric is, in a sentence."""
+    identity: str = "none"
+    """Name of the network that recognises people: for the scores, and for the term "identity" if
+    the recipe has it."""
+    identity_note: str = ""
+    """What that network is, or how to get one, in a sentence."""
     init_note: str = ""
     """Why the initial latents are not an encoder's prediction."""
 
@@ -110,12 +119,18 @@ class InversionPlan:
             lines.append(f"label: {self.label}")
         if self.perceptual_note:
             lines.append(self.perceptual_note)
+        if self.recipe.has_term("identity") and self.steps:
+            lines.append(f"{self.identity_note}, as a term and a score where a face is shown")
+        elif self.identity != "none":
+            lines.append(f"{self.identity_note}, as a score where a face is shown")
+        elif self.identity_note:
+            lines.append(self.identity_note)
         return "\n".join(lines)
 
     def to_dict(self) -> dict:
         """All that decides the result beside the photo, as JSON holds it."""
         values = asdict(self)
-        del values["perceptual_note"], values["init_note"]
+        del values["perceptual_note"], values["identity_note"], values["init_note"]
         if self.encoder is not None:
             del values["encoder"]["path"]
         return json.loads(json.dumps(values))
@@ -160,8 +175,10 @@ def make_plan(
     encoders: EncoderSet,
     perceptual: Perceptual | None,
     networks: Mapping[str, Any],
+    identity: IdentityNetwork | None,
     recipe: Recipe,
     *,
+    identity_term: bool,
     init: Init | None,
     seed: int,
     label: int | None,
@@ -171,6 +188,7 @@ def make_plan(
     """Decide how the recipe starts, and check what was asked for; see `Studio.plan`."""
     check_label(generator, recipe, label)
     recipe = recipe.for_networks({"perceptual": perceptual})
+    recipe = with_identity_term(recipe, identity, add=identity_term)
     if recipe.layer is not None:
         generator.first_ws_index(recipe.layer)  # ValueError with the layers there are
     encoder, init_note = _initial_encoder(recipe, init or recipe.init, encoders)
@@ -191,9 +209,11 @@ def make_plan(
         label=label,
         align=align,
         face=face,
-        networks=_further_networks(recipe, networks),
+        networks=_further_networks(recipe, {**networks, "identity": identity}),
         perceptual="none" if perceptual is None else perceptual.name,
         perceptual_note="" if perceptual is None else perceptual.note,
+        identity="none" if identity is None else identity.name,
+        identity_note=identity_note(generator, identity),
         init_note=init_note,
     )
 

@@ -3,6 +3,7 @@
 Legend: N images, C channels, R side of the image, T steps.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from facsimile.data import to_pil
-from facsimile.metrics import Scores, jsonable
+from facsimile.metrics import IDENTITY_SCORES, Scores, jsonable
 from facsimile.stylegan import Latents
 
 from . import pictures
@@ -36,7 +37,7 @@ class Result:
     latents: Latents
     """Of the N images, on the CPU."""
     scores: Scores
-    """Metric -> a value per image."""
+    """Metric -> a value per image; of identity NaN where the target shows no face."""
     metric_descriptions: dict[str, str]
     """Metric -> what it measures and in which unit."""
     history: dict[str, Tensor]
@@ -87,15 +88,21 @@ class Result:
         write_json(folder / SCORES, self.record(index) | extra)
 
     def record(self, index: int) -> dict:
-        """What scores.json holds for one image."""
-        scores = {name: jsonable(values[index]) for name, values in self.scores.items()}
+        """What scores.json holds for one image: identity only where the target shows a face."""
+        scores = {
+            name: jsonable(values[index])
+            for name, values in self.scores.items()
+            if name not in IDENTITY_SCORES or not math.isnan(values[index])
+        }
         return {
             "name": self.names[index],
             "status": self.status[index],
             "steps": self.steps[index],
             "seconds": round(self.seconds, 3),
             "scores": scores,
-            "metric_descriptions": self.metric_descriptions,
+            "metric_descriptions": {
+                name: text for name, text in self.metric_descriptions.items() if name in scores
+            },
             "plan": self.plan.to_dict(),
         }
 

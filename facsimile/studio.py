@@ -14,12 +14,13 @@ from torch import Tensor
 from facsimile import checkpoints, data, editing, metrics
 from facsimile.checkpoints import EncoderSet
 from facsimile.editing.landmark_motion import SMOOTHING
-from facsimile.metrics import Perceptual
+from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import Recipe, Step
 from facsimile.stylegan import Discriminator, Generator, Latents
 
 from .devices import pick_device
 from .edit_result import EditResult, concatenate_latents, number_names
+from .identity import FacePresence, Identity
 from .inputs import number_duplicates
 from .inversion import Inverter
 from .landmarks import load_landmarker
@@ -89,6 +90,8 @@ class Studio:
         self.encoders = encoders or EncoderSet(generator)
         self.perceptual, self.name = perceptual, name
         self.networks = dict(networks or {})
+        self._identity: dict[str, IdentityNetwork | None] = {}
+        self._shows_face: FacePresence | None = None
         self.target_reader = TargetReader(generator.resolution, generator.img_channels)
 
     @property
@@ -112,6 +115,7 @@ class Studio:
         label: int | None = None,
         align: bool = True,
         face: Faces = "largest",
+        identity: Identity = "auto",
     ) -> InversionPlan:
         """Decide what an inversion will do; the keywords are those of `PlanOptions`.
 
@@ -124,13 +128,37 @@ class Studio:
             self.encoders,
             self.perceptual,
             self.networks,
+            self.identity_network("auto" if identity == "off" else identity),
             adapt_recipe(recipe, steps, lr, patience, layer),
             init=init,
             seed=seed,
             label=label,
             align=align,
             face=face,
+            identity_term=identity != "off",
         )
+
+    def identity_network(self, name: str = "auto") -> IdentityNetwork | None:
+        """The network that recognises people; see `metrics.build_identity`. Loaded once.
+
+        "auto": `networks["identity"]`, if the studio was given one. None, if the generator makes no
+        grey, RGB or RGBA pictures.
+        """
+        given = self.networks.get("identity")
+        if given is not None and name in ("auto", given.name):
+            return given
+        if name == "auto" and self.generator.img_channels not in metrics.PICTURE_CHANNELS:
+            return None
+        if name not in self._identity:
+            network = metrics.build_identity(name)
+            self._identity[name] = None if network is None else network.to(self.device)
+        return self._identity[name]
+
+    def shows_face(self, images: Tensor) -> Tensor:
+        """(N,) bool of images (N, C, R, R) in [-1, 1]; see `FacePresence`."""
+        if self._shows_face is None:
+            self._shows_face = FacePresence(self.device)
+        return self._shows_face(images)
 
     def inverter(self, plan: InversionPlan) -> Inverter:
         """The plan with this studio's networks; ValueError for another generator's plan."""
@@ -140,7 +168,11 @@ class Studio:
                 f"{self.generator.fingerprint}; make the plan with this studio"
             )
         network = None if plan.encoder is None else self.encoders.get(plan.encoder.kind).network
-        return Inverter(plan, self.generator, self.perceptual, network, self.networks)
+        networks = dict(self.networks)
+        if plan.identity != "none":
+            networks["identity"] = self.identity_network(plan.identity)
+            networks.setdefault("shows_face", self.shows_face)
+        return Inverter(plan, self.generator, self.perceptual, network, networks)
 
     def invert(
         self,

@@ -57,6 +57,10 @@ class Invert:
     perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
     """Perceptual term. auto: LPIPS-VGG if its weights are there or can be fetched, else the
     generator's own discriminator; none if --steps is 0."""
+    identity: Literal["auto", "off", "dlib", "facenet"] = "auto"
+    """The network that recognises people. It adds the identity term to the recipe, and scores the
+    result, where a photo shows a face. auto: dlib's, if its package is installed. off: no term;
+    the scores stay."""
     perceptual_weights: Path | None = None
     """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
     init: Literal["mean", "random", "encoder"] | None = None
@@ -101,6 +105,7 @@ class Invert:
             label=self.label,
             align=self.align,
             face=self.face,
+            identity=self.identity,
         )
         print(plan.describe())
         job = Job(studio.inverter(plan), studio.target_reader, photos, self.out, self.batch)

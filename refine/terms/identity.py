@@ -28,7 +28,7 @@ def _check(recipe: Recipe, networks: Networks) -> None:
 def identity(inputs: LossInputs, term: Term) -> Tensor:
     """e (d / t)^2: d, the distance of the embeddings, t, the network's threshold, e, pixel error.
 
-    Two pictures show the same person where d < t; at d = t the term equals the pixel term.
+    Two pictures show the same person where d < t; at d = t the term equals the pixel error.
     e = mean((G - x)^2) is not differentiated: image by image, it makes the term weaker as the
     picture gets closer. At a fixed weight, a close picture leaves its target again for the sake of
     this network alone, and other networks do not confirm the gain: benchmarks/identity.py compares

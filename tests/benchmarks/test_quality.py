@@ -14,7 +14,7 @@ import torch
 import tyro
 
 import benchmarks
-from benchmarks import batch, bench, edits, faces, inversion, memory, noise, spaces
+from benchmarks import batch, bench, edits, faces, identity, inversion, memory, noise, spaces
 from benchmarks.networks import random_discriminator, random_generator
 from facsimile import checkpoints, data, encoders, stylegan
 from facsimile.refine import recipes
@@ -294,7 +294,47 @@ def test_every_module_is_documented() -> None:
 
 def test_every_command_line_is_tried() -> None:
     names = (
-        "batch distance encoder_training inversion landmarks memory noise precision reenactment "
-        "spaces speed streaming training video"
+        "batch distance encoder_training identity inversion landmarks memory noise precision "
+        "reenactment spaces speed streaming training video"
     )
     assert {x.__name__.removeprefix("benchmarks.") for x in commands()} >= set(names.split())
+
+
+@pytest.mark.slow
+def test_weights_of_the_identity_term_are_compared(
+    photos: Path, networks: Path, tmp_path: Path, make_encoder, capsys
+) -> None:
+    generator = checkpoints.find(networks).generator
+    encoders.save(make_encoder("in-domain", generator), networks / "in-domain.safetensors")
+    (tmp_path / "judge.py").write_text(JUDGE)
+    options = identity.Options(
+        faces=photos,
+        first=1,
+        count=2,
+        steps=2,
+        generator=str(networks),
+        recipes=("w+",),
+        weights=(2.0,),
+        fixed=(0.1,),
+        identity=tmp_path / "judge.py",
+        out=tmp_path / "out",
+    )
+    identity.main(options)
+    names = ["w+", "w+ +identity-2", "w+ +fixed-identity-0.1"]
+    records = json.loads((options.out / "identity.json").read_text())
+    assert [record["name"] for record in records] == names
+    assert records[0]["mse_change"] == 0
+    assert all(len(record["judge"]) == 2 for record in records)
+    printed = capsys.readouterr().out
+    assert all(f"| {name}" in printed for name in names)
+    record = json.loads(next(options.out.glob("w++identity-2-*.json")).read_text())
+    (phase,) = record["settings"]["plan"]["recipe"]["phases"]
+    weights = {term["name"]: term["weight"] for term in phase["terms"]}
+    assert weights["identity"] == 2
+
+
+def test_which_faces(photos: Path) -> None:
+    assert faces.read(photos, 32, 2, first=1).names == ["b.png", "c.png"]
+    assert faces.read(photos, 32, 2, every=2).names == ["a.png", "c.png"]
+    with pytest.raises(ValueError, match="from number 2 on, one of 2, asked for 2"):
+        faces.read(photos, 32, 2, first=2, every=2)

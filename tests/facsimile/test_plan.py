@@ -80,7 +80,7 @@ def test_codes_start_from_the_in_domain_encoder(both, targets):
 def test_without_encoders_recipes_start_as_their_spaces_do(load, targets):
     studio = load()
     for name, init in (("f/z+", "random"), ("f/w+", "mean"), ("w+", "mean"), ("z", "random")):
-        plan = studio.plan(name)
+        plan = studio.plan(name, identity="off")
         assert plan.recipe == recipes.get(name).for_networks({"perceptual": studio.perceptual})
         assert f"\ninit: {init}" in plan.describe()
         assert ("this generator has no " in plan.describe()) == (name != "z")
@@ -94,7 +94,7 @@ def test_without_encoders_recipes_start_as_their_spaces_do(load, targets):
 
 
 def test_an_init_that_is_asked_for_comes_before_an_encoder(both):
-    plan = both.plan("f/w+", init="mean")
+    plan = both.plan("f/w+", init="mean", identity="off")
     assert (plan.init, plan.encoder, plan.init_note) == ("mean", None, "")
     assert plan.recipe == recipes.get("f/w+").for_networks({"perceptual": both.perceptual})
 
@@ -240,7 +240,7 @@ def test_the_digest_follows_whatever_decides_the_result(both, load, runs):
     changes = (
         {"recipe": "f/w+"},
         *({"steps": 3}, {"lr": 2.0}, {"patience": 5}, {"init": "random"}, {"seed": 1}),
-        *({"align": False}, {"face": "all"}),
+        *({"align": False}, {"face": "all"}, {"identity": "off"}),
     )
     digests = {both.plan(**{"recipe": "f/z+"} | change).digest for change in changes}
     digests |= {plan.digest, load(runs / "keep").plan("f/z+").digest}
@@ -270,10 +270,11 @@ def test_a_plan_is_plain_data(both):
 def test_a_plan_in_words(both):
     words = both.plan("f/z+ +noise", steps=10).describe().splitlines()
     assert words[0] == (
-        "recipe: f/z+ +noise (code and feature for 10 steps, then noise for 6 steps)"
+        "recipe: f/z+ +noise +identity (code and feature for 10 steps, then noise for 6 steps)"
     )
     assert words[1].startswith("init: the feature encoder ")
-    assert words[-1] == both.perceptual.note
+    assert words[-2] == both.perceptual.note
+    assert words[-1].startswith("identity: dlib's face recognition network, as a term and a score")
     assert both.plan("w", steps=0).describe().startswith("recipe: w (no refinement)")
 
 
@@ -327,7 +328,7 @@ def test_terms_may_ask_for_further_networks(network, targets):
         pool = torch.nn.AdaptiveAvgPool2d(1)
         studio.networks["colours"] = pool
         plan = studio.plan(recipe)
-        assert plan.networks.keys() == {"colours"}
+        assert plan.networks.keys() == {"colours", "identity"}
         result = studio.invert(targets, plan)
         image = stylegan.init_latents(studio.generator, "w", 4).synthesize(studio.generator)
         expected = 2 * (pool(image) - pool(targets)).square().flatten(1).mean(1)

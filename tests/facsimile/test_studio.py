@@ -131,7 +131,8 @@ def test_finds_the_face_of_a_photo(studio, photo, tmp_path):
 
 def test_no_perceptual_term_leaves_it_out(network, squares):
     studio = facsimile.load(network, perceptual="none", device="cpu")
-    result = studio.invert(squares / "0.png", recipe="w", steps=1, align=False)
+    options = {"steps": 1, "align": False, "identity": "off"}
+    result = studio.invert(squares / "0.png", recipe="w", **options)
     assert list(result.history) == ["code/pixel"]
     assert result.plan.perceptual == "none"
 
