@@ -6,13 +6,13 @@ Legend: N images, C channels, R resolution of the generator.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from facsimile import encoders, metrics, stylegan
-from facsimile.metrics import Perceptual
+from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import DONE, NOT_FINITE, RefineResult, Step, refine
 from facsimile.stylegan import Generator, Latents
 
@@ -113,7 +113,7 @@ class Inverter:
         """Images (N, C, R, R) in [-1, 1], their scores, and what each score means."""
         images = latents.synthesize(self.generator).clamp(-1, 1)
         networks = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
-        identity = self.networks.get("identity")
+        identity = cast(IdentityNetwork | None, self.networks.get("identity"))
         scores = metrics.score(images, targets, networks, identity)
         descriptions = metrics.metric_descriptions(scores, networks, identity)
         descriptions["deviation"] = DEVIATION

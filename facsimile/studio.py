@@ -5,7 +5,7 @@ Legend: N images, C channels, R resolution of the generator.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from PIL import Image
@@ -144,7 +144,7 @@ class Studio:
         "auto": `networks["identity"]`, if the studio was given one. None, if the generator makes no
         grey, RGB or RGBA pictures.
         """
-        given = self.networks.get("identity")
+        given = cast(IdentityNetwork | None, self.networks.get("identity"))
         if given is not None and name in ("auto", given.name):
             return given
         if name == "auto" and self.generator.img_channels not in metrics.PICTURE_CHANNELS:
@@ -170,7 +170,7 @@ class Studio:
         network = None if plan.encoder is None else self.encoders.get(plan.encoder.kind).network
         networks = dict(self.networks)
         if plan.identity != "none":
-            networks["identity"] = self.identity_network(plan.identity)
+            networks["identity"] = cast(Callable, self.identity_network(plan.identity))
             networks.setdefault("shows_face", self.shows_face)
         return Inverter(plan, self.generator, self.perceptual, network, networks)
 

@@ -32,7 +32,7 @@ def test_invert_writes_and_says_so(network, squares, tmp_path, capsys):
     assert "perceptual distance: discriminator" in printed
     assert "3 inverted, 0 failed" in printed
     record = json.loads((tmp_path / "out" / "1" / "scores.json").read_text())
-    assert record["plan"]["recipe"]["name"] == "w+ +noise"
+    assert record["plan"]["recipe"]["name"] == "w+ +noise +identity"
     assert [phase["steps"] for phase in record["plan"]["recipe"]["phases"]] == [2, 1]
 
 

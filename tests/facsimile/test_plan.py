@@ -156,10 +156,10 @@ def test_the_domain_term_asks_the_encoder_wherever_it_starts(both, targets):
         result = both.invert(targets, recipe="in-domain", steps=1, init=init)
         begin = both.invert(targets, recipe="in-domain", steps=0, init=init).latents
         drawn = begin.synthesize(both.generator)
-        expected = 2 * (begin.code - network(drawn)).square().mean((1, 2))
-        torch.testing.assert_close(
-            result.history["code/domain_reg"][0], expected, rtol=1e-3, atol=1e-6
-        )
+        # The recipe's weight. The codes differ by 1e-4, which float32 knows to a percent.
+        expected = 0.2 * (begin.code - network(drawn)).square().mean((1, 2))
+        history = result.history["code/domain_reg"][0]
+        torch.testing.assert_close(history, expected, rtol=0.03, atol=0)
         assert result.plan.encoder.fingerprint == both.encoders.get("in-domain").fingerprint
         assert result.plan.init == (init or "encoder")
 
