@@ -108,8 +108,9 @@ def decode_batches(
             except (RuntimeError, OSError, EOFError) as error:
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
+                reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise OSError(
-                    f"a process that decodes images has died ({str(error).splitlines()[0]}), most "
+                    f"a process that decodes images has died ({reason}), most "
                     "likely for want of memory; use fewer workers or a smaller batch"
                 ) from error
             bar.update(len(decoded.indices))
