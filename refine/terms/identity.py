@@ -30,9 +30,9 @@ def identity(inputs: LossInputs, term: Term) -> Tensor:
 
     Two pictures show the same person where d < t; at d = t the term equals the pixel error.
     e = mean((G - x)^2) is not differentiated: image by image, it makes the term weaker as the
-    picture gets closer. At a fixed weight, a close picture leaves its target again for the sake of
-    this network alone, and other networks do not confirm the gain: benchmarks/identity.py compares
-    the forms.
+    picture gets closer. A fixed weight that is right for a distant picture is too large for a close
+    one, which leaves its target for the sake of this network alone. benchmarks/identity.py compares
+    the forms, judged by another network.
 
     networks["identity"]: a `metrics.IdentityNetwork`. networks["shows_face"], optional: a callable
     from images (N, C, H, W) to (N,) bool; where a target shows no face, the term is 0.
