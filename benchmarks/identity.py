@@ -32,7 +32,7 @@ class Options(faces.Options):
     out: Path = Path("runs/identity")
     steps: int = 100
     recipes: tuple[str, ...] = ("w+", "f/z+")
-    weights: tuple[float, ...] = (1.0,)
+    weights: tuple[float, ...] = (1.0, 3.0, 6.0)
     """Of the term, which is relative to the pixel error that is left."""
     fixed: tuple[float, ...] = (0.1, 0.03)
     """Of the squared distance of the embeddings alone."""

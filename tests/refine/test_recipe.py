@@ -82,7 +82,7 @@ def test_suffixes(name, suffix):
     first = RECIPES[name].phases[0]
     if suffix == "+identity":
         (phase,) = recipe.phases
-        assert phase == replace(first, terms=(*first.terms, Term("identity", 3.0)))
+        assert phase == replace(first, terms=(*first.terms, Term("identity", 6.0)))
     elif suffix == "+joint-noise":
         (phase,) = recipe.phases
         assert {v.name for v in phase.variables} == {v.name for v in first.variables} | {"noise"}
