@@ -14,6 +14,8 @@ from tqdm import tqdm
 from facsimile.refine import Step
 
 FOLDER = ".resume"
+VERSION = 1
+"""Of the file; a state of another version is not resumed, and its batch begins anew."""
 SAVE_EVERY = 30.0
 """Seconds between two saves of the batch in progress."""
 SHOW_EVERY = 10
@@ -35,12 +37,15 @@ class ProgressCallback:
         self.bar, self.resume_file, self.stop = bar, resume_file, stop
         self.saved_at = time.monotonic()
         self.steps = 0
+        self._last_step = 0
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         bar.set_description(f"{names[0][:24]}{more}")
         self._advance(steps_done)
 
     def __call__(self, step: Step) -> None:
-        self._advance(len(step.active))
+        # A phase ends with an evaluation that takes no step.
+        self._advance(len(step.active) if step.done > self._last_step else 0)
+        self._last_step = step.done
         if step.done % SHOW_EVERY == 0:
             losses = {name: f"{float(x.mean()):.4f}" for name, x in step.losses.items()}
             self.bar.set_postfix(losses, refresh=False)
@@ -65,7 +70,7 @@ class ResumeFile:
     def __init__(self, out: Path, faces: Sequence[tuple[str, str]], digest: str):
         """faces: name and digest of each. digest: of the plan. A state belongs to both."""
         self.path = out / FOLDER / "batch.pt"
-        self.key = json.dumps([faces, digest])
+        self.key = json.dumps([VERSION, faces, digest])
 
     def save(self, state: dict, steps: int) -> None:
         """steps: what the progress bar counts of this batch. A full disk is ignored: the run goes

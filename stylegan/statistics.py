@@ -73,6 +73,7 @@ def latent_statistics(generator: Generator, cache: Path | None = None) -> Statis
     cache: a file, or a folder in which the file is named by the generator's fingerprint. It is
     read, and written after a computation. None: `generator.statistics_cache`, a list of such
     places; all are read in order, and the first writable one is written.
+    Raises ValueError for a file that a newer version of facsimile wrote.
     The result stays in `generator.statistics`.
     """
     statistics = generator.statistics

@@ -11,6 +11,10 @@ from torch import Tensor
 
 from . import files
 
+FORMAT = "facsimile statistics"
+VERSION = 1
+"""Of the files that are written. Older files are alike, but have no format and no version."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -35,12 +39,15 @@ class Statistics:
 def read_statistics(path: Path, fingerprint: str) -> Statistics | None:
     """The statistics in a file, in float32.
 
-    None if there is no readable file, or if it belongs to another generator.
+    None if there is no readable file, or if it belongs to another generator. ValueError if a newer
+    version of facsimile wrote it.
     """
     try:
         with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
+            metadata = file.metadata() or {}
+            if metadata.get("fingerprint") != fingerprint:
                 return None
+            files.check_version(path, metadata, VERSION)
             return Statistics(*(file.get_tensor(f.name).float() for f in fields(Statistics)))
     except (OSError, SafetensorError):
         return None
@@ -50,4 +57,5 @@ def write_statistics(path: Path, statistics: Statistics, fingerprint: str) -> No
     """Write a file, and its folder if there is none. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f.name: getattr(statistics, f.name) for f in fields(Statistics)}
-    files.write_tensors(path, tensors, {"fingerprint": fingerprint})
+    metadata = {"format": FORMAT, "version": str(VERSION), "fingerprint": fingerprint}
+    files.write_tensors(path, tensors, metadata)

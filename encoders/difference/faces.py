@@ -24,6 +24,8 @@ DETECTION_BATCH = 64
 """Photos at a time in which landmarks are detected."""
 ENCODING_BATCH = 16
 """Photos at a time that are encoded."""
+CACHE_VERSION = 1
+"""Of the file of codes. Older files are alike, but have no version."""
 ATTEMPTS = 8
 """Samples that are drawn in one's place until a face is detected."""
 
@@ -185,13 +187,14 @@ def with_codes(
     tensors = {k: (distributed.all_mean(x) * processes).cpu() for k, x in tensors.items()}
     if path is not None and distributed.is_main:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_tensors(path, tensors, metadata)
+        files.write_tensors(path, tensors, metadata | {"version": str(CACHE_VERSION)})
     return replace(photos, codes=tensors["codes"], code_landmarks=tensors["landmarks"])
 
 
 def _read_cache(path: Path, metadata: dict[str, str]) -> tuple[Tensor, Tensor]:
-    """(codes, landmarks) in a file; ValueError if its metadata differ."""
+    """(codes, landmarks) in a file; ValueError if its metadata differ, or if it is newer."""
     actual, tensors = files.read_tensors(path)
+    files.check_version(path, actual, CACHE_VERSION)
     other = next((name for name, value in metadata.items() if actual.get(name) != value), None)
     if other is not None:
         raise ValueError(

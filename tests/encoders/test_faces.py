@@ -165,6 +165,9 @@ def test_code_cache(make_recipe, photos, tmp_path):
     others = (str(photos / "0.png"), str(photos / "1.png"))
     with pytest.raises(ValueError, match="give another --code-cache"):
         make_recipe("difference", data=others, code_cache=cache)
+    files.write_tensors(cache, tensors, metadata | {"version": "2"})
+    with pytest.raises(ValueError, match="written by a newer version of facsimile"):
+        make_recipe("difference", data=(str(photos),), code_cache=cache)
 
 
 def test_photos_stay_with_the_landmarks_of_their_codes(make_recipe, losses_of, photos):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facsimile import stylegan
-from facsimile.stylegan import statistics
+from facsimile.stylegan import files, statistics
 from facsimile.stylegan.randomness import keyed_generator
 
 
@@ -155,6 +155,20 @@ def test_a_damaged_cache_is_replaced(load, saved, computed, content):
     first = statistics.latent_statistics(load())
     assert len(computed) == 1
     assert same(statistics.latent_statistics(load()), first)
+    assert len(computed) == 1
+
+
+def test_a_cache_has_a_version(load, saved, computed):
+    """A newer one is refused; one from before files had a version is read."""
+    first = statistics.latent_statistics(load())
+    cache = saved.with_name("tiny.statistics.safetensors")
+    metadata, tensors = files.read_tensors(cache)
+    assert metadata["version"] == "1"
+    files.write_tensors(cache, tensors, {"fingerprint": metadata["fingerprint"]})
+    assert same(statistics.latent_statistics(load()), first)
+    files.write_tensors(cache, tensors, metadata | {"version": "2"})
+    with pytest.raises(ValueError, match=r"statistics.* written by a newer version of facsimile"):
+        statistics.latent_statistics(load())
     assert len(computed) == 1
 
 
