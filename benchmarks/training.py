@@ -41,7 +41,7 @@ class Trained:
     """A generator and a critic with their optimisers, and one step of both."""
 
     def __init__(self, resolution: int, options: Options, *, ours: bool, half: bool):
-        """own: as `stylegan` writes them, else as `grouped_conv` does. half: bfloat16."""
+        """ours: as `stylegan` writes them, else as `grouped_conv` does. half: bfloat16."""
         sizes = (resolution, options.channel_base, options.channel_max)
         layout = torch.channels_last if ours and options.device != "cpu" else torch.preserve_format
         self.generator = random_generator(*sizes).to(options.device, memory_format=layout)
@@ -72,8 +72,8 @@ class Trained:
             on_fake, on_real = self.discriminate(fake.detach()), self.discriminate(real)
         self._move(critic, (F.softplus(on_fake) + F.softplus(-on_real)).mean())
         with self.autocast():
-            logits_from = self.discriminate(fake)
-        self._move(generator, F.softplus(-logits_from).mean())
+            logits = self.discriminate(fake)
+        self._move(generator, F.softplus(-logits).mean())
 
     @staticmethod
     def _move(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What goes in: photos, films, faces aligned as FFHQ's are, landmarks, and sets to train on."""
+"""What goes in: photos, videos, faces aligned as FFHQ's are, landmarks, and sets to train on."""
 
 from facsimile.metrics.pixels import from_uint8, to_uint8
 

@@ -1,4 +1,4 @@
-"""Morph: a straight way in latent space from one face to another, frame by frame.
+"""Morph: linear interpolation in latent space from one face to another, frame by frame.
 
 Legend: T frames.
 """

@@ -1,4 +1,4 @@
-"""The front door: a photo in, its latents and its redrawn face out."""
+"""StyleGAN inversion: `load` gives a `Studio`, which inverts, edits and reenacts photos."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

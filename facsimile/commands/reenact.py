@@ -173,8 +173,8 @@ class Reenact:
 
 def _report(summary: dict, driver: Path, out: Path) -> None:
     print(
-        f"{summary['frames']} frames, {summary['frames_without_a_face']} without a face repeat the "
-        f"previous pose, {summary['frames_per_second']} frames/s: {out}"
+        f"frames: {summary['frames']}; {summary['frames_without_a_face']} without a face repeat "
+        f"the previous pose; {summary['frames_per_second']} frames/s: {out}"
     )
     error = summary["landmark_error"]
     if error["nme"] is not None:
