@@ -15,7 +15,7 @@ from . import register_suffix
 
 # Of the weights 1, 3 and 6, all of which cost less than 5 % of the MSE after 100 steps (4.4 % and
 # 2.3 %, in W+ and F/Z+), the one that gains most by the judge of benchmarks/identity.py: 0.19 and
-# 0.026 of its cosine, on 16 held-out faces.
+# 0.026 of its cosine, on 16 training faces.
 IDENTITY = Term("identity", 6.0)
 
 
