@@ -54,18 +54,6 @@ def interpolate_landmarks(start: Tensor, end: Tensor, frames: int) -> Tensor:
     return torch.lerp(start, end, weight[:, None, None])
 
 
-def repeat_last_face(track: Tensor, has_face: Tensor, initial: Tensor) -> Tensor:
-    """track (T, K, 2), has_face (T,) bool -> the track; frames without a face repeat the last face.
-
-    initial: (K, 2), for the frames before the first face.
-    """
-    filled, last = [], initial
-    for points, good in zip(track, has_face.tolist(), strict=True):
-        last = points if good else last
-        filled.append(last)
-    return torch.stack(filled) if filled else track
-
-
 class OneEuro:
     """Removes jitter from a track, frame by frame: "1 Euro Filter: A Simple Speed-based Low-pass
     Filter for Noisy Input in Interactive Systems".

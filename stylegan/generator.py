@@ -137,10 +137,6 @@ class Generator(nn.Module):
         assert style is not None  # only a first layer has no style
         return style
 
-    def first_style_index(self, layer: str) -> int:
-        """Index into `style_sizes` of the first layer after `layer`."""
-        return self._position(layer) + 1
-
     def default_feature_layer(self) -> str:
         """16x16 as in BDInvert, but at most an eighth of the image's side.
 

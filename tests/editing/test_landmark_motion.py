@@ -10,7 +10,6 @@ from facsimile.editing.landmark_motion import (
     OneEuro,
     interpolate_landmarks,
     relative_motion,
-    repeat_last_face,
     similarity,
     smooth,
 )
@@ -76,12 +75,6 @@ def test_morph_ends_exactly(faces):
     torch.testing.assert_close(steps.diff(dim=0), ((faces[1] - faces[0]) / 5).expand(5, -1, -1))
     with pytest.raises(ValueError, match="got 1 frames"):
         interpolate_landmarks(faces[0], faces[1], 1)
-
-
-def test_hold(faces):
-    track = torch.stack([torch.full_like(faces[0], torch.nan), *faces[1:3], faces[3]])
-    filled = repeat_last_face(track, torch.tensor([False, True, False, True]), faces[0])
-    assert torch.equal(filled, torch.stack([faces[0], faces[1], faces[1], faces[3]]))
 
 
 def test_smoothing_leaves_what_stands_and_what_it_is_not_asked_for(faces):

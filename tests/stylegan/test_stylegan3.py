@@ -85,7 +85,6 @@ def test_layers(generator):
     assert generator.default_feature_layer() == "L0"
     assert generator.num_ws == 6
     assert [generator.first_ws_index(layer) for layer in LAYERS] == [2, 3, 4, 5]
-    assert [generator.first_style_index(layer) for layer in LAYERS] == [2, 3, 4, 5]
     assert generator.style_sizes == (4, 8, 8, 8, 8, 8)
     assert [layer.resolution for layer in generator.synthesis.layers] == [16, 16, 32, 32, 32, 32]
 
