@@ -95,7 +95,7 @@ class Bench:
             self.options.out.mkdir(parents=True, exist_ok=True)
             latents.save(latents_path)
             record |= {"settings": settings, "machine": report.machine(self.options.device)}
-        # Scores are computed anew each time: a judge may have been added.
+        # Scores are computed each time: a judge may have been added.
         record |= self._score(latents)
         report.write_json(json_path, metrics.jsonable(record))
         return Row(name, latents, record)

@@ -22,6 +22,8 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class DatasetIndex:
+    """What a training set holds, and which of its files are broken."""
+
     fingerprint: str
     """Of the files, see `ImageFiles.fingerprint`."""
     sizes: Tensor
@@ -52,7 +54,7 @@ class DatasetIndex:
         reason = f", of which {other.errors[0]}" if len(other.errors) > len(self.errors) else ""
         raise ValueError(
             f"the training images are not those that this run began with: {counts[0]} then, "
-            f"{counts[1]} now{reason}; restore them, or begin anew with another --out (they are "
+            f"{counts[1]} now{reason}; restore them, or start over with another --out (they are "
             f"listed in {path})"
         )
 

@@ -31,6 +31,8 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class DecodedImages(NamedTuple):
+    """A batch of decoded files."""
+
     indices: Tensor
     """(N,)"""
     sizes: Tensor

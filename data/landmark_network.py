@@ -24,7 +24,7 @@ from .points68 import NUM_POINTS
 
 FORMAT, KIND = "facsimile landmarks", "points68"
 VERSION = 1
-"""Of the files that `save` writes. Older files are alike, but have no version."""
+"""Of the files that `save` writes. Older files are the same, but have no version."""
 FILE = "landmarks.safetensors"
 SLOPE = 0.2
 """Of the leaky ReLUs."""

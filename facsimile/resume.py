@@ -15,7 +15,7 @@ from facsimile.refine import Step
 
 FOLDER = ".resume"
 VERSION = 1
-"""Of the file; a state of another version is not resumed, and its batch begins anew."""
+"""Of the file; a state of another version is not resumed, and its batch starts over."""
 SAVE_EVERY = 30.0
 """Seconds between two saves of the batch in progress."""
 SHOW_EVERY = 10

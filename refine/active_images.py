@@ -19,6 +19,8 @@ MIN_NOISE_STRENGTH = 1e-4
 
 @dataclass
 class ActiveImages:
+    """A step calls `inputs`, `track_best`, `step`, `retract`, and then `drop_stopped`."""
+
     targets: Targets
     """Of these images."""
     template: Latents

@@ -13,7 +13,7 @@ from . import files
 
 FORMAT = "facsimile statistics"
 VERSION = 1
-"""Of the files that are written. Older files are alike, but have no format and no version."""
+"""Of the files that are written. Older files are the same, but have no format and no version."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Checkpoints:
             )
             raise ValueError(
                 f"{path} was trained with {differences}; give the same settings to resume it, "
-                "or another folder to start anew"
+                "or another folder to start over"
             )
 
 

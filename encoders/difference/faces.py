@@ -25,7 +25,7 @@ DETECTION_BATCH = 64
 ENCODING_BATCH = 16
 """Photos at a time that are encoded."""
 CACHE_VERSION = 1
-"""Of the file of codes. Older files are alike, but have no version."""
+"""Of the file of codes. Older files are the same, but have no version."""
 ATTEMPTS = 8
 """Samples that are drawn in one's place until a face is detected."""
 
@@ -199,6 +199,6 @@ def _read_cache(path: Path, metadata: dict[str, str]) -> tuple[Tensor, Tensor]:
     if other is not None:
         raise ValueError(
             f"{path} has {other} {actual.get(other)}, and this run's is {metadata[other]}; "
-            "give another --code-cache, and they will be computed anew"
+            "give another --code-cache, and they are computed again"
         )
     return tensors["codes"], tensors["landmarks"]

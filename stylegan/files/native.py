@@ -13,7 +13,7 @@ from .pickles import Fault
 
 FORMAT = "facsimile network"
 VERSION = 1
-"""Version of the files that `write` writes. Older files are alike, but have no version."""
+"""Version of the files that `write` writes. Older files are the same, but have no version."""
 
 
 def recognise(head: bytes) -> bool:
