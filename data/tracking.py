@@ -103,7 +103,7 @@ class FaceTracker:
         points = landmarks.points[0].double().cpu().numpy()
         if not (landmarks.is_face[0] and np.isfinite(points).all()):
             score = float(landmarks.score[0])
-            return TrackedFace(image, None, f"no upright face was seen (score {score:.2f})")
+            return TrackedFace(image, None, f"no upright face was detected (score {score:.2f})")
         return TrackedFace(image, points @ to_photo[:2, :2].T + to_photo[:2, 2])
 
     def _lost(self, photo: Image.Image, error: str) -> TrackedFace:

@@ -79,15 +79,8 @@ def reenact_latents(
             raise ValueError(
                 "got latents, and this encoder takes images; pass the images that they synthesize"
             )
-        source.check(generator)
-        source = source.to(generator.device, generator.dtype)
-        source = source[[0] * len(landmarks)] if len(source) == 1 else source
+        source = _one_for_each(source, generator, len(landmarks))
         inherited = {name: getattr(source, name) for name in ("noise", "label", "placement")}
-        if source.feature is not None:
-            raise ValueError(
-                f'got latents in "{source.space}", whose face is in more than a code of W+; '
-                "expected z, z+, w, w+, p_n or p_n+, such as an in-domain encoder gives"
-            )
         source = decode_ws(generator, source)
     landmarks, source = (x.to(generator.device, generator.dtype) for x in (landmarks, source))
     code = encoder(source.expand(len(landmarks), *source.shape[1:]), landmarks)
@@ -99,6 +92,21 @@ def reenact_latents(
         embedding = encoder.embed_landmarks(source_landmarks)
         code = code - k * encoder.difference(source.expand_as(code), embedding)
     return Latents(space="w+", code=code, fingerprint=generator.fingerprint, **inherited)
+
+
+def _one_for_each(source: Latents, generator: Generator, count: int) -> Latents:
+    """`count` faces: those of `source`, or the only one repeated.
+
+    ValueError for faces that are not in a code of W+ alone.
+    """
+    source.check(generator)
+    if source.feature is not None:
+        raise ValueError(
+            f'got latents in "{source.space}", whose face is in more than a code of W+; '
+            "expected z, z+, w, w+, p_n or p_n+, such as an in-domain encoder gives"
+        )
+    source = source.to(generator.device, generator.dtype)
+    return source[[0] * count] if len(source) == 1 else source
 
 
 def _check_finite_landmarks(landmarks: Tensor) -> None:

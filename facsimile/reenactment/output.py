@@ -73,6 +73,18 @@ def open_writers(
                 picture(frame).save(path)
 
         return write_picture, paths
+    return _open_streams(out, fps, kinds, video, stills, stack)
+
+
+def _open_streams(
+    out: Path,
+    fps: float,
+    kinds: dict[str, Callable[[ReenactedFrame], Image.Image]],
+    video: str | None,
+    stills: bool | None,
+    stack: contextlib.ExitStack,
+) -> tuple[Callable[[ReenactedFrame], None], list[Path]]:
+    """`open_writers` for several frames. kinds: name of a video or folder -> picture of a frame."""
     videos, folders, paths = {}, {}, []
     for name in kinds:
         if video is not None:

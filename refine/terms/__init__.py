@@ -4,10 +4,12 @@ To add a term, put a page into this folder:
 
     from . import register
 
-    @register(networks=("identity",))
-    def identity(inputs, term):
-        \"""1 - cosine of the embeddings (a paper, its equation).\"""
-        return 1 - inputs.network("identity").similarity(inputs.image, inputs.target(term))
+    @register(networks=("depth",))
+    def depth(inputs, term):
+        \"""mean(|d(G) - d(x)|), d a depth network (a paper, its equation).\"""
+        network = inputs.network("depth")
+        difference = network(inputs.image) - network(inputs.target(term))
+        return difference.abs().flatten(1).mean(1)
 
 The function's name is the term's name in recipes. A value must depend on its own image alone.
 """
