@@ -115,7 +115,8 @@ class LandmarkDetectorRecipe:
         errors = wing(WING_RESOLUTION * (predicted - points)).mean((1, 2)) / WING
         presence = F.binary_cross_entropy_with_logits(logits, is_face.to(logits))
         return {
-            "landmarks/points": torch.where(is_face, errors, 0.0).mean() / (1 - objective.others),
+            "landmarks/points": torch.where(is_face, errors, 0.0).mean()
+            / (1 - objective.negative_fraction),
             "landmarks/presence": objective.presence_weight * presence,
         }
 
@@ -134,7 +135,7 @@ class LandmarkDetectorRecipe:
     ) -> Faces:
         """Photos (N, 3, R, R) with points (N, 68, 2), moved and degraded, or made negatives."""
         uniform, normal = (x.to(self.device, self.settings.dtype) for x in (uniform, normal))
-        is_face = uniform[:, -1] >= self.settings.objective.others
+        is_face = uniform[:, -1] >= self.settings.objective.negative_fraction
         poses, mirrored = landmark_augment.face_pose(uniform)
         negative_poses, kind = landmark_augment.negative_pose(uniform)
         poses = torch.where(is_face[:, None, None], poses, negative_poses).to(photos)

@@ -53,14 +53,17 @@ class CosineSettings:
 class ObjectiveSettings:
     """Images without a face, and the term that recognises them."""
 
-    others: float = 0.15
+    negative_fraction: float = 0.15
     """Share of images that show no face."""
     presence_weight: float = 0.5
     """Weight of the term that distinguishes faces from other images."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.others < 1:
-            raise ValueError(f"--others is {self.others}; it must be at least 0 and below 1")
+        if not 0 <= self.negative_fraction < 1:
+            raise ValueError(
+                f"--negative-fraction is {self.negative_fraction}; it must be at least 0 and below "
+                "1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

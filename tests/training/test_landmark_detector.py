@@ -114,12 +114,14 @@ def test_wing_loss():
     assert [cosine_decay(0), cosine_decay(1), cosine_decay(2)] == pytest.approx([1, 0.01, 0.01])
 
 
-def make_recipe(out, faces, others=0.15, presence_weight=0.5, **sizes):
+def make_recipe(out, faces, negative_fraction=0.15, presence_weight=0.5, **sizes):
     settings = LandmarkDetectorSettings(
         out=out,
         dataset=LandmarkDataSettings(data=(str(faces[0]),), landmark_file=faces[1]),
         network=DetectorSettings(side=16, **sizes),
-        objective=ObjectiveSettings(others=others, presence_weight=presence_weight),
+        objective=ObjectiveSettings(
+            negative_fraction=negative_fraction, presence_weight=presence_weight
+        ),
     )
     distributed = Distributed(device=torch.device("cpu"), load_networks=None)
     return LandmarkDetectorRecipe(settings, distributed)
@@ -127,7 +129,9 @@ def make_recipe(out, faces, others=0.15, presence_weight=0.5, **sizes):
 
 def test_one_batch_is_learned(tmp_path, faces):
     """The error on one batch falls to a quarter; every weight gets a gradient."""
-    recipe = make_recipe(tmp_path, faces, others=0.25, presence_weight=1.0, width=8, depth=1)
+    recipe = make_recipe(
+        tmp_path, faces, negative_fraction=0.25, presence_weight=1.0, width=8, depth=1
+    )
     assert recipe.setup_data() == "12 photos, 2 held out, 1 without landmarks left out"
     (trainable,) = recipe.trainables
     batch, values = BatchSlice(0, 0, 8), []
