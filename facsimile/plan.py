@@ -187,8 +187,8 @@ def make_plan(
 ) -> InversionPlan:
     """Decide how the recipe starts, and check what was asked for; see `Studio.plan`."""
     check_label(generator, recipe, label)
-    recipe = recipe.for_networks({"perceptual": perceptual})
     recipe = with_identity_term(recipe, identity, add=identity_term)
+    recipe = recipe.for_networks({"perceptual": perceptual})
     if recipe.layer is not None:
         generator.first_ws_index(recipe.layer)  # ValueError with the layers there are
     encoder, init_note = _initial_encoder(recipe, init or recipe.init, encoders)

@@ -82,7 +82,8 @@ def test_suffixes(name, suffix):
     first = RECIPES[name].phases[0]
     if suffix == "+identity":
         (phase,) = recipe.phases
-        assert phase == replace(first, terms=(*first.terms, Term("identity", 6.0)))
+        term = Term("identity", {"none": 0.3, "other": 6.0})
+        assert phase == replace(first, terms=(*first.terms, term))
     elif suffix == "+joint-noise":
         (phase,) = recipe.phases
         assert {v.name for v in phase.variables} == {v.name for v in first.variables} | {"noise"}
