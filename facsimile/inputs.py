@@ -6,7 +6,9 @@ from pathlib import Path
 
 from facsimile import data
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(con|conin\$|conout\$|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE
+)
 """Names that Windows keeps for devices, whatever follows a dot."""
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 """Characters that Windows does not allow in file names."""

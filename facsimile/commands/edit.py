@@ -129,7 +129,8 @@ class ListEdits:
             print(f"{name}: {edit.summary} Takes {images}.")
             for parameter in edit.parameters:
                 flag = parameter.name.replace("_", "-")
-                print(f"    --{flag} (default {parameter.default!r}): {parameter.help}")
+                default = "" if parameter.default == "" else f" (default {parameter.default})"
+                print(f"    --{flag}{default}: {parameter.help}")
         return OK
 
 

@@ -137,6 +137,7 @@ def test_list_and_help(capsys):
     for args, message in (
         (["list"], "morph: Morph one face into another, frame by frame. Takes 2 images."),
         (["list"], "--strength (default 1.0): Share of the second face's codes"),
+        (["list"], "--layers: Style inputs that are taken from the second face"),
         (["morph", "--help"], "--frames INT"),
         (["style", "--help"], "Takes 2 images."),
     ):

@@ -23,6 +23,7 @@ def test_most_names_stay(name):
     ("name", "expected"),
     [
         ("con", "_con"),
+        ("ConOut$", "_ConOut$"),
         ("NUL.old", "_NUL.old"),
         ("com1", "_com1"),
         ("aux .x", "_aux .x"),
