@@ -16,8 +16,8 @@ from . import register_suffix
 # Of the weights 1, 3 and 6, all of which cost less than 5 % of the MSE after 100 steps (4.4 % and
 # 2.3 %, in W+ and F/Z+), the one that gains most by the judge of benchmarks/identity.py: 0.19 and
 # 0.026 of its cosine, on 16 training faces.
-# The perceptual term is larger than the pixel term by far. Without it, 6 costs 37 % of the MSE after
-# 10 steps in W+, and 0.3 costs 4 %.
+# The perceptual term is larger than the pixel term by far. Without it, 6 costs 37 % of the MSE
+# after 10 steps in W+, and 0.3 costs 4 %.
 IDENTITY = Term("identity", {"none": 0.3, "other": 6.0})
 
 
