@@ -79,19 +79,7 @@ def decode_batches(
     workers: processes; 0: this one, when a batch is asked for. pin: in page-locked memory.
     progress: images in all, for a bar that appears if this takes long; 0: none.
     """
-    with warnings.catch_warnings():
-        # More workers than cores are the caller's choice.
-        warnings.filterwarnings("ignore", message="This DataLoader will create", append=False)
-        loader = DataLoader(
-            _Decoder(files, resolution, with_pixels),
-            batch_sampler=(part.tolist() for part in indices),
-            num_workers=workers,
-            prefetch_factor=AHEAD if workers else None,
-            collate_fn=_unchanged,
-            worker_init_fn=_ignore_signals,
-            pin_memory=pin,
-            generator=torch.Generator(),  # the global one's state is part of a run
-        )
+    loader = _loader(_Decoder(files, resolution, with_pixels), indices, workers, pin)
     bar = tqdm(
         total=progress,
         desc="reading images",
@@ -117,6 +105,24 @@ def decode_batches(
                 ) from error
             bar.update(len(decoded.indices))
             yield decoded
+
+
+def _loader(
+    decoder: "_Decoder", indices: Iterable[Tensor], workers: int, pin: bool
+) -> DataLoader[DecodedImages]:
+    with warnings.catch_warnings():
+        # More workers than cores are the caller's choice.
+        warnings.filterwarnings("ignore", message="This DataLoader will create", append=False)
+        return DataLoader(
+            decoder,
+            batch_sampler=(part.tolist() for part in indices),
+            num_workers=workers,
+            prefetch_factor=AHEAD if workers else None,
+            collate_fn=_unchanged,
+            worker_init_fn=_ignore_signals,
+            pin_memory=pin,
+            generator=torch.Generator(),  # the global one's state is part of a run
+        )
 
 
 @contextmanager

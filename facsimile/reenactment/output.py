@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def open_writers(
 def _open_streams(
     out: Path,
     fps: float,
-    kinds: dict[str, Callable[[ReenactedFrame], Image.Image]],
+    kinds: Mapping[str, Callable[[ReenactedFrame], Image.Image]],
     video: str | None,
     stills: bool | None,
     stack: contextlib.ExitStack,
