@@ -190,8 +190,9 @@ class Studio:
 
         plan: from `plan`; without one, `options` are passed to `plan`. batch: images refined at
         once; the result changes by rounding alone. callback, state: see `refine.refine`; a state
-        belongs to a single batch. names: of the folders that `Result.save` writes.
-        Raises FileNotFoundError or data.PhotoError for a photo that cannot be used.
+        belongs to a single batch. names: of the folders that `Result.save` writes, one for each
+        image. Raises FileNotFoundError or data.PhotoError for a photo that cannot be used, and
+        ValueError for options or names that do not fit.
         """
         if plan is not None and options:
             raise ValueError(
@@ -199,7 +200,7 @@ class Studio:
             )
         inverter = self.inverter(self.plan(**options) if plan is None else plan)
         targets, photo_names = self._all_targets(photos, inverter.plan)
-        names = list(names or photo_names)
+        names = photo_names if names is None else _check_names(list(names), len(targets))
         return concatenate(
             [
                 inverter.invert(
@@ -314,7 +315,9 @@ class Studio:
         encoder = pick_encoder(self.encoders)
         inverter = None
         if needs_inversion(encoder, source):
-            plan = self.plan(SOURCE_RECIPE, steps=refine, init="encoder", align=align)
+            plan = self.plan(
+                SOURCE_RECIPE, steps=refine, init="encoder", align=align, identity="off"
+            )
             inverter = self.inverter(plan)
         if isinstance(driver, str | Path):
             driver = self.driver(driver, landmarker, align=align, fps=fps)
@@ -339,6 +342,17 @@ class Studio:
         if not isinstance(landmarks, str):
             return landmarks
         return load_landmarker(landmarks, None, self.device)
+
+
+def _check_names(names: list[str], count: int) -> list[str]:
+    """The names; ValueError unless there are `count`, different and usable as names of files."""
+    usable = number_duplicates(names)
+    if len(names) != count or names != usable:
+        raise ValueError(
+            f"got the names {', '.join(names)} for {count} images; expected one for each, all "
+            f"different and usable as names of files, such as {', '.join(usable[:count])}"
+        )
+    return names
 
 
 def _image_names(latents: Latents | Result) -> list[str]:

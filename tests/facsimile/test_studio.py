@@ -129,6 +129,14 @@ def test_finds_the_face_of_a_photo(studio, photo, tmp_path):
     assert torch.equal(studio.targets(photo), from_file)
 
 
+def test_names_of_folders(studio, squares):
+    photos, options = sorted(squares.iterdir())[:2], {"recipe": "w", "steps": 0, "align": False}
+    assert studio.invert(photos, names=["a", "b"], **options).names == ["a", "b"]
+    for names, hint in (["a"], "a"), (["a", "A"], "a, A-2"), (["a/b", "nul"], "a_b, _nul"):
+        with pytest.raises(ValueError, match=rf"for 2 images; expected .* such as {hint}$"):
+            studio.invert(photos, names=names, **options)
+
+
 def test_no_perceptual_term_leaves_it_out(network, squares):
     studio = facsimile.load(network, perceptual="none", device="cpu")
     options = {"steps": 1, "align": False, "identity": "off"}
