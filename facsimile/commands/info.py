@@ -81,10 +81,10 @@ def describe_generator(generator: Generator) -> dict:
 
 def _describe_its_discriminator(checkpoint: Networks) -> str:
     if checkpoint.discriminator is not None:
-        return f"there, {checkpoint.discriminator.config.architecture}"
+        return f"present, {checkpoint.discriminator.config.architecture}"
     path = checkpoint.generator.path
     inside = path is not None and "discriminator" in files.kinds(path)
-    return "in the file, of a kind that is not read" if inside else "none, here or beside it"
+    return "in the file, but not supported" if inside else "none in the file or beside it"
 
 
 def describe_discriminator(network: Discriminator) -> dict:
@@ -119,7 +119,7 @@ def describe_encoder(encoder: nn.Module) -> dict:
 
 def describe_latents(latents: Latents) -> dict:
     return {
-        "kind": f"latents of {len(latents)} images",
+        "kind": f"latents of {len(latents)} image{'s' * (len(latents) != 1)}",
         "space": latents.space,
         "code": tuple(latents.code.shape),
         "feature": "none"
@@ -127,10 +127,17 @@ def describe_latents(latents: Latents) -> dict:
         else f"{latents.layer} {tuple(latents.feature.shape)}",
         "rgb skip": "none" if latents.rgb is None else f"{tuple(latents.rgb.shape)}",
         "noise": "constant" if latents.noise is None else f"{len(latents.noise)} maps",
-        "truncation": f"psi {latents.truncation_psi}, up to style input "
-        f"{latents.truncation_cutoff or 'the last'}",
+        "truncation": _describe_truncation(latents),
         "generator": latents.fingerprint,
     }
+
+
+def _describe_truncation(latents: Latents) -> str:
+    if latents.truncation_psi == 1:
+        return "none"
+    cutoff = latents.truncation_cutoff
+    inputs = "all style inputs" if cutoff is None else f"the first {cutoff} style inputs"
+    return f"psi {latents.truncation_psi} on {inputs}"
 
 
 def _parameters(network: nn.Module) -> str:

@@ -45,7 +45,7 @@ def test_info(file, tmp_path, capsys, make_discriminator):
     assert "32 px, 3 channels" in said
     assert "z 64, w 64, 8 style inputs" in said
     assert f"{sum(x.numel() for x in generator.parameters()):,}" in said
-    assert "none, here or beside it" in said
+    assert "none in the file or beside it" in said
     assert generator.fingerprint in said
     assert "mean w" not in said
     write_rosinality(path, trained=True, discriminator=False)
@@ -119,7 +119,7 @@ def test_a_discriminator_in_the_same_file(file, tmp_path, capsys):
     path, _ = file
     write_rosinality(path)
     assert command("info", path) == 0
-    assert "there, stylegan2" in capsys.readouterr().out
+    assert "present, stylegan2" in capsys.readouterr().out
     assert checkpoints.find(path).discriminator.img_resolution == 32
     out = tmp_path / "discriminator.safetensors"
     assert command("convert", path, "--out", out, "--network", "discriminator") == 0
@@ -135,4 +135,21 @@ def test_an_unknown_discriminator_does_not_stand_in_the_way(file, capsys):
     assert found.discriminator is None
     assert found.generator.fingerprint == generator.fingerprint
     assert command("info", path) == 0
-    assert "in the file, of a kind that is not read" in capsys.readouterr().out
+    assert "in the file, but not supported" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "none"),
+        ({"truncation_psi": 0.7}, "psi 0.7 on all style inputs"),
+        ({"truncation_psi": 0.7, "truncation_cutoff": 4}, "psi 0.7 on the first 4 style inputs"),
+    ],
+)
+def test_info_of_latents(tmp_path, capsys, make_generator, fields, expected):
+    path = tmp_path / "latents.safetensors"
+    stylegan.init_latents(make_generator(8, 4, 8), "w+", 1, **fields).save(path)
+    assert command("info", path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split(maxsplit=1) == ["kind", "latents of 1 image"]
+    assert f"truncation  {expected}" in lines
