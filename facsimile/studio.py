@@ -161,13 +161,23 @@ class Studio:
         return self._shows_face(images)
 
     def inverter(self, plan: InversionPlan) -> Inverter:
-        """The plan with this studio's networks; ValueError for another generator's plan."""
-        if plan.fingerprint != self.generator.fingerprint:
-            raise ValueError(
-                f"this plan was made for the generator {plan.fingerprint}, and this one is "
-                f"{self.generator.fingerprint}; make the plan with this studio"
-            )
-        network = None if plan.encoder is None else self.encoders.get(plan.encoder.kind).network
+        """The plan with this studio's networks; ValueError for a plan with others."""
+        encoder = None if plan.encoder is None else self.encoders.get(plan.encoder.kind)
+        perceptual = "none" if self.perceptual is None else self.perceptual.name
+        networks_of_both = {
+            "generator": (plan.fingerprint, self.generator.fingerprint),
+            "perceptual metric": (plan.perceptual, perceptual),
+        }
+        if plan.encoder is not None and encoder is not None:
+            key = f"{plan.encoder.kind} encoder"
+            networks_of_both[key] = (plan.encoder.fingerprint, encoder.fingerprint)
+        for name, (planned, present) in networks_of_both.items():
+            if planned != present:
+                raise ValueError(
+                    f"this plan was made for the {name} {planned}, and this studio's is {present}; "
+                    "make the plan with this studio"
+                )
+        network = None if encoder is None else encoder.network
         networks = dict(self.networks)
         if plan.identity != "none":
             networks["identity"] = cast(Callable, self.identity_network(plan.identity))

@@ -306,6 +306,16 @@ def test_what_no_plan_is_made_of(both, targets, make_generator):
     assert isinstance(plan, InversionPlan)
 
 
+def test_a_plan_is_of_the_networks_that_it_was_made_with(both, network, targets):
+    plan = both.plan("f/z+", steps=1)
+    bare = facsimile.load(network, perceptual="none", encoders=both.encoders.get("feature").path)
+    with pytest.raises(ValueError, match=r"perceptual metric discriminator, and .* is none; make"):
+        bare.invert(targets, plan)
+    retrained = replace(plan, encoder=replace(plan.encoder, fingerprint="0" * 16))
+    with pytest.raises(ValueError, match=r"made for the feature encoder 0{16}, and this studio's"):
+        both.invert(targets, retrained)
+
+
 def test_terms_may_ask_for_further_networks(network, targets):
     """By name, from the studio; the plan holds which they were."""
 
