@@ -81,3 +81,14 @@ def number_duplicates(stems: Iterable[str]) -> list[str]:
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def check_names(names: list[str], count: int) -> list[str]:
+    """The names; ValueError unless there are `count`, different and usable as names of files."""
+    usable = number_duplicates(names)
+    if len(names) != count or names != usable:
+        raise ValueError(
+            f"got the names {', '.join(names)} for {count} images; expected one for each, all "
+            f"different and usable as names of files, such as {', '.join(usable[:count])}"
+        )
+    return names

@@ -21,7 +21,7 @@ from facsimile.stylegan import Discriminator, Generator, Latents
 from .devices import pick_device
 from .edit_result import EditResult, concatenate_latents, number_names
 from .identity import FacePresence, Identity
-from .inputs import number_duplicates
+from .inputs import check_names, number_duplicates
 from .inversion import Inverter
 from .landmarks import load_landmarker
 from .plan import Init, InversionPlan, PlanOptions, adapt_recipe, make_plan
@@ -210,7 +210,7 @@ class Studio:
             )
         inverter = self.inverter(self.plan(**options) if plan is None else plan)
         targets, photo_names = self._all_targets(photos, inverter.plan)
-        names = photo_names if names is None else _check_names(list(names), len(targets))
+        names = photo_names if names is None else check_names(list(names), len(targets))
         return concatenate(
             [
                 inverter.invert(
@@ -352,17 +352,6 @@ class Studio:
         if not isinstance(landmarks, str):
             return landmarks
         return load_landmarker(landmarks, None, self.device)
-
-
-def _check_names(names: list[str], count: int) -> list[str]:
-    """The names; ValueError unless there are `count`, different and usable as names of files."""
-    usable = number_duplicates(names)
-    if len(names) != count or names != usable:
-        raise ValueError(
-            f"got the names {', '.join(names)} for {count} images; expected one for each, all "
-            f"different and usable as names of files, such as {', '.join(usable[:count])}"
-        )
-    return names
 
 
 def _image_names(latents: Latents | Result) -> list[str]:
