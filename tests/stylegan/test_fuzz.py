@@ -15,7 +15,7 @@ from facsimile.stylegan import files
 
 pytestmark = pytest.mark.slow
 
-TIMES = 2000
+TIMES = 1000
 FEWER_TIMES = 100
 PLAIN = (str, int, float, bool, type(None), memoryview, bytearray, np.generic)
 VALID = payloads.networks()
