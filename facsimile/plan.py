@@ -209,7 +209,7 @@ def make_plan(
         label=label,
         align=align,
         face=face,
-        networks=_further_networks(recipe, {**networks, "identity": identity}),
+        networks=further_networks(recipe, {**networks, "identity": identity}),
         perceptual="none" if perceptual is None else perceptual.name,
         perceptual_note="" if perceptual is None else perceptual.note,
         identity="none" if identity is None else identity.name,
@@ -289,7 +289,7 @@ def _domain_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder | Non
     return encoders.get(recipe.encoder or next(filter(encoders.has, kinds), kinds[0]))
 
 
-def _further_networks(recipe: Recipe, networks: Mapping[str, Any]) -> dict[str, str]:
+def further_networks(recipe: Recipe, networks: Mapping[str, Any]) -> dict[str, str]:
     """Name -> fingerprint of the networks that terms need; ValueError if the studio lacks one."""
     fingerprints = {}
     for term in recipe.terms():

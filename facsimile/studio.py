@@ -24,7 +24,14 @@ from .identity import FacePresence, Identity
 from .inputs import check_names, number_duplicates
 from .inversion import Inverter
 from .landmarks import load_landmarker
-from .plan import Init, InversionPlan, PlanOptions, adapt_recipe, make_plan
+from .plan import (
+    Init,
+    InversionPlan,
+    PlanOptions,
+    adapt_recipe,
+    further_networks,
+    make_plan,
+)
 from .reenactment import (
     Driver,
     Reenactment,
@@ -171,6 +178,12 @@ class Studio:
         if plan.encoder is not None and encoder is not None:
             key = f"{plan.encoder.kind} encoder"
             networks_of_both[key] = (plan.encoder.fingerprint, encoder.fingerprint)
+        networks = dict(self.networks)
+        if plan.identity != "none":
+            networks["identity"] = cast(Callable, self.identity_network(plan.identity))
+            networks.setdefault("shows_face", self.shows_face)
+        for name, present in further_networks(plan.recipe, networks).items():
+            networks_of_both[f"{name} network"] = (plan.networks[name], present)
         for name, (planned, present) in networks_of_both.items():
             if planned != present:
                 raise ValueError(
@@ -178,10 +191,6 @@ class Studio:
                     "make the plan with this studio"
                 )
         network = None if encoder is None else encoder.network
-        networks = dict(self.networks)
-        if plan.identity != "none":
-            networks["identity"] = cast(Callable, self.identity_network(plan.identity))
-            networks.setdefault("shows_face", self.shows_face)
         return Inverter(plan, self.generator, self.perceptual, network, networks)
 
     def invert(

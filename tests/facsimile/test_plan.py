@@ -343,5 +343,8 @@ def test_terms_may_ask_for_further_networks(network, targets):
         image = stylegan.init_latents(studio.generator, "w", 4).synthesize(studio.generator)
         expected = 2 * (pool(image) - pool(targets)).square().flatten(1).mean(1)
         torch.testing.assert_close(result.history["code/colour"][0], expected)
+        studio.networks["colours"] = torch.nn.Conv2d(3, 3, 1)
+        with pytest.raises(ValueError, match="this plan was made for the colours network"):
+            studio.invert(targets, plan)
     finally:
         terms.TERMS.pop("colour")
