@@ -22,12 +22,12 @@ FEATURE_NET_ARCH = "stylegan2"
 complete, so that an encoder's file can hold one."""
 
 
-def check_resolution(resolution: int) -> None:
-    """ValueError unless repeated halving leads to MIN_SIDE."""
-    if resolution < MIN_SIDE or resolution & (resolution - 1):
+def check_resolution(resolution: int, at_least: int = MIN_SIDE) -> None:
+    """ValueError unless repeated halving leads to MIN_SIDE, from at least so many pixels."""
+    if resolution < at_least or resolution & (resolution - 1):
         raise ValueError(
             f"the encoder's resolution is {resolution}; it must be a power of two, "
-            f"at least {MIN_SIDE}"
+            f"at least {at_least}"
         )
 
 
