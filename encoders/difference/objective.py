@@ -109,6 +109,9 @@ class LandmarkObjective(ReenactmentRecipe):
             detected = detect_landmarks(self.landmarker, shared.image).points
             error = metrics.nme(shared.target_landmarks, detected).mean()
             losses["encoder/landmarks"] = section.landmark_weight * error
+        if self.identity is not None:
+            error = self.identity.embed(shared.image) - self.identity.embed(faces.image)
+            losses["encoder/identity"] = section.identity_weight * error.square().sum(1).mean()
         if shared.failures is not None:
             losses[FAILURES] = shared.failures
         return losses | self._encoder_losses(batch, shared, condition)
@@ -160,7 +163,7 @@ class LandmarkObjective(ReenactmentRecipe):
 
 
 class DifferenceRecipe(LandmarkObjective):
-    """The terms of section 2, and two that are not in the paper."""
+    """The terms of section 2, and those that are not in the paper."""
 
     settings: DifferenceSettings
     embedder: Any
@@ -252,7 +255,7 @@ class DifferenceRecipe(LandmarkObjective):
         if unchanged := settings.unchanged_per_group:
             # A group's members lie one after another, all firsts before all seconds.
             d = (shared.code - shared.source)[: unchanged * batch.size // self.group_size]
-            losses["encoder/identity"] = settings.identity_weight * d.square().mean()
+            losses["encoder/unchanged"] = settings.source_landmark_weight * d.square().mean()
         compares_images = settings.cycle == "image"
         return losses | self._cycle_losses(shared, condition, compares_images=compares_images)
 

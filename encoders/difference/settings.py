@@ -1,14 +1,15 @@
 """Settings of the recipe `difference`, and the section that reenactment recipes share.
 
 The defaults are the terms and weights of "Learning an Encoder for Image Editing within a StyleGAN
-Latent Space"; two terms are not in the paper and 0 by default, `landmark_weight` and
-`identity_weight`.
+Latent Space"; three terms are not in the paper and 0 by default: `landmark_weight`,
+`identity_weight` and `source_landmark_weight`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from facsimile import metrics
 from facsimile.training import R1Settings
 from facsimile.training.settings import at_least
 
@@ -44,12 +45,19 @@ class ReenactmentSettings:
     """Weight of the distance between the target landmarks and those that the landmark network
     detects in the image, mean(|p - p'|) over the distance of the outer eye corners. Not in the
     paper, which leaves landmarks to the critic, from which they are learned slowly."""
+    identity_weight: float = 0.0
+    """Weight of |e(G(w + d)) - e(x)|^2, with embeddings e of the face and of its reenactment by a
+    network that recognises people. Not in the paper, in which nothing but the cycle asks for the
+    person."""
+    identity: Literal[metrics.IDENTITY_NETWORKS] = "auto"  # type: ignore[valid-type]
+    """That network. auto: dlib's, if its package is installed."""
     cycle_weight: float = 1.0
     """Weight of the cycle: to the target landmarks and back."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_width", "resolution")
-        at_least(self, 0, "adversarial_weight", "landmark_weight", "cycle_weight")
+        at_least(self, 0, "adversarial_weight", "landmark_weight", "identity_weight")
+        at_least(self, 0, "cycle_weight")
         if not 0 <= self.per_layer_w_mix <= 1:
             raise ValueError(
                 f"--per-layer-w-mix is {self.per_layer_w_mix}; it must be between 0 and 1"
@@ -96,11 +104,11 @@ class DifferenceSettings(EncoderSettings):
     goes through it; or w + d itself, as in its code: cheaper, and better if E has iterations."""
     cycle: Literal["latent", "image"] = "latent"
     """What the cycle compares: codes, mean((w_cyc - w)^2), or images."""
-    identity_weight: float = 0.0
+    source_landmark_weight: float = 0.0
     """Weight of mean(d^2) of faces whose target is their own landmarks. Not in the paper, in which
     no term asks for such a face to stay. 10 with a --landmark-weight of 1 halves their change."""
     source_landmark_share: float = 0.25
-    """Share of such faces in a group, if --identity-weight is not 0; at least one."""
+    """Share of such faces in a group, if --source-landmark-weight is not 0; at least one."""
     norm: Literal["batch", "layer"] = "batch"
     """Normalise over a group of images, as in the paper, or over each image, for small groups:
     slower, as rendered landmarks are nearly alike."""
@@ -111,9 +119,9 @@ class DifferenceSettings(EncoderSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_groups(self)
-        at_least(self, 0, "identity_weight", "hidden")
+        at_least(self, 0, "source_landmark_weight", "hidden")
         unchanged, size = self.unchanged_per_group, self.bn_group_size
-        if self.identity_weight and not 1 <= unchanged <= size - 2:
+        if self.source_landmark_weight and not 1 <= unchanged <= size - 2:
             raise ValueError(
                 f"--source-landmark-share is {self.source_landmark_share}: of a group of {size} "
                 f"these are {unchanged} faces, and there must be 1 to {size - 2}"
@@ -123,7 +131,7 @@ class DifferenceSettings(EncoderSettings):
     def unchanged_per_group(self) -> int:
         """Faces of a group whose target is their own landmarks."""
         share = self.source_landmark_share
-        return max(1, round(share * self.bn_group_size)) if self.identity_weight else 0
+        return max(1, round(share * self.bn_group_size)) if self.source_landmark_weight else 0
 
     @property
     def needs_in_domain(self) -> bool:

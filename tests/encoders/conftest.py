@@ -89,9 +89,9 @@ def settings(folder, landmark_network):
     def flat(kind, out, **changes):
         reenactment = {"landmark_network": landmark_network, "landmark_weight": 0.1}
         reenactment |= {"r1_interval": 2, "bn_group_size": 4, "max_width": 8}
-        difference = reenactment | {"identity_weight": 0.1}
+        difference = reenactment | {"source_landmark_weight": 0.1}
         special = {
-            "feature": {"layer": "b8.conv0", "iterations": 2, "feature_mix_prob": 0.5},
+            "base": {"layer": "b8.conv0", "iterations": 2, "feature_mix_prob": 0.5},
             "in-domain": {"latent_weight": 0.1, "r1_interval": 2, "iterations": 2},
             "naive": reenactment,
             "difference": difference,

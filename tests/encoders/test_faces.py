@@ -16,15 +16,15 @@ from facsimile.training import BatchSlice
 from facsimile.training.keyed_sampler import interleave_groups
 
 
-@pytest.mark.parametrize("identity", [0.0, 1.0])
-def test_targets(make_recipe, identity):
-    """The next face of the group; with --identity-weight some are their own targets."""
-    recipe = make_recipe("difference", identity_weight=identity, source_landmark_share=0.5)
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_targets(make_recipe, weight):
+    """The next face of the group; with --source-landmark-weight some are their own targets."""
+    recipe = make_recipe("difference", source_landmark_weight=weight, source_landmark_share=0.5)
     whole = recipe.forward(BatchSlice(1, 64, 16))
     halves = [recipe.forward(BatchSlice(1, start, 8)) for start in (64, 72)]
     groups = [half.target[number::2] // 2 for half in halves for number in range(2)]
     assert torch.equal(interleave_groups(groups), whole.target // 4)
-    order = [0, 1, 3, 2] if identity else [1, 2, 3, 0]
+    order = [0, 1, 3, 2] if weight else [1, 2, 3, 0]
     assert all(group.tolist() == order for group in groups)
     codes = [half.code[number::2] for half in halves for number in range(2)]
     assert (interleave_groups(codes) - whole.code).abs().max() < 1e-5
@@ -172,7 +172,7 @@ def test_code_cache(make_recipe, photos, tmp_path):
 
 def test_photos_stay_with_the_landmarks_of_their_codes(make_recipe, losses_of, photos):
     """With those of the photo the source would move, as its code does not reproduce it exactly."""
-    flags = {"identity_weight": 1.0, "source_landmark_share": 0.5, "cycle_input": "latent"}
+    flags = {"source_landmark_weight": 1.0, "source_landmark_share": 0.5, "cycle_input": "latent"}
     recipe = make_recipe("difference", data=(str(photos),), precision="fp64", **flags)
     flipped = recipe.photos.landmarks.flip(2)
     recipe.photos = replace(recipe.photos, code_landmarks=flipped)

@@ -41,7 +41,7 @@ def test_faces_take_on_landmarks(make_recipe, train_step, kind, steps):
     """The spot moves to the other's place: less than half of the distance is left."""
     flags = {"landmark_weight": 1.0, "adversarial_weight": 0.0, "perceptual": "none"}
     if kind != "naive":
-        flags |= {"cycle_input": "latent", "cycle_weight": 0.1, "identity_weight": 1.0}
+        flags |= {"cycle_input": "latent", "cycle_weight": 0.1, "source_landmark_weight": 1.0}
     recipe = make_recipe(
         kind, **flags, batch=16, bn_group_size=16, width=8, lr=0.003, ema_images=200, eval_images=48
     )
@@ -98,7 +98,7 @@ def test_losses_by_hand(make_recipe, losses_of, cycle, cycle_input, embed):
     recipe = make_recipe(
         "difference",
         **{"cycle": cycle, "cycle_input": cycle_input, "embed": embed, "cycle_weight": 3.0},
-        **{"precision": "fp64", "identity_weight": 0.7, "landmark_weight": 0.3, "r1_gamma": 10.0},
+        **{"precision": "fp64", "source_landmark_weight": 0.7, "landmark_weight": 0.3, "r1_gamma": 10.0},
     )
     batch = BatchSlice(0, 0, 4)
     x, landmarks, ws, *_ = recipe.forward(batch).faces
@@ -125,7 +125,7 @@ def test_losses_by_hand(make_recipe, losses_of, cycle, cycle_input, embed):
         "encoder/adversarial": adversarial(x_hat, rendered[order]),
         "encoder/cycle adversarial": adversarial(x_cyc, rendered),
         "encoder/landmarks": 0.3 * (error / eye_distance).mean(),
-        "encoder/identity": 0.7 * (w_hat - w)[0].square().mean(),
+        "encoder/unchanged": 0.7 * (w_hat - w)[0].square().mean(),
     }
     if cycle == "latent":
         expected["encoder/cycle latent"] = 3 * (w_cyc - w).square().mean()
@@ -152,7 +152,7 @@ def test_the_papers_terms_alone(make_recipe, losses_of):
         ({"cycle_weight": 1.0}, {"encoder/cycle latent"}),
         ({"cycle_weight": 0.0}, set()),
     ):
-        recipe = make_recipe("difference", identity_weight=0.0, **plain, **changes)
+        recipe = make_recipe("difference", source_landmark_weight=0.0, **plain, **changes)
         assert losses_of(recipe, "encoder", batch).keys() == names | more
     recipe = make_recipe("naive", reconstruction_weight=0.5, **plain)
     more = {"encoder/source adversarial", "encoder/cycle pixel", "encoder/pixel"}
@@ -240,7 +240,7 @@ def test_eval_grid():
         ("difference", {"bn_group_size": 1}, "--bn-group-size is 1; it must be at least 2"),
         ("difference", {"num_samples": 1}, "--num-samples is 1; it must be at least 2"),
         ("difference", {"source_landmark_share": 0.9}, "of a group of 4 these are 4 faces, and"),
-        ("difference", {"identity_weight": -1}, "--identity-weight is -1.0; it must be at least 0"),
+        ("difference", {"source_landmark_weight": -1}, "--source-landmark-weight is -1.0; it must be at least 0"),
         ("difference", {"per_layer_w_mix": 1.5}, "--per-layer-w-mix is 1.5; it must be between 0"),
         ("naive", {"landmark_file": "x.npz"}, "--landmark-file has landmarks of photos, and there"),
         ("naive", {"adversarial_weight": 0, "landmark_weight": 0}, "no term asks for the target"),
