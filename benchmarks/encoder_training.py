@@ -31,7 +31,7 @@ class Options:
     penalties are left out, because they come every 16th step.
     """
 
-    recipes: tuple[Literal["feature", "in-domain"], ...] = ("feature", "in-domain")
+    recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
     generator: str = "faces"
     width: int | None = None
     """Channels of the encoder's first stage; None: the recipe's."""

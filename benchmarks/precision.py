@@ -24,7 +24,7 @@ class Options:
     The same command resumes. Writes OUT/precision.md and curves.png.
     """
 
-    recipes: tuple[Literal["feature", "in-domain"], ...] = ("feature", "in-domain")
+    recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
     generator: str = "faces"
     width: int = 32
     """Channels of the encoder's first stage."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks import report
 from facsimile import Studio, checkpoints, data, encoders
 from facsimile.checkpoints import EncoderSet
-from facsimile.encoders import FeatureEncoder
-from facsimile.encoders.feature.network import FeatureConfig
+from facsimile.encoders import BaseEncoder
+from facsimile.encoders.base.network import BaseConfig
 from facsimile.inversion import Inverter
 from facsimile.jobs import Job
 from facsimile.stylegan import Generator, freeze
@@ -22,7 +22,7 @@ from facsimile.stylegan import Generator, freeze
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Invert generated pictures with the feature encoder alone, from files to files and in memory.
+    """Invert generated pictures with the base encoder alone, from files to files and in memory.
 
     The files: facsimile invert FILES --no-align --steps 0 --init encoder, from reading a picture
     to the last summary. Bare: encoder and generator on batches in memory. Exits with status 1
@@ -33,7 +33,7 @@ class Options:
     batch: int = 8
     generator: str = "faces"
     encoder: Path | None = None
-    """A feature encoder. Default: the one beside the generator, otherwise one with random weights,
+    """A base encoder. Default: the one beside the generator, otherwise one with random weights,
     which is as fast."""
     least: float = 0.8
     device: str = "cpu"
@@ -73,18 +73,18 @@ def load(options: Options, work: Path) -> Studio:
     named = () if options.encoder is None else (options.encoder,)
     networks = checkpoints.find(options.generator, options.device, named)
     encoder_set = networks.encoders
-    if not encoder_set.has("feature"):
-        path = work / "feature.safetensors"
+    if not encoder_set.has("base"):
+        path = work / "base.safetensors"
         encoders.save(random_encoder(networks.generator), path)
         encoder_set = EncoderSet(networks.generator, named=[path])
     return Studio(networks.generator, encoders=encoder_set, name=networks.name)
 
 
-def random_encoder(generator: Generator) -> FeatureEncoder:
+def random_encoder(generator: Generator) -> BaseEncoder:
     """With the default width."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        encoder = FeatureEncoder(FeatureConfig.for_generator(generator, None, 128, "zero"))
+        encoder = BaseEncoder(BaseConfig.for_generator(generator, None, 128, "zero"))
         encoder.to(generator.device)
         z = torch.randn(16, generator.z_dim).to(generator.device)
     encoder.init_normalization(generator, generator.map(z))

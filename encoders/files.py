@@ -14,11 +14,11 @@ from facsimile.stylegan import Generator, files
 from .kinds import KINDS, kind_of
 
 FORMAT = "facsimile encoder"
-VERSION = 1
+VERSION = 2
 """Of the file format; files without a version are version 0."""
 FILE = "encoder.safetensors"
-FORMER_NAMES = {"feature": ("base",), "keypoint": ("difference",)}
-"""Names of kinds in files of version 0, and of such files beside a generator."""
+FORMER_NAMES = {"base": ("feature",), "keypoint": ("difference",)}
+"""Names of kinds in files of versions 0 and 1, and of such files beside a generator."""
 
 
 def file_names(kind: str) -> tuple[str, ...]:
@@ -110,6 +110,8 @@ def _described(metadata: dict[str, str], path: Path) -> tuple[Any, dict[str, Any
         name, config = metadata["kind"], json.loads(metadata["config"])
         if int(version) == 0:
             name, config = _from_version_0(name, config)
+        if int(version) <= 1 and name == "feature":
+            name = "base"  # today's "feature" predicts codes as well
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(_damaged(path, error)) from error
     if name not in KINDS:
@@ -120,8 +122,8 @@ def _described(metadata: dict[str, str], path: Path) -> tuple[Any, dict[str, Any
 
 
 def _from_version_0(name: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Files without a version: other names of kinds and fields, and "difference" had variants."""
-    name = config.pop("variant", {"base": "feature"}.get(name, name))
+    """Files without a version: other names of fields, and "difference" had variants."""
+    name = config.pop("variant", name)
     fields = {"passes": "iterations", "eyes": "feature_net"}
     return name, {fields.get(field, field): value for field, value in config.items()}
 

@@ -244,33 +244,51 @@ def _initial_encoder(
         return _usable_encoder(recipe, encoders), ""
     if init is not None or recipe.encoder is None:
         return None, ""
-    if not encoders.has(recipe.encoder):
+    kind = next(filter(encoders.has, _kinds(recipe)), None)
+    if kind is None:
         return None, f", as this generator has no {recipe.encoder} encoder"
     try:
         return _usable_encoder(recipe, encoders), ""
     except (ValueError, OSError) as error:
-        return None, f", because its {recipe.encoder} encoder cannot be used: {error}"
+        return None, f", because its {kind} encoder cannot be used: {error}"
 
 
 def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
     """The encoder that predicts the recipe's initial latents: of the kind that the recipe names,
-    else of a kind that starts its space. ValueError without such an encoder.
+    else of another kind that starts its space; of those that predict a feature, the first one that
+    predicts the recipe's layer. ValueError without such an encoder.
     """
-    kinds = [name for name, kind in KINDS.items() if recipe.space in kind.spaces]
-    if not kinds or recipe.encoder not in (None, *kinds):
+    kinds = _kinds(recipe)
+    if not kinds:
         raise ValueError(
             f'no encoder predicts a code in "{recipe.space}"; take a recipe in f/, w+, p_n+ or s, '
             "or another init"
         )
-    encoder = encoders.get(recipe.encoder or next(filter(encoders.has, kinds), kinds[0]))
+    available = [kind for kind in kinds if encoders.has(kind)]
+    available = available or [recipe.encoder or kinds[0]]
+    first = encoders.get(available[0])  # raises
+    if _predicts_layer_of(recipe, first):
+        return first
+    for kind in available[1:]:
+        if _predicts_layer_of(recipe, other := encoders.get(kind)):
+            return other
+    config: Any = first.network.config
+    raise ValueError(
+        f"{first.path} predicts the feature of {config.layer}, and {recipe.layer} is asked for; "
+        "leave the layer out, or choose the init mean, or random in Z"
+    )
+
+
+def _kinds(recipe: Recipe) -> list[str]:
+    """The kinds that start the recipe's space, first the one that it names."""
+    kinds = [name for name, kind in KINDS.items() if recipe.space in kind.spaces]
+    return sorted(kinds, key=lambda kind: kind != recipe.encoder)
+
+
+def _predicts_layer_of(recipe: Recipe, encoder: LoadedEncoder) -> bool:
+    """Whether the encoder predicts the feature that the recipe has, or codes alone."""
     config: Any = encoder.network.config
-    layer = config.layer if _predicts_feature(encoder) else None
-    if recipe.layer is not None and layer is not None and layer != recipe.layer:
-        raise ValueError(
-            f"{encoder.path} predicts the feature of {layer}, and {recipe.layer} is asked for; "
-            "leave the layer out, or choose the init mean, or random in Z"
-        )
-    return encoder
+    return not _predicts_feature(encoder) or recipe.layer in (None, config.layer)
 
 
 def _fit_recipe(recipe: Recipe, encoder: LoadedEncoder) -> Recipe:

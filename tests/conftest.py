@@ -166,7 +166,7 @@ def make_encoder():
     from facsimile.encoders import KINDS
 
     def made(kind, generator, *, layer=None, rgb_skip="zero", hidden=0, **changes):
-        if kind == "feature":
+        if kind == "base":
             sizes = {"layer": layer, "width": 4, "rgb_skip": rgb_skip}
         else:
             sizes = {"width": 4, "max_width": 8}

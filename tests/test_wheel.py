@@ -138,7 +138,7 @@ OF_FACES += (
 RECIPES = {
     "generator": (*SMALL, "--data", "faces", "--resolution", 16, "--channel-base", 64)
     + ("--channel-max", 8, "--z-dim", 16, "--batch", 16, "--frechet", "none"),
-    "feature": OF_PAIR,
+    "base": OF_PAIR,
     "in-domain": (*OF_PAIR, "--max-width", 8),
     "difference": OF_FACES,
     "keypoint": OF_FACES,

@@ -117,7 +117,7 @@ def test_ways_of_inversion_are_compared(
     photos: Path, networks: Path, tmp_path: Path, make_encoder, capsys
 ) -> None:
     generator = checkpoints.find(networks).generator
-    for kind in ("feature", "in-domain"):
+    for kind in ("base", "in-domain"):
         encoders.save(make_encoder(kind, generator), networks / f"{kind}.safetensors")
     (tmp_path / "judge.py").write_text(JUDGE)
     options = inversion.Options(

@@ -64,8 +64,8 @@ def test_encoder_training_is_timed(networks: Path, tmp_path: Path) -> None:
     options = {"generator": str(networks), "width": 4, "batch": 16, "turns": 1, "precision": "fp32"}
     encoder_training.main(encoder_training.Options(**options, out=out))
     times = json.loads(out.read_text())
-    assert times.keys() == {"feature", "in-domain", "machine"}
-    for kind in ("feature", "in-domain"):
+    assert times.keys() == {"base", "in-domain", "machine"}
+    for kind in ("base", "in-domain"):
         assert times[kind].keys() == {"step", "generator", "encoder", "losses"}
         # A part is less work than the step that it is a part of.
         assert 0 < times[kind]["generator"] < 3 * times[kind]["step"]
@@ -74,7 +74,7 @@ def test_encoder_training_is_timed(networks: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_precisions_are_compared(networks: Path, tmp_path: Path, capsys) -> None:
     options = precision.Options(
-        recipes=("feature",), generator=str(networks), width=4, images=64, out=tmp_path / "out"
+        recipes=("base",), generator=str(networks), width=4, images=64, out=tmp_path / "out"
     )
     precision.main(options)
     table = (tmp_path / "out" / "precision.md").read_text().splitlines()

@@ -12,13 +12,13 @@ from facsimile.stylegan import files
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, make_generator, make_encoder):
-    """A folder of runs: one of each kind, other/ (a second feature encoder), foreign/ (in-domain,
+    """A folder of runs: one of each kind, other/ (a second base encoder), foreign/ (in-domain,
     of another generator)."""
     folder = tmp_path_factory.mktemp("runs")
     generator = make_generator(16, 8, 8)
     stylegan.save(generator, folder / "generator.safetensors")
     owner = {"foreign": make_generator(16, 8, 8, seed=5)}
-    kinds = {name: name for name in KINDS} | {"other": "feature", "foreign": "in-domain"}
+    kinds = {name: name for name in KINDS} | {"other": "base", "foreign": "in-domain"}
     for seed, (name, kind) in enumerate(kinds.items()):
         torch.manual_seed(seed)
         encoder = make_encoder(kind, owner.get(name, generator))
@@ -55,18 +55,18 @@ def test_every_kind_is_found_beside_the_generator(beside, runs):
 
 
 def test_former_names_beside_the_generator(beside):
-    """base.safetensors holds a feature encoder, difference.safetensors may hold a keypoint one."""
-    folder = beside(base="feature", difference="keypoint")
+    """feature.safetensors may hold a base encoder, difference.safetensors a keypoint encoder."""
+    folder = beside(feature="base", difference="keypoint")
     encoder_set = checkpoints.find(folder).encoders
-    assert encoder_set.kinds == ("feature", "keypoint")
-    assert encoder_set.get("feature").path == folder / "base.safetensors"
+    assert encoder_set.kinds == ("base", "keypoint")
+    assert encoder_set.get("base").path == folder / "feature.safetensors"
     assert encoder_set.get("keypoint").path == folder / "difference.safetensors"
     with pytest.raises(ValueError, match="no difference encoder"):
         encoder_set.get("difference")
     # The name of today comes first.
-    folder = beside(feature="other", keypoint="keypoint", difference="difference")
+    folder = beside(base="other", keypoint="keypoint", difference="difference")
     encoder_set = checkpoints.find(folder).encoders
-    for kind in ("feature", "keypoint", "difference"):
+    for kind in ("base", "keypoint", "difference"):
         assert encoder_set.get(kind).path == folder / f"{kind}.safetensors"
 
 
@@ -80,17 +80,17 @@ def test_no_encoder(beside):
 
 
 def test_named_encoders_replace_those_beside(beside, runs):
-    folder = beside(feature="feature", in_domain="in-domain")
+    folder = beside(base="base", in_domain="in-domain")
     plain = checkpoints.find(folder).encoders
     for name in (runs / "other", runs / "other" / encoders.FILE):
         named = checkpoints.find(folder, encoders=[name]).encoders
-        assert named.get("feature").fingerprint != plain.get("feature").fingerprint
-        assert named.get("feature").path == name
+        assert named.get("base").fingerprint != plain.get("base").fingerprint
+        assert named.get("base").path == name
         assert named.get("in-domain").fingerprint == plain.get("in-domain").fingerprint
-    again = checkpoints.find(folder, encoders=str(runs / "feature")).encoders
-    assert again.get("feature").fingerprint == plain.get("feature").fingerprint
-    with pytest.raises(ValueError, match="are both feature encoders; name one of each kind"):
-        checkpoints.find(folder, encoders=[runs / "feature", runs / "other"])
+    again = checkpoints.find(folder, encoders=str(runs / "base")).encoders
+    assert again.get("base").fingerprint == plain.get("base").fingerprint
+    with pytest.raises(ValueError, match="are both base encoders; name one of each kind"):
+        checkpoints.find(folder, encoders=[runs / "base", runs / "other"])
 
 
 def truncate(path):
@@ -98,12 +98,12 @@ def truncate(path):
 
 
 def test_files_beside_are_opened_when_they_are_asked_for(beside):
-    folder = beside(feature="feature", difference="difference", in_domain="foreign")
-    for name in ("feature", "difference"):
+    folder = beside(base="base", difference="difference", in_domain="foreign")
+    for name in ("base", "difference"):
         truncate(folder / f"{name}.safetensors")
     encoder_set = checkpoints.find(folder).encoders
-    assert encoder_set.kinds == ("difference", "feature", "in-domain")
-    for name in ("feature", "difference"):
+    assert encoder_set.kinds == ("base", "difference", "in-domain")
+    for name in ("base", "difference"):
         with pytest.raises(ValueError, match=rf"{name}\.safetensors .*damaged"):
             encoder_set.get(name)
     with pytest.raises(ValueError, match=r"in-domain\.safetensors: this encoder was trained for"):
@@ -119,7 +119,7 @@ def test_named_files_are_opened_at_once(runs, tmp_path):
         checkpoints.find(runs, encoders=[runs / "generator.safetensors"])
 
 
-@pytest.mark.parametrize("name", ["feature", "difference"])
+@pytest.mark.parametrize("name", ["base", "difference"])
 def test_another_kind_under_a_name(beside, name):
     encoder_set = checkpoints.find(beside(**{name: "in-domain"})).encoders
     with pytest.raises(ValueError, match="of the kind in-domain; call it in-domain.safetensors"):

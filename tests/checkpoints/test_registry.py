@@ -24,6 +24,18 @@ def test_bundled_faces():
     assert logits.std() > 0.1
 
 
+def test_former_faces_can_be_had():
+    """Latents of a network that was bundled before are refused with the way to get it."""
+    generator = checkpoints.find("faces").generator
+    assert len(generator.predecessors) == 3
+    code = torch.zeros(1, generator.num_ws, generator.w_dim)
+    for fingerprint, command in generator.predecessors.items():
+        latents = Latents(space="w+", code=code, fingerprint=fingerprint)
+        with pytest.raises(ValueError, match=r"git show \w+:checkpoints/") as refusal:
+            latents.check(generator)
+        assert command in str(refusal.value)
+
+
 def test_bundled_statistics():
     """Those of the file agree with those of other samples."""
     generator = checkpoints.find("faces").generator
@@ -36,7 +48,7 @@ def test_bundled_statistics():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["feature", "in-domain"])
+@pytest.mark.parametrize("kind", ["base", "in-domain"])
 def test_bundled_encoders_reconstruct_samples(kind):
     """The error is below a fifth of that of the mean face."""
     networks = checkpoints.find("faces")

@@ -1,11 +1,11 @@
-"""The feature encoder's iterations: their inputs, and how they are trained."""
+"""The base encoder's iterations: their inputs, and how they are trained."""
 
 import pytest
 import torch
 
 from facsimile import encoders
 from facsimile.commands.train import WRONG_USE, main
-from facsimile.encoders.feature import FeatureConfig, FeatureEncoder
+from facsimile.encoders.base import BaseConfig, BaseEncoder
 from facsimile.encoders.files import FILE
 from facsimile.stylegan import spaces
 from facsimile.training import BatchSlice
@@ -34,7 +34,7 @@ def test_every_layer(make_generator, make_encoder, changes):
     ws = generator.map(torch.randn(2, generator.z_dim))
     images = generator.synthesize(ws).clamp(-1, 1)
     for layer in generator.feature_layers:
-        encoder = make_encoder("feature", generator, layer=layer, iterations=2)
+        encoder = make_encoder("base", generator, layer=layer, iterations=2)
         feature = encoder.feature(images)
 
         def synthesize(x, feature=feature):
@@ -49,7 +49,7 @@ def test_every_layer(make_generator, make_encoder, changes):
 def test_iterations_synthesize_with_the_initial_code(
     generator, targets, make_encoder, feature_net, space
 ):
-    encoder = perturbed(make_encoder("feature", generator, iterations=3, feature_net=feature_net))
+    encoder = perturbed(make_encoder("base", generator, iterations=3, feature_net=feature_net))
     latents = encoders.encode(encoder, generator, targets, space, seed=3)
     x = encoder(targets)
     photo = encoder.corrector.extract(targets)
@@ -62,7 +62,7 @@ def test_iterations_synthesize_with_the_initial_code(
 
 def test_images_do_not_influence_one_another(generator64, make_discriminator, make_encoder):
     feature_net = make_discriminator(generator64.resolution).double()
-    encoder = perturbed(make_encoder("feature", generator64, iterations=2, feature_net=feature_net))
+    encoder = perturbed(make_encoder("base", generator64, iterations=2, feature_net=feature_net))
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64) * 2 - 1
     batch = encoders.encode(encoder, generator64, images, "f/w+").feature
     single = [encoders.encode(encoder, generator64, x[None], "f/w+").feature for x in images]
@@ -70,7 +70,7 @@ def test_images_do_not_influence_one_another(generator64, make_discriminator, ma
 
 
 def test_the_feature_net_is_in_the_file(tmp_path, generator, targets, make_encoder, feature_net):
-    encoder = perturbed(make_encoder("feature", generator, iterations=1, feature_net=feature_net))
+    encoder = perturbed(make_encoder("base", generator, iterations=1, feature_net=feature_net))
     encoders.save(encoder, tmp_path / FILE)
     loaded = encoders.load(tmp_path, generator)
     assert loaded.config == encoder.config
@@ -87,15 +87,15 @@ def test_which_discriminators_are_feature_nets(generator, make_discriminator, ma
     old = make_discriminator(generator.resolution, architecture="stylegan1")
     new = make_discriminator(generator.resolution)
     for network, iterations in ((old, 1), (new, 0)):
-        encoder = make_encoder("feature", generator, iterations=iterations, feature_net=network)
+        encoder = make_encoder("base", generator, iterations=iterations, feature_net=network)
         assert encoder.config.feature_net is None
 
 
 def test_iterations_are_added_to_a_trained_encoder(tmp_path, arguments):
     one, more = tmp_path / "one", tmp_path / "more"
-    assert main(arguments("feature", one, images=8, iterations=0)) == 0
+    assert main(arguments("base", one, images=8, iterations=0)) == 0
     flags = {"images": 4, "init_from": one, "lr": 1e-12, "ema_images": 1e9, "ema_rampup": 0}
-    assert main(arguments("feature", more, **flags)) == 0
+    assert main(arguments("base", more, **flags)) == 0
     one, more = (encoders.read(path) for path in (one, more))
     assert (one.config.iterations, more.config.iterations) == (0, 2)
     weights = more.state_dict()
@@ -105,16 +105,16 @@ def test_iterations_are_added_to_a_trained_encoder(tmp_path, arguments):
 
 def test_a_feature_net_is_not_added(tmp_path, arguments, capsys, make_recipe):
     """Iterations trained without one have no weights for its features."""
-    generator = make_recipe("feature").generator
-    config = FeatureConfig.for_generator(generator, "b8.conv0", 4, "zero", iterations=2)
-    encoders.save(FeatureEncoder(config, bn_group_size=2), tmp_path / FILE)
+    generator = make_recipe("base").generator
+    config = BaseConfig.for_generator(generator, "b8.conv0", 4, "zero", iterations=2)
+    encoders.save(BaseEncoder(config, bn_group_size=2), tmp_path / FILE)
     flags = {"images": 4, "init_from": tmp_path}
-    assert main(arguments("feature", tmp_path / "run", **flags)) == WRONG_USE
+    assert main(arguments("base", tmp_path / "run", **flags)) == WRONG_USE
     assert "has feature_net None, and this run is for" in capsys.readouterr().err
 
 
 def test_some_samples_are_mixed(make_recipe):
-    recipe = make_recipe("feature", batch=16, feature_mix_prob=0.5)
+    recipe = make_recipe("base", batch=16, feature_mix_prob=0.5)
     batch = BatchSlice(0, 0, 16)
     ws, _ = recipe._codes(batch)
     change = (recipe._mixed_images(ws, batch) - recipe._sample_images(ws)).abs()
@@ -126,7 +126,7 @@ def test_some_samples_are_mixed(make_recipe):
 def test_losses_are_means_over_the_iterations(make_recipe, losses_of):
     """If the iterations change nothing, they are those of the first feature, with the code that the
     sample is synthesized with: its own, the mean code, or another."""
-    recipe = make_recipe("feature", iterations=3, feature_mix_prob=0)
+    recipe = make_recipe("base", iterations=3, feature_mix_prob=0)
     torch.nn.init.zeros_(recipe.encoder.corrector.head.weight)
     batch = BatchSlice(0, 0, 4)
     losses = {k: float(x.detach()) for k, x in losses_of(recipe, "encoder", batch).items()}

@@ -24,8 +24,8 @@ def assert_same_predictions(predict, generator, images, one, other):
 
 @pytest.mark.parametrize(
     ("kind", "changes"),
-    [("feature", {"rgb_skip": "zero"}), ("feature", {"rgb_skip": "keep"})]
-    + [("feature", {"iterations": 2}), ("in-domain", {}), ("in-domain", {"iterations": 2})]
+    [("base", {"rgb_skip": "zero"}), ("base", {"rgb_skip": "keep"})]
+    + [("base", {"iterations": 2}), ("in-domain", {}), ("in-domain", {"iterations": 2})]
     + [("difference", {}), ("difference", {"norm": "layer", "hidden": 6})]
     + [("keypoint", {}), ("naive", {})],
     ids=str,
@@ -48,7 +48,7 @@ def test_save_and_load(tmp_path, generator, targets, make_encoder, predict, kind
 
 def write_version_0(encoder, path):
     """As files were before they had a version: names of kinds and of fields."""
-    names = {"feature": "base", "keypoint": "difference"}
+    names = {"keypoint": "difference"}
     fields = {"iterations": "passes", "feature_net": "eyes"}
     encoders.save(encoder, path)
     metadata, tensors = files.read_tensors(path)
@@ -63,7 +63,7 @@ def write_version_0(encoder, path):
 
 @pytest.mark.parametrize(
     ("kind", "changes"),
-    [("feature", {}), ("feature", {"iterations": 2}), ("in-domain", {"iterations": 2})]
+    [("base", {}), ("base", {"iterations": 2}), ("in-domain", {"iterations": 2})]
     + [("difference", {}), ("keypoint", {}), ("naive", {})],
     ids=str,
 )
@@ -82,7 +82,7 @@ def test_files_without_a_version(
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("base", "feature"), ("in-domain", "in-domain"), ("difference", "difference")]
+    [("base", "base"), ("in-domain", "in-domain"), ("difference", "difference")]
     + [("keypoint", "keypoint"), ("naive", "naive")],
 )
 def test_files_that_an_earlier_program_wrote(name, kind):
@@ -113,14 +113,14 @@ def test_files_of_a_newer_version(tmp_path, generator, make_encoder):
 
 
 def test_names_beside_a_generator():
-    assert file_names("feature") == ("feature.safetensors", "base.safetensors")
+    assert file_names("base") == ("base.safetensors", "feature.safetensors")
     assert file_names("naive") == ("naive.safetensors",)
 
 
 # Images -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["feature", "in-domain"])
+@pytest.mark.parametrize("kind", ["base", "in-domain"])
 def test_images_do_not_influence_one_another(generator64, make_encoder, kind):
     encoder = make_encoder(kind, generator64)
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64) * 2 - 1
@@ -128,7 +128,7 @@ def test_images_do_not_influence_one_another(generator64, make_encoder, kind):
     assert (encoder(images) - single).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["feature", "in-domain"])
+@pytest.mark.parametrize("kind", ["base", "in-domain"])
 def test_any_square(generator, make_encoder, kind):
     """An image enlarged twice by repeating its pixels is the same image."""
     encoder = make_encoder(kind, generator)

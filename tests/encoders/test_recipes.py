@@ -203,12 +203,12 @@ def test_killed_and_in_processes(tmp_path, arguments, pictures, run_processes, t
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("feature", {"layer": "b64.conv0"}, 'no layer "b64.conv0"'),
-        ("feature", {"eval_data": "nowhere"}, "nowhere: no such file or folder"),
-        ("feature", {"batch": 3}, "groups of 2 images that share their statistics"),
+        ("base", {"layer": "b64.conv0"}, 'no layer "b64.conv0"'),
+        ("base", {"eval_data": "nowhere"}, "nowhere: no such file or folder"),
+        ("base", {"batch": 3}, "groups of 2 images that share their statistics"),
         ("in-domain", {"eval_data": "nowhere"}, "nowhere: no such file or folder"),
         ("in-domain", {"data": "nowhere"}, "nowhere: no such file or folder"),
-        ("feature", {"init_from": "nowhere"}, "nowhere does not exist; expected an encoder's file"),
+        ("base", {"init_from": "nowhere"}, "nowhere does not exist; expected an encoder's file"),
         ("in-domain", {"resolution": 24}, "resolution is 24; it must be a power of two"),
     ],
 )
@@ -230,9 +230,9 @@ def test_wrong_use(tmp_path, arguments, capsys, kind, changes, message):
         ("in-domain", {"bn_group_size": 1}, "--bn-group-size is 1; it must be at least 2"),
         ("in-domain", {"r1_gamma": -1}, "--r1-gamma is -1.0; it must be at least 0"),
         ("in-domain", {"iterations": -1}, "--iterations is -1; it must be at least 0"),
-        ("feature", {"feature_mix_prob": 2}, "--feature-mix-prob is 2.0; it must be between 0"),
-        ("feature", {"iterations": -1}, "--iterations is -1; it must be at least 0"),
-        ("feature", {"perceptual_weight": -1}, "--perceptual-weight is -1.0; it must be at least"),
+        ("base", {"feature_mix_prob": 2}, "--feature-mix-prob is 2.0; it must be between 0"),
+        ("base", {"iterations": -1}, "--iterations is -1; it must be at least 0"),
+        ("base", {"perceptual_weight": -1}, "--perceptual-weight is -1.0; it must be at least"),
         ("naive", {"lr": -1}, "--lr is -1.0; it must be at least 0"),
     ],
 )

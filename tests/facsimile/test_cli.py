@@ -70,16 +70,16 @@ def test_wrong_use_is_status_2_with_a_sentence(network, squares, tmp_path, capsy
 
 def test_an_encoder_alone(network, runs, squares, tmp_path, capsys):
     options = ("--generator", network, "--no-align", "--device", "cpu")
-    named = ("--steps", 0, "--encoder", runs / "feature", "--encoder", runs / "in-domain")
+    named = ("--steps", 0, "--encoder", runs / "base", "--encoder", runs / "in-domain")
     assert command("invert", "--out", tmp_path, *options, *named, squares) == 0
     printed = capsys.readouterr().out
-    assert f"init: the feature encoder {runs / 'feature'}" in printed
+    assert f"init: the base encoder {runs / 'base'}" in printed
     # At 0 steps nothing is judged but the pixels: no perceptual network is loaded.
     assert "perceptual" not in printed
     assert "3 inverted, 0 failed" in printed
     record = json.loads((tmp_path / "1" / "scores.json").read_text())
     assert record["plan"]["init"] == "encoder"
-    assert record["plan"]["encoder"]["kind"] == "feature"
+    assert record["plan"]["encoder"]["kind"] == "base"
     assert command("invert", squares, "--out", tmp_path, *options, *named) == 0
     assert "0 inverted, 3 done before" in capsys.readouterr().out
     asked = ("--perceptual", "discriminator", "--recipe", "w+")
@@ -103,7 +103,7 @@ def test_a_bad_encoder_is_status_2_with_a_sentence(network, runs, squares, tmp_p
     path = runs / "foreign"
     if fault == "damaged":
         path = tmp_path / "damaged.safetensors"
-        path.write_bytes((runs / "feature" / "encoder.safetensors").read_bytes()[:900])
+        path.write_bytes((runs / "base" / "encoder.safetensors").read_bytes()[:900])
     assert invert(network, squares, "--out", tmp_path / "out", "--encoder", path) == 2
     printed = capsys.readouterr().err
     assert str(path) in printed

@@ -63,15 +63,15 @@ def test_info_of_an_encoders_run(
 ):
     generator = make_generator(16, 8, 8)
     eyes = make_discriminator(16)
-    encoder = make_encoder("feature", generator, iterations=3, feature_net=eyes)
+    encoder = make_encoder("base", generator, iterations=3, feature_net=eyes)
     encoders.save(encoder, tmp_path / encoders.FILE)
     assert command("info", tmp_path) == 0
     said = capsys.readouterr().out
-    assert "encoder, feature" in said
+    assert "encoder, base" in said
     assert "iterations 3, feature_net 16 px" in said
 
 
-@pytest.mark.parametrize("kind", ["feature", "in-domain", "naive"])
+@pytest.mark.parametrize("kind", ["base", "in-domain", "naive"])
 def test_an_encoder(tmp_path, capsys, make_generator, make_encoder, kind):
     """At half the size it says the same, to the last digits of float16."""
     generator = make_generator(16, 8, 8)

@@ -29,7 +29,7 @@ def load(network):
 
 @pytest.fixture
 def both(load, runs):
-    return load(runs / "feature", runs / "in-domain")
+    return load(runs / "base", runs / "in-domain")
 
 
 @pytest.mark.parametrize("name", [*FEATURE_RECIPES, "f/z+ +noise", "f/w+ +joint-noise"])
@@ -37,7 +37,7 @@ def test_features_start_from_the_feature_encoder_and_stay_close_to_it(both, targ
     result = both.invert(targets, recipe=name, steps=2, seed=3)
     space = name.split()[0].replace("p_n", "w")
     guess = encoders.encode(
-        both.encoders.get("feature").network, both.generator, targets, space, seed=3
+        both.encoders.get("base").network, both.generator, targets, space, seed=3
     )
     first = both.inverter(both.plan(name, seed=3)).initial_latents(targets)
     for key, x in guess.tensors().items():
@@ -119,7 +119,7 @@ def test_the_recipe_takes_the_layer_and_rgb_skip_of_the_encoder(load, runs, targ
     result = studio.invert(targets, recipe="f/w+", steps=1)
     assert result.latents.layer == result.plan.recipe.layer == "b8.conv1"
     assert result.latents.rgb is not None
-    assert load(runs / "feature").invert(targets, recipe="f/w+", steps=1).latents.rgb is None
+    assert load(runs / "base").invert(targets, recipe="f/w+", steps=1).latents.rgb is None
     assert studio.plan("f/w+", layer="b8.conv1").init == "encoder"
     with pytest.raises(ValueError, match=r"feature of b8\.conv1, and b16\.conv0 is asked for"):
         studio.plan("f/w+", layer="b16.conv0", init="encoder")
@@ -136,17 +136,17 @@ def test_a_bad_encoder_beside_the_generator_stops_only_who_asks_for_it(
 ):
     shutil.copy(network / "generator.safetensors", tmp_path)
     shutil.copy(network / "discriminator.safetensors", tmp_path)
-    shutil.copy(runs / "foreign" / encoders.FILE, tmp_path / "feature.safetensors")
+    shutil.copy(runs / "foreign" / encoders.FILE, tmp_path / "base.safetensors")
     if fault == "corrupt":
-        content = (runs / "feature" / encoders.FILE).read_bytes()
-        (tmp_path / "feature.safetensors").write_bytes(content[: len(content) // 2])
+        content = (runs / "base" / encoders.FILE).read_bytes()
+        (tmp_path / "base.safetensors").write_bytes(content[: len(content) // 2])
     studio = load(generator=tmp_path)
     assert studio.invert(targets, recipe="w+", steps=1).steps == [1] * 4
     plan = studio.plan("f/w+")
     assert plan.init == "mean"
-    assert "its feature encoder cannot be used" in plan.init_note
-    assert "feature.safetensors" in plan.init_note
-    with pytest.raises(ValueError, match=r"feature\.safetensors"):
+    assert "its base encoder cannot be used" in plan.init_note
+    assert "base.safetensors" in plan.init_note
+    with pytest.raises(ValueError, match=r"base\.safetensors"):
         studio.invert(targets, recipe="f/w+", init="encoder")
 
 
@@ -172,7 +172,7 @@ def test_the_domain_term_asks_the_encoder_wherever_it_starts(both, targets):
 )
 def test_every_kind_of_generator(make_generator, make_encoder, squares, tmp_path, kind):
     generator = make_generator(32, 4, 8, **kind)
-    for name in ("feature", "in-domain"):
+    for name in ("base", "in-domain"):
         encoders.save(make_encoder(name, generator), tmp_path / f"{name}.safetensors")
     studio = facsimile.Studio(generator, encoders=EncoderSet(generator, tmp_path))
     label = 1 if generator.c_dim else None
@@ -200,9 +200,9 @@ def test_a_batch_is_its_single_runs(both, targets, name):
 def test_another_encoder_is_another_job(load, runs, squares, tmp_path, make_encoder):
     """What one encoder began or finished is not taken for another's work."""
     photos, out = sorted(squares.iterdir()), tmp_path / "out"
-    one = load(runs / "feature")
+    one = load(runs / "base")
     torch.manual_seed(9)
-    encoders.save(make_encoder("feature", one.generator), tmp_path / "two.safetensors")
+    encoders.save(make_encoder("base", one.generator), tmp_path / "two.safetensors")
     two = load(tmp_path / "two.safetensors")
 
     def run(studio, out, **options):
@@ -272,7 +272,7 @@ def test_a_plan_in_words(both):
     assert words[0] == (
         "recipe: f/z+ +noise +identity (code and feature for 10 steps, then noise for 6 steps)"
     )
-    assert words[1].startswith("init: the feature encoder ")
+    assert words[1].startswith("init: the base encoder ")
     assert words[-2] == both.perceptual.note
     assert words[-1].startswith("identity: dlib's face recognition network, as a term and a score")
     assert both.plan("w", steps=0).describe().startswith("recipe: w (no refinement)")
@@ -308,11 +308,11 @@ def test_what_no_plan_is_made_of(both, targets, make_generator):
 
 def test_a_plan_is_of_the_networks_that_it_was_made_with(both, network, targets):
     plan = both.plan("f/z+", steps=1)
-    bare = facsimile.load(network, perceptual="none", encoders=both.encoders.get("feature").path)
+    bare = facsimile.load(network, perceptual="none", encoders=both.encoders.get("base").path)
     with pytest.raises(ValueError, match=r"perceptual metric discriminator, and .* is none; make"):
         bare.invert(targets, plan)
     retrained = replace(plan, encoder=replace(plan.encoder, fingerprint="0" * 16))
-    with pytest.raises(ValueError, match=r"made for the feature encoder 0{16}, and this studio's"):
+    with pytest.raises(ValueError, match=r"made for the base encoder 0{16}, and this studio's"):
         both.invert(targets, retrained)
 
 

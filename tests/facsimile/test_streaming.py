@@ -24,7 +24,7 @@ COUNT, BATCH = 17, 4
 
 @pytest.fixture(scope="module")
 def studio(network, runs):
-    return facsimile.load(network, perceptual="none", encoders=[runs / "feature"], device="cpu")
+    return facsimile.load(network, perceptual="none", encoders=[runs / "base"], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def run(studio, photos, out, steps=0):
 def test_every_folder_holds_the_encoders_guess(studio, photos, tmp_path):
     made = run(studio, photos, tmp_path)
     assert made.done == [photo.stem for photo in photos]
-    network = studio.encoders.get("feature").network
+    network = studio.encoders.get("base").network
     for photo in photos[::5]:
         folder = tmp_path / photo.stem
         assert sorted(path.name for path in folder.iterdir()) == [
@@ -126,9 +126,9 @@ def test_stopped_and_run_again_equals_never_stopped(studio, photos, tmp_path, mo
 def test_what_one_encoder_began_it_goes_on_with_and_another_does_not(
     network, runs, photos, tmp_path, monkeypatch, make_encoder
 ):
-    one = facsimile.load(network, perceptual="none", encoders=[runs / "feature"], device="cpu")
+    one = facsimile.load(network, perceptual="none", encoders=[runs / "base"], device="cpu")
     torch.manual_seed(9)
-    encoders.save(make_encoder("feature", one.generator), tmp_path / "two.safetensors")
+    encoders.save(make_encoder("base", one.generator), tmp_path / "two.safetensors")
     named = [tmp_path / "two.safetensors"]
     two = facsimile.load(network, perceptual="none", encoders=named, device="cpu")
     callback = ProgressCallback.__call__

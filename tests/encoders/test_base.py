@@ -1,10 +1,10 @@
-"""The feature encoder's network: its shapes for every generator, and its latents."""
+"""The base encoder's network: its shapes for every generator, and its latents."""
 
 import pytest
 import torch
 
 from facsimile import encoders, stylegan
-from facsimile.encoders.feature import FeatureConfig
+from facsimile.encoders.base import BaseConfig
 
 GENERATORS = pytest.mark.parametrize(
     "changes",
@@ -21,7 +21,7 @@ def test_every_layer(make_generator, make_encoder, changes):
     ws = generator.map(torch.randn(2, generator.z_dim))
     images = generator.synthesize(ws)
     for layer in generator.feature_layers:
-        encoder = make_encoder("feature", generator, layer=layer, rgb_skip="keep")
+        encoder = make_encoder("base", generator, layer=layer, rgb_skip="keep")
         expected = generator.synthesize(ws, stop=layer)
         feature = encoder.feature(images)
         assert feature.x.shape == expected.x.shape
@@ -32,7 +32,7 @@ def test_every_layer(make_generator, make_encoder, changes):
 def test_the_photo_has_eight_times_the_side_of_the_feature(make_generator):
     generator = make_generator(64, 8, 8)
     configs = [
-        FeatureConfig.for_generator(generator, f"b{side}.conv1", 4, "zero")
+        BaseConfig.for_generator(generator, f"b{side}.conv1", 4, "zero")
         for side in (4, 8, 16, 64)
     ]
     assert [x.side << x.halvings for x in configs] == [32, 64, 64, 64]
@@ -42,7 +42,7 @@ def test_the_photo_has_eight_times_the_side_of_the_feature(make_generator):
 @pytest.mark.parametrize("rgb_skip", ["zero", "keep"])
 def test_latents(generator, targets, make_encoder, space, rgb_skip):
     """All tensors but the feature are those of `stylegan.init_latents`."""
-    encoder = make_encoder("feature", generator, rgb_skip=rgb_skip)
+    encoder = make_encoder("base", generator, rgb_skip=rgb_skip)
     latents = encoders.encode(encoder, generator, targets, space, seed=3)
     space = space or "f/z+"
     expected = stylegan.init_latents(generator, space, len(targets), seed=3, rgb_skip=rgb_skip)
@@ -54,6 +54,6 @@ def test_latents(generator, targets, make_encoder, space, rgb_skip):
 
 
 def test_a_space_without_a_feature(generator, targets, make_encoder):
-    encoder = make_encoder("feature", generator)
-    with pytest.raises(ValueError, match=r'kind feature cannot start "z\+"; take .*f/z\+'):
+    encoder = make_encoder("base", generator)
+    with pytest.raises(ValueError, match=r'kind base cannot start "z\+"; take .*f/z\+'):
         encoders.encode(encoder, generator, targets, "z+")

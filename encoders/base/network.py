@@ -1,4 +1,4 @@
-"""The feature encoder: from a photo to the feature map of one layer of a generator.
+"""The base encoder: from a photo to the feature map of one layer of a generator.
 
 Legend: N images, C channels, HxW pixels of the feature, R image resolution.
 "GAN Inversion for Out-of-Range Images with Geometric Transformations", section 3.2; "Revisiting
@@ -24,8 +24,8 @@ HALVINGS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureConfig:
-    """The generator, the layer and the sizes of a feature encoder."""
+class BaseConfig:
+    """The generator, the layer and the sizes of a base encoder."""
 
     fingerprint: str
     """Of the generator that the encoder belongs to."""
@@ -57,13 +57,13 @@ class FeatureConfig:
         rgb_skip: str,
         iterations: int = 0,
         feature_net: Discriminator | None = None,
-    ) -> "FeatureConfig":
+    ) -> "BaseConfig":
         """For a layer of the generator (None: its default); ValueError for an unknown layer."""
         layer = layer or generator.default_feature_layer()
         generator.first_ws_index(layer)  # raises
         side = next(x.resolution for x in generator.synthesis.layers if x.name == layer)
         shape = _mean_feature(generator, layer).x.shape
-        return FeatureConfig(
+        return BaseConfig(
             fingerprint=generator.fingerprint,
             layer=layer,
             img_channels=generator.img_channels,
@@ -85,12 +85,12 @@ def _mean_feature(generator: Generator, layer: str) -> Feature:
     return generator.synthesize(mean, stop=layer)
 
 
-class FeatureEncoder(nn.Module):
+class BaseEncoder(nn.Module):
     """Images (N, img_channels, R, R) in [-1, 1] -> feature (N, C, H, W)."""
 
     corrector = property(attrgetter("feedback"), doc="The `FeatureCorrector`, if there is one.")
 
-    def __init__(self, config: FeatureConfig, bn_group_size: int = 1):
+    def __init__(self, config: BaseConfig, bn_group_size: int = 1):
         """bn_group_size: images per batch normalisation in training."""
         super().__init__()
         self.config = config

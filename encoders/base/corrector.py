@@ -1,4 +1,4 @@
-"""The feature encoder's iterations: from a photo and the image of a feature to a better feature.
+"""The base encoder's iterations: from a photo and the image of a feature to a better feature.
 
 Legend: N images, C channels, HxW pixels of the feature, S resolution at which images are compared.
 "ReStyle: A Residual-Based StyleGAN Encoder via Iterative Refinement", section 3, which corrects
@@ -48,7 +48,7 @@ class FeatureCorrector(nn.Module):
         width: int,
         feature_net: dict[str, Any] | None,
     ):
-        """As in `FeatureConfig`; feature_net: configuration of the discriminator, None: without."""
+        """As in `BaseConfig`; feature_net: configuration of the discriminator, None: without."""
         super().__init__()
         self.img_channels, self.margin = img_channels, margin
         self.resolution, self.unshuffle = side << halvings, 1 + bool(halvings)

@@ -1,4 +1,4 @@
-"""The recipe `feature`: the feature encoder, trained on generated samples alone.
+"""The recipe `base`: the base encoder, trained on generated samples alone.
 
 Legend: N images of a batch slice, C channels, HxW pixels of the feature, R image resolution, L
 style inputs, D numbers in w.
@@ -16,8 +16,8 @@ from facsimile.stylegan import Feature, spaces
 from facsimile.training import BatchSlice
 
 from ..recipe import EncoderRecipe
-from .network import FeatureConfig, FeatureEncoder
-from .settings import FeatureSettings
+from .network import BaseConfig, BaseEncoder
+from .settings import BaseSettings
 
 
 class Prediction(NamedTuple):
@@ -33,16 +33,16 @@ class Prediction(NamedTuple):
     """G(E(x), w) (N, C, R, R)"""
 
 
-class FeatureRecipe(EncoderRecipe):
+class BaseRecipe(EncoderRecipe):
     """Reconstruct samples of the generator from their feature and their code."""
 
-    settings: FeatureSettings
+    settings: BaseSettings
     betas = (0.9, 0.999)
     OPTIONAL_FIELDS = ("iterations", "feature_net")
 
     def _build(self) -> nn.Module:
         settings, discriminator = self.settings, self.discriminator
-        config = FeatureConfig.for_generator(
+        config = BaseConfig.for_generator(
             self.generator,
             settings.layer,
             settings.width,
@@ -50,7 +50,7 @@ class FeatureRecipe(EncoderRecipe):
             settings.iterations,
             discriminator,
         )
-        encoder = FeatureEncoder(config, settings.bn_group_size)
+        encoder = BaseEncoder(config, settings.bn_group_size)
         if config.feature_net is not None:
             encoder.corrector.feature_net.load_state_dict(discriminator.state_dict())
         return encoder

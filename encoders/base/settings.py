@@ -1,4 +1,4 @@
-"""Settings of the recipe `feature`."""
+"""Settings of the recipe `base`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,11 +22,11 @@ class StaircaseSettings(OptimizerSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureSettings(EncoderSettings):
-    """Train the feature encoder of a generator: from a photo to the feature map of one layer.
+class BaseSettings(EncoderSettings):
+    """Train the base encoder of a generator: from a photo to the feature map of one layer.
 
     Writes OUT/encoder.safetensors (the moving average), sample sheets (photo, reconstruction, ..),
-    curves and checkpoints: facsimile train feature --generator faces --out runs/feature
+    curves and checkpoints: facsimile train base --generator faces --out runs/base
     """
 
     layer: str | None = None
