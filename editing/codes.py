@@ -36,3 +36,19 @@ def same_kind(first: Latents, second: Latents) -> bool:
         return False
     names = {f.name for f in fields(first)} - {*tensors[0], "noise"}
     return all(getattr(first, name) == getattr(second, name) for name in names)
+
+
+def parse_layers(text: str, num_ws: int, default: int) -> tuple[int, int]:
+    """ "8-17" -> (8, 18): the range of style inputs; "": those from `default` on.
+
+    Raises ValueError for a text that is no range.
+    """
+    text = text.strip() or f"{default}-"
+    first, hyphen, last = (part.strip() for part in text.partition("-"))
+    last = last or (str(num_ws - 1) if hyphen else first)
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) < num_ws):
+        raise ValueError(
+            f'layers: got "{text}", expected style inputs from 0 to {num_ws - 1}, as '
+            f'"{num_ws // 2}-{num_ws - 1}", "{num_ws // 2}-" or "0"'
+        )
+    return int(first), int(last) + 1

@@ -10,8 +10,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facsimile.stylegan import Generator, Latents
+
+from .feature_transport import FeatureTransport
 
 Value = float | int | str | bool
 
@@ -65,6 +68,9 @@ class Edit:
     parameters: tuple[Parameter, ...] = ()
     description: str = ""
     """Further help: what the result looks like, examples, the source of the method."""
+    moves_codes: bool = False
+    """Whether the function takes the keyword `transport`, by which features follow the codes that
+    it moves: a `FeatureTransport`, or None where there is none for the latents' features."""
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").isalnum() or self.name != self.name.lower():
@@ -75,8 +81,17 @@ class Edit:
         if self.inputs < 1:
             raise ValueError(f'the edit "{self.name}" has {self.inputs} inputs; expected 1 or more')
 
-    def __call__(self, generator: Generator, *latents: Latents, **parameters: Value) -> Latents:
-        """Apply the edit; see `function`. Raises ValueError for other inputs or parameters."""
+    def __call__(
+        self,
+        generator: Generator,
+        *latents: Latents,
+        transport: FeatureTransport | None = None,
+        **parameters: Value,
+    ) -> Latents:
+        """Apply the edit; see `function`. Raises ValueError for other inputs or parameters.
+
+        transport: for an edit that moves codes; others leave it aside.
+        """
         if len(latents) != self.inputs:
             raise ValueError(
                 f'the edit "{self.name}" takes {self.inputs} input{"s" * (self.inputs != 1)}, got '
@@ -89,7 +104,10 @@ class Edit:
                     f'the edit "{self.name}" takes latents of one image each, got {len(one)} '
                     "images; index them, as latents[0]"
                 )
-        return self.function(generator, *latents, **self.complete(parameters))
+        complete: dict[str, Any] = dict(self.complete(parameters))
+        if self.moves_codes:
+            complete["transport"] = transport
+        return self.function(generator, *latents, **complete)
 
     def complete(self, parameters: dict[str, Value]) -> dict[str, Value]:
         """Every parameter with its value, checked; ValueError for an unknown name."""

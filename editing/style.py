@@ -8,40 +8,40 @@ import torch
 
 from facsimile.stylegan import Generator, Latents, spaces
 
-from .codes import same_kind, to_w_plus
+from .codes import parse_layers, same_kind, to_w_plus
+from .feature_transport import FeatureTransport
 from .registry import Edit, Parameter
 
 
 @torch.no_grad()
 def style(
-    generator: Generator, first: Latents, second: Latents, layers: str, strength: float
+    generator: Generator,
+    first: Latents,
+    second: Latents,
+    layers: str,
+    strength: float,
+    transport: FeatureTransport | None = None,
 ) -> Latents:
     """The first face with the codes of the second at some style inputs.
 
     layers: "8-17", "8-" or "3": style inputs from 0 on; "": the second half of them. strength: 1
-    replaces the codes, 0 leaves them, between the two they are mixed linearly. Features and noise
-    maps stay those of the first face. Raises ValueError for style inputs that do not exist.
+    replaces the codes, 0 leaves them, between the two they are mixed linearly. Noise maps stay
+    those of the first face, and so does its feature, unless there is a transport: then the first
+    face's codes change as its in-domain codes do, when those of the second replace them, and its
+    feature follows. Raises ValueError for style inputs that do not exist.
     """
+    start, end = parse_layers(layers, generator.num_ws, default=generator.num_ws // 2)
+    if transport is not None and first.feature is not None:
+        ws, other = (transport.in_domain_ws(generator, x) for x in (first, second))
+        change = torch.zeros_like(ws)
+        change[:, start:end] = strength * (other - ws)[:, start:end]
+        return transport.move(generator, first, ws, change)
     space, _ = spaces.parse(first.space)
     if not (space.plus and same_kind(first, second)):
         first, second = (to_w_plus(generator, latents) for latents in (first, second))
-    start, end = parse_layers(layers, generator.num_ws)
     code = first.code.clone()
     code[:, start:end] = torch.lerp(code[:, start:end], second.code[:, start:end], strength)
     return first.with_tensors(first.tensors() | {"code": code}).retract()
-
-
-def parse_layers(text: str, num_ws: int) -> tuple[int, int]:
-    """ "8-17" -> (8, 18): the range of style inputs; ValueError if it is not one."""
-    text = text.strip() or f"{num_ws // 2}-"
-    first, hyphen, last = (part.strip() for part in text.partition("-"))
-    last = last or (str(num_ws - 1) if hyphen else first)
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) < num_ws):
-        raise ValueError(
-            f'layers: got "{text}", expected style inputs from 0 to {num_ws - 1}, as '
-            f'"{num_ws // 2}-{num_ws - 1}", "{num_ws // 2}-" or "0"'
-        )
-    return int(first), int(last) + 1
 
 
 EDIT = Edit(
@@ -65,5 +65,7 @@ EDIT = Edit(
             help="Share of the second face's codes: 0 changes nothing, 1 replaces the codes.",
         ),
     ),
-    description="The result is one picture. With f/ recipes only the layers after the feature act.",
+    description="The result is one picture. With f/ recipes the feature follows by a feature "
+    "editor; without one only the layers after the feature act.",
+    moves_codes=True,
 )

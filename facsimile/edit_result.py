@@ -41,6 +41,8 @@ class EditResult:
     """Of each of the M images that were edited."""
     latents: Latents
     """Of the N images."""
+    note: str = ""
+    """Whether features follow the codes; "" where there are none."""
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -84,12 +86,13 @@ class EditResult:
 
     def record(self) -> dict:
         """What edit.json holds."""
-        return {
+        record = {
             "edit": self.edit,
             "parameters": self.parameters,
             "images": self.names,
             "fingerprint": self.generator.fingerprint,
         }
+        return record | ({"note": self.note} if self.note else {})
 
 
 def number_names(count: int) -> list[str]:

@@ -20,6 +20,7 @@ from facsimile.stylegan import Discriminator, Generator, Latents
 
 from .devices import pick_device
 from .edit_result import EditResult, concatenate_latents, number_names
+from .feature_edits import find_transport
 from .identity import FacePresence, Identity
 from .inputs import check_names, number_duplicates
 from .inversion import Inverter
@@ -256,6 +257,8 @@ class Studio:
         inputs: for an edit of one input any number of images, all of the same kind; for an edit of
         several inputs one image for each, as (first, second) or as latents of two images.
         parameters: the edit's own, see `facsimile edit NAME --help`.
+        Features of f/ latents follow their codes if there are a feature editor and an in-domain
+        encoder; the result's `note` says whether they do.
         Raises ValueError for inputs and parameters that the edit does not take.
         """
         edit = editing.get(name)
@@ -264,13 +267,13 @@ class Studio:
         names = [name for x in sequence for name in _image_names(x)]
         latents = [x.to(self.device, self.generator.dtype) for x in latents]
         images = [one[i] for one in latents for i in range(len(one))]
-        if edit.inputs == 1:
-            edited = edit(self.generator, concatenate_latents(latents), **parameters)
-        else:
-            edited = edit(self.generator, *images, **parameters)
+        transport, note = find_transport(self.generator, self.encoders, edit, images)
+        given = [concatenate_latents(latents)] if edit.inputs == 1 else images
+        edited = edit(self.generator, *given, transport=transport, **parameters)
+        if edit.inputs > 1:
             names = number_names(len(edited))
         return EditResult(
-            self.generator, edit.name, edit.complete(parameters), names, images, edited
+            self.generator, edit.name, edit.complete(parameters), names, images, edited, note
         )
 
     def driver(

@@ -53,6 +53,9 @@ class EditOptions:
     """For photos: class of a conditional generator, from 0 on."""
     perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
     """For photos: the perceptual term of their inversion."""
+    identity: Literal["auto", "off", "dlib", "facenet"] = "auto"
+    """For photos: the network of the identity term of their inversion, see facsimile invert; off:
+    without the term."""
     align: bool = True
     """For photos: find the face and crop it as FFHQ does. --no-align: they are such crops."""
     batch: int = 8
@@ -94,6 +97,8 @@ class EditOptions:
         result.save(self.out, video=None if self.video == "none" else self.video)
         write_json(self.out / SUMMARY, result.record() | record)
         images = f"{len(result)} image{'s' * (len(result) != 1)}"
+        if result.note:
+            print(result.note)
         print(f"{edit.name}: {images}, {len(failed)} photos failed: {self.out / 'strip.png'}")
         for reason in failed:
             print(f"  {reason}", file=sys.stderr)
@@ -106,7 +111,12 @@ class EditOptions:
         if not photos:
             return []
         plan = studio.plan(
-            self.recipe, steps=self.steps, seed=self.seed, label=self.label, align=self.align
+            self.recipe,
+            steps=self.steps,
+            seed=self.seed,
+            label=self.label,
+            align=self.align,
+            identity=self.identity,
         )
         print(plan.describe())
         job = Job(

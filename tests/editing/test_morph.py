@@ -60,3 +60,39 @@ def test_what_cannot_be_morphed(generator64):
         editing.get("morph")(generator64, feature, plain)
     with pytest.raises(ValueError, match="frames: got 1, expected 2 to inf"):
         editing.get("morph")(generator64, plain, plain, frames=1)
+
+
+@pytest.mark.parametrize("space", ["f/w+", "f/z+"])
+def test_features_follow_the_codes(generator64, make_latents, transport, space):
+    """Both ends are the inputs to the last bit; between them, the formula by hand."""
+    first, second = (make_latents(generator64, space, seed=seed) for seed in (1, 2))
+    frames = editing.get("morph")(generator64, first, second, frames=5, transport=transport)
+    assert (frames.space, frames.layer) == ("f/w+", transport.layer)
+    for end, index in ((first, 0), (second, 4)):
+        for name in ("feature", "rgb"):
+            assert torch.equal(frames[index].tensors()[name], end.tensors()[name])
+        if space == "f/w+":
+            assert torch.equal(frames[index].code, end.code)
+        assert torch.equal(frames[index].synthesize(generator64), end.synthesize(generator64))
+    steps = frames.code.diff(dim=0)
+    torch.testing.assert_close(steps, steps[:1].expand_as(steps))
+
+    def feature(ws):
+        return generator64.synthesize(ws, stop=transport.layer)
+
+    w1, w2 = (transport.in_domain_ws(generator64, x) for x in (first, second))
+    w = w1 + 0.25 * (w2 - w1)
+    parts = []
+    for latents, start, share in ((first, w1, 0.75), (second, w2, 0.25)):
+        delta = feature(w).x - feature(start).x
+        parts.append(share * transport.edit_feature(latents.feature, delta))
+    torch.testing.assert_close(frames[1].feature, sum(parts))
+    skips = (x.rgb + feature(w).rgb - feature(y).rgb for x, y in ((first, w1), (second, w2)))
+    torch.testing.assert_close(frames[1].rgb, torch.lerp(*skips, 0.25))
+
+
+def test_a_transport_for_other_latents_is_left_aside(generator64, make_latents, transport):
+    pair = [make_latents(generator64, "f/s", seed=seed) for seed in (1, 2)]
+    frames = editing.get("morph")(generator64, *pair, frames=3, transport=transport)
+    assert frames.space == "f/s"
+    torch.testing.assert_close(frames.feature[1], (pair[0].feature[0] + pair[1].feature[0]) / 2)

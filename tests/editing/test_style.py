@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facsimile import editing, stylegan
-from facsimile.editing.style import parse_layers
+from facsimile.editing.codes import parse_layers
 
 
 @pytest.fixture
@@ -63,16 +63,34 @@ def test_single_codes_become_codes_per_layer(generator64):
     ("text", "expected"), [("2-5", (2, 6)), ("3", (3, 4)), ("6-", (6, 8)), ("", (4, 8))]
 )
 def test_layers(text, expected):
-    assert parse_layers(text, 8) == expected
+    assert parse_layers(text, 8, default=4) == expected
 
 
 @pytest.mark.parametrize("text", ["8", "5-2", "-3", "a-b", "0-8", "1-2-3"])
 def test_no_such_layers(text):
     with pytest.raises(ValueError, match="expected style inputs from 0 to 7, as"):
-        parse_layers(text, 8)
+        parse_layers(text, 8, default=4)
 
 
 def test_style_space_is_refused(generator64):
     latents = stylegan.init_latents(generator64, "s", 1)
     with pytest.raises(ValueError, match=r'a code of "s" holds styles, which have no code in W\+'):
         editing.get("style")(generator64, latents, latents)
+
+
+def test_features_follow_the_in_domain_codes(generator64, make_latents, transport):
+    first, second = (make_latents(generator64, "f/z+", seed=seed) for seed in (1, 2))
+    mixed = editing.get("style")(
+        generator64, first, second, layers="1-5", strength=0.5, transport=transport
+    )
+    w1, w2 = (transport.in_domain_ws(generator64, x) for x in (first, second))
+    change = torch.zeros_like(w1)
+    change[:, 1:6] = (w2 - w1)[:, 1:6] / 2
+    torch.testing.assert_close(mixed.code, generator64.map(first.code) + change)
+    before, after = (generator64.synthesize(x, stop=transport.layer).x for x in (w1, w1 + change))
+    expected = transport.edit_feature(first.feature, after - before)
+    torch.testing.assert_close(mixed.feature, expected)
+    # The second face needs no feature.
+    plain = make_latents(generator64, "w+")
+    mixed = editing.get("style")(generator64, first, plain, transport=transport)
+    assert mixed.space == "f/w+"

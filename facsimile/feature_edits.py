@@ -1,0 +1,48 @@
+"""Which networks let the features of latents follow an edit of their codes."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from facsimile import encoders
+from facsimile.checkpoints import EncoderSet
+from facsimile.editing import Edit
+from facsimile.editing.feature_transport import FeatureTransport
+from facsimile.stylegan import Generator, Latents
+
+EDITOR, IN_DOMAIN = "editor", "in-domain"
+STAY = "features do not follow the codes, but stay or are mixed linearly"
+
+
+def find_transport(
+    generator: Generator, encoder_set: EncoderSet, edit: Edit, latents: Sequence[Latents]
+) -> tuple[FeatureTransport | None, str]:
+    """(transport for the edit, a note on the features of the latents, "" if there are none).
+
+    There is a transport if the generator has a feature editor and an in-domain encoder, and all
+    features are of the editor's layer; otherwise the note says what is missing. Raises ValueError
+    for a damaged encoder.
+    """
+    with_feature = [one for one in latents if one.feature is not None]
+    if not (edit.moves_codes and with_feature):
+        return None, ""
+    missing = [kind for kind in (EDITOR, IN_DOMAIN) if not encoder_set.has(kind)]
+    if missing:
+        commands = " and ".join(f"facsimile train {kind}" for kind in missing)
+        return (
+            None,
+            f"{STAY}: this generator has no {' and no '.join(missing)} encoder ({commands})",
+        )
+    editor, in_domain = (encoder_set.get(kind).network for kind in (EDITOR, IN_DOMAIN))
+
+    def predict_ws(images: Tensor) -> Tensor:
+        return encoders.encode(in_domain, generator, images, "w+").code
+
+    transport = FeatureTransport(editor.config.layer, predict_ws, editor)
+    for one in with_feature:
+        if not transport.fits(generator, one):
+            return None, (
+                f'{STAY}: the latents are in "{one.space}" with a feature of {one.layer}, and the '
+                f"editor is for features of {transport.layer} beside codes of W+"
+            )
+    return transport, f"features of {transport.layer} follow the codes by the feature editor"
