@@ -137,7 +137,7 @@ class EncoderRecipe:
 
     def learning_rates(self, images_seen: int) -> dict[str, float]:
         optimizer = self.settings.optimizer
-        decay = optimizer.decay(images_seen)
+        decay = self.settings.lr_factor(images_seen)
         critic_lr = optimizer.lr if optimizer.critic_lr is None else optimizer.critic_lr
         rates = {"encoder": optimizer.lr * decay, "critic": critic_lr * decay}
         return {x.name: rates[x.name] for x in self.trainables}

@@ -1,12 +1,18 @@
 """Settings that all encoder recipes share, as sections to compose."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from facsimile import metrics
-from facsimile.training import EmaSettings, OptimizerSettings, TrainingSettings
+from facsimile.training import EmaSettings, ImageSettings, OptimizerSettings, TrainingSettings
 from facsimile.training.settings import at_least
+
+REAL_FRACTION = 3 / 5
+"""Share of photos by default, where there are any."""
+LAST_LR = 0.01
+"""The last learning rate of `CosineSettings`, as a share of the highest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,76 @@ class PerceptualSettings:
 
     def __post_init__(self) -> None:
         at_least(self, 0, "perceptual_weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentitySettings:
+    """The term of the person."""
+
+    identity: Literal[metrics.IDENTITY_NETWORKS] = "auto"  # type: ignore[valid-type]
+    """The network that recognises people. auto: dlib's, if its package is installed."""
+    identity_weight: float = 0.1
+    """Weight of |e(G(E(x))) - e(x)|^2, with embeddings e of the reconstruction and the target."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "identity_weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoSettings(ImageSettings):
+    """Training photos."""
+
+    data: tuple[str, ...] = ()
+    """Folders or zips of aligned photos to train on. Default: samples of the generator alone."""
+    real_fraction: float | None = None
+    """Share of photos among the training images; the others are samples. Default: 3/5 with --data,
+    else 0."""
+    mirror: bool = True
+    """Mirror half of the photos."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"--real-fraction is {self.real_fraction}; it must be between 0 and 1")
+        if self.fraction and not self.data:
+            raise ValueError(
+                f"--real-fraction is {self.real_fraction}, and there are no photos; "
+                "give a folder or a zip of them as --data"
+            )
+
+    @property
+    def fraction(self) -> float:
+        """Share of photos."""
+        if self.real_fraction is None:
+            return REAL_FRACTION if self.data else 0.0
+        return self.real_fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineSettings(OptimizerSettings):
+    """Learning rates that rise, stay, and fall to almost nothing along half a cosine."""
+
+    lr_decay_images: int | None = None
+    """Images after which the learning rates have fallen to a hundredth. Default: --images, so that
+    a run whose --images are raised later goes on at the rates of the longer run."""
+    lr_warmup_images: int = 4_000
+    """Images in which the learning rates rise from 0, at most a tenth of --lr-decay-images."""
+    lr_hold: float = 0.4
+    """Share of --lr-decay-images after which the learning rates fall."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 0, "lr_warmup_images")
+        if not 0 <= self.lr_hold < 1:
+            raise ValueError(f"--lr-hold is {self.lr_hold}; it must be at least 0 and below 1")
+
+    def decay_within(self, images_seen: int, images: int) -> float:
+        """Factor of the learning rates, in a run of so many images."""
+        end = self.lr_decay_images or images
+        warmup = min(self.lr_warmup_images, end / 10)
+        rise = min(1.0, max(images_seen, 1) / warmup) if warmup else 1.0
+        progress = (min(images_seen / end, 1.0) - self.lr_hold) / (1 - self.lr_hold)
+        fall = 0.5 * (1 + math.cos(math.pi * max(progress, 0.0)))
+        return rise * (LAST_LR + (1 - LAST_LR) * fall)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +156,26 @@ class EncoderSettings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "bn_group_size", "width")
+
+    def lr_factor(self, images_seen: int) -> float:
+        """Factor of the learning rates after so many images."""
+        return self.optimizer.decay(images_seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSettings(EncoderSettings):
+    """Settings of the recipes that train on photos and on samples of three kinds: see `targets`."""
+
+    photos: PhotoSettings = PhotoSettings()
+    sampling: SamplingSettings = SamplingSettings(truncation_psi=1.0)
+    perceptual: PerceptualSettings = PerceptualSettings(perceptual_weight=1.0)
+    identity: IdentitySettings = IdentitySettings()
+    images: int = 300_000
+    """Number of images to train on, in all; may be raised later."""
+    optimizer: CosineSettings = CosineSettings(lr=5e-4)
+    ema: EmaSettings = EmaSettings(ema_images=8_000)
+    bn_group_size: int = 1
+    """Images that share the minibatch statistics of a critic; the encoder itself has none."""
+
+    def lr_factor(self, images_seen: int) -> float:
+        return self.optimizer.decay_within(images_seen, self.images)
