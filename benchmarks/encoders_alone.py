@@ -1,24 +1,54 @@
-"""Encoders alone, before any refinement."""
+"""Encoders alone, before any refinement: what one pass draws of faces, and in how much time."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import tyro
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from benchmarks import faces, report
 from benchmarks.bench import Bench, Row
+from benchmarks.judges import IdentityJudge, identity_judge
 from facsimile import Studio, encoders
 from facsimile.checkpoints import EncoderSet
 from facsimile.encoders import InDomainEncoder
 
+IN_DOMAIN = "in-domain encoder"
 STEPS = 100
 """Steps of Image2StyleGAN, W+ from the mean, that the in-domain encoder alone should surpass."""
 WITHOUT_ITERATIONS = "in-domain, no iterations"
 WITHOUT_CRITIC = "in-domain, no iterations, no critic"
 
 
-def compare(bench: Bench, count: int, without_critic: Path | None) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Options(faces.Options):
+    """What every encoder beside the generator draws of faces without refinement.
+
+    Writes the latents of every encoder, encoders.md, and encoders.png with some of the faces.
+    """
+
+    count: int = 300
+    batch: int = 20
+    out: Path = Path("runs/encoders-alone")
+    without_critic: Path | None = None
+    """An in-domain encoder that was trained without a critic, for comparison."""
+    identity: Path | None = None
+    """The judge of identity, see benchmarks.judges. Default: FaceNet, if its weights are there."""
+
+
+def main(options: Options) -> None:
+    bench = Bench.load(options)
+    judge = identity_judge(options.identity)
+    text = "\n".join(compare(bench, options.count, options.without_critic, judge))
+    (options.out / "encoders.md").write_text(text + "\n")
+    print(text)
+
+
+def compare(
+    bench: Bench, count: int, without_critic: Path | None, judge: IdentityJudge | None
+) -> list[str]:
     """A table over `count` faces, and which expectations it meets; writes encoders.png.
 
     without_critic: an in-domain encoder that was trained without a critic.
@@ -26,22 +56,35 @@ def compare(bench: Bench, count: int, without_critic: Path | None) -> list[str]:
     options = bench.options
     many = faces.read(options.faces, bench.generator.resolution, count)
     many = replace(bench, faces=replace(many, images=many.images.to(options.device)))
-    rows = {
-        "the mean face": many.run("w+", steps=0, init="mean"),
-        "in-domain encoder": many.run("w+", steps=0, init="encoder"),
-        "feature encoder, F/Z+": many.run("f/z+", steps=0, init="encoder"),
-    }
-    with TemporaryDirectory() as folder:
-        alone = Path(folder) / "in-domain.safetensors"
-        encoders.save(without_iterations(bench.studio.encoders.get("in-domain").network), alone)
-        for name, path in ((WITHOUT_ITERATIONS, alone), (WITHOUT_CRITIC, without_critic)):
-            if path is not None:
-                other = replace(many, studio=with_encoder(bench.studio, path))
-                rows[name] = other.run("w+", steps=0, init="encoder")
+    rows = {"the mean face": many.run("w+", steps=0, init="mean")}
+    encoder_set = bench.studio.encoders
+    if encoder_set.has("in-domain"):
+        rows[IN_DOMAIN] = many.run("w+", steps=0, init="encoder")
+        with TemporaryDirectory() as folder:
+            alone = Path(folder) / "in-domain.safetensors"
+            encoders.save(without_iterations(encoder_set.get("in-domain").network), alone)
+            for name, path in ((WITHOUT_ITERATIONS, alone), (WITHOUT_CRITIC, without_critic)):
+                if path is not None:
+                    other = replace(many, studio=with_encoder(bench.studio, path))
+                    rows[name] = other.run("w+", steps=0, init="encoder")
+    if encoder_set.has("feature") or encoder_set.has("base"):
+        for space in ("f/w+", "f/z+"):
+            rows[f"feature encoder, {space.upper()}"] = many.run(space, steps=0, init="encoder")
     images = {name: many.synthesize(row.latents) for name, row in rows.items()}
     faces.save_picture(options.out / "encoders.png", {"target": many.faces.images} | images)
-    sharp = {name: sharpness(x, many.faces.images) for name, x in images.items()}
-    return [f"Encoders alone, {count} faces:", "", _table(rows, sharp), "", *_findings(bench, rows)]
+    columns = {"sharpness": {n: sharpness(x, many.faces.images) for n, x in images.items()}}
+    if judge is not None:
+        persons = judge(many.faces.images)
+        cosines = {name: cosine_similarity(judge(x), persons) for name, x in images.items()}
+        # Where no face is detected, the similarity is 0.
+        columns["judge's cosine"] = {n: float(x.nan_to_num(0).mean()) for n, x in cosines.items()}
+    return [
+        f"Encoders alone, {count} faces:",
+        "",
+        _table(rows, columns),
+        "",
+        *(_findings(bench, rows) if IN_DOMAIN in rows else ()),
+    ]
 
 
 def with_encoder(studio: Studio, path: Path) -> Studio:
@@ -64,22 +107,24 @@ def sharpness(images: Tensor, targets: Tensor) -> float:
     return float(a / b)
 
 
-def _table(rows: dict[str, Row], sharp: dict[str, float]) -> str:
-    names = [n for n in ("mse", "perceptual", "judge") if n in rows["the mean face"].mean]
+def _table(rows: dict[str, Row], columns: dict[str, dict[str, float]]) -> str:
+    """columns: further values of each row, by the name of the column."""
+    known = ("mse", "perceptual", "judge", "identity_distance", "same_person")
+    names = [n for n in known if n in rows["the mean face"].mean]
     lines = [
         (
             name,
             *(f"{row.mean[n]:.4f}" for n in names),
-            f"{sharp[name]:.2f}",
+            *(f"{column[name]:.2f}" for column in columns.values()),
             f"{1000 * row.record['seconds_to_init']:.0f}",
         )
         for name, row in rows.items()
     ]
-    return report.table(("", *names, "sharpness", "ms/image"), lines)
+    return report.table(("", *names, *columns, "ms/image"), lines)
 
 
 def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
-    mean, guess = (rows[name].mean["mse"] for name in ("the mean face", "in-domain encoder"))
+    mean, guess = (rows[name].mean["mse"] for name in ("the mean face", IN_DOMAIN))
     claims = [
         (f"in-domain MSE at most half the mean face's ({guess:.4f}, {mean:.4f})", guess <= mean / 2)
     ]
@@ -96,3 +141,7 @@ def _findings(bench: Bench, rows: dict[str, Row]) -> list[str]:
             (f"judge without iterations below that without critic ({a:.4f}, {b:.4f})", a < b)
         )
     return [f"{'holds' if is_met else 'FAILS'}: {claim}" for claim, is_met in claims]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

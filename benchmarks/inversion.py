@@ -12,6 +12,7 @@ import tyro
 
 from benchmarks import edits, encoders_alone, faces, report
 from benchmarks.bench import Bench, Row
+from benchmarks.judges import identity_judge
 from facsimile.plan import Init
 
 
@@ -76,7 +77,9 @@ def main(options: Options) -> None:
     rows = {way: _run(bench, way, options) for way in ways}
     parts = [table(rows), *findings(rows)]
     if options.alone:
-        parts += ["", *encoders_alone.compare(bench, options.alone, options.without_critic)]
+        judge = identity_judge(options.identity)
+        without_critic = options.without_critic
+        parts += ["", *encoders_alone.compare(bench, options.alone, without_critic, judge)]
     if options.edited:
         named_rows = {way.name: row for way, row in rows.items()}
         parts += ["", *edits.compare(bench, named_rows, options.identity)]
