@@ -110,8 +110,9 @@ class LandmarkObjective(ReenactmentRecipe):
             error = metrics.nme(shared.target_landmarks, detected).mean()
             losses["encoder/landmarks"] = section.landmark_weight * error
         if self.identity is not None:
-            error = self.identity.embed(shared.image) - self.identity.embed(faces.image)
-            losses["encoder/identity"] = section.identity_weight * error.square().sum(1).mean()
+            difference = self.identity.embed(shared.image) - self.identity.embed(faces.image)
+            error = difference.square().sum(1).mean()
+            losses["encoder/identity"] = section.identity.identity_weight * error
         if shared.failures is not None:
             losses[FAILURES] = shared.failures
         return losses | self._encoder_losses(batch, shared, condition)

@@ -10,22 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facsimile import metrics
 from facsimile.data.landmark_network import FILE
 from facsimile.data.landmarks import SmallLandmarker
-from facsimile.metrics import IdentityNetwork
-from facsimile.metrics.identity import MISSING_NOTE
 from facsimile.stylegan import spaces
 from facsimile.stylegan.generator import fingerprint
 from facsimile.training import BatchSlice, Distributed
 
 from ..adversarial import initial_critic
 from ..recipe import EVAL_BATCH, EncoderRecipe
+from ..targets import build_identity
 from .critics import ConcatCritic, ProjectionCritic
 from .eval_grid import EvalGrid
 from .faces import FacePhotos, Faces, detect_landmarks, photos_with_landmarks, sample_faces
 from .landmark_cnn import render_landmarks
-from .settings import ReenactmentSettings
 
 FAILURES = "samples without a face"
 """Name of a statistic: for each sample (N,), the attempts without a face before it."""
@@ -47,7 +44,9 @@ class ReenactmentRecipe(EncoderRecipe):
         self._landmarker_fingerprint = fingerprint(self.landmarker.network.state_dict())
         self.landmarker.network.to(settings.dtype)
         super().__init__(settings, distributed)
-        self.identity = self._build_identity(settings.reenactment)
+        section, channels = settings.reenactment.identity, self.generator.img_channels
+        network = build_identity(section, channels)
+        self.identity = None if network is None else network.to(self.device)
         self.photos: FacePhotos | None = None
         self._failures = self._samples = 0
         self.critic: ProjectionCritic | ConcatCritic | None = None
@@ -55,18 +54,6 @@ class ReenactmentRecipe(EncoderRecipe):
             self.critic = self._to_device(self._build_critic())
             critic = self._trainable("critic", self.critic, uses_forward_graph=False)
             self.trainables = (critic, *self.trainables)
-
-    def _build_identity(self, section: ReenactmentSettings) -> IdentityNetwork | None:
-        """The network of the identity term; None without that term."""
-        if not section.identity_weight:
-            return None
-        network = metrics.build_identity(section.identity)
-        if network is None:
-            raise ValueError(
-                f"--identity-weight is {section.identity_weight}, and no network recognises "
-                f"people: {MISSING_NOTE}"
-            )
-        return network.to(self.device)
 
     def _source(self, faces: Faces) -> Tensor:
         """What the encoder takes of faces, without a gradient: images, or codes (N, L, D)."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facsimile import metrics
 from facsimile.training import R1Settings
 from facsimile.training.settings import at_least
 
-from ..settings import EncoderSettings
+from ..settings import EncoderSettings, IdentitySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +44,15 @@ class ReenactmentSettings:
     """Weight of the distance between the target landmarks and those that the landmark network
     detects in the image, mean(|p - p'|) over the distance of the outer eye corners. Not in the
     paper, which leaves landmarks to the critic, from which they are learned slowly."""
-    identity_weight: float = 0.0
-    """Weight of |e(G(w + d)) - e(x)|^2, with embeddings e of the face and of its reenactment by a
-    network that recognises people. Not in the paper, in which nothing but the cycle asks for the
-    person."""
-    identity: Literal[metrics.IDENTITY_NETWORKS] = "auto"  # type: ignore[valid-type]
-    """That network. auto: dlib's, if its package is installed."""
+    identity: IdentitySettings = IdentitySettings(identity_weight=0.0)
+    """Of the face and its reenactment. Not in the paper, in which nothing but the cycle asks for
+    the person."""
     cycle_weight: float = 1.0
     """Weight of the cycle: to the target landmarks and back."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_width", "resolution")
-        at_least(self, 0, "adversarial_weight", "landmark_weight", "identity_weight")
-        at_least(self, 0, "cycle_weight")
+        at_least(self, 0, "adversarial_weight", "landmark_weight", "cycle_weight")
         if not 0 <= self.per_layer_w_mix <= 1:
             raise ValueError(
                 f"--per-layer-w-mix is {self.per_layer_w_mix}; it must be between 0 and 1"
