@@ -21,10 +21,11 @@ from .difference.faces import Faces
 from .difference.landmark_cnn import LANDMARK_CHANNELS, render_landmarks
 from .difference.objective import LandmarkObjective, Reenacted
 from .difference.settings import ReenactmentSettings, check_groups
-from .in_domain.network import InDomainConfig, InDomainEncoder
+from .in_domain.config import InDomainConfig
+from .in_domain.network import InDomainEncoder
 from .kinds import EncoderKind
 from .layers import prepare_images
-from .settings import EncoderSettings
+from .settings import EncoderSettings, IdentitySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class NaiveSettings(EncoderSettings):
     """
 
     reenactment: ReenactmentSettings = ReenactmentSettings()
+    identity: IdentitySettings = IdentitySettings(identity_weight=0.0)
     r1: R1Settings = R1Settings()
     cycle: Literal["image", "none"] = "image"
     """image: every step has terms for the source's landmarks, for another's, and for the way back.

@@ -112,7 +112,7 @@ class LandmarkObjective(ReenactmentRecipe):
         if self.identity is not None:
             difference = self.identity.embed(shared.image) - self.identity.embed(faces.image)
             error = difference.square().sum(1).mean()
-            losses["encoder/identity"] = section.identity.identity_weight * error
+            losses["encoder/identity"] = self.settings.identity.identity_weight * error
         if shared.failures is not None:
             losses[FAILURES] = shared.failures
         return losses | self._encoder_losses(batch, shared, condition)

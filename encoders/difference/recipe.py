@@ -44,8 +44,7 @@ class ReenactmentRecipe(EncoderRecipe):
         self._landmarker_fingerprint = fingerprint(self.landmarker.network.state_dict())
         self.landmarker.network.to(settings.dtype)
         super().__init__(settings, distributed)
-        section, channels = settings.reenactment.identity, self.generator.img_channels
-        network = build_identity(section, channels)
+        network = build_identity(settings.identity, self.generator.img_channels)
         self.identity = None if network is None else network.to(self.device)
         self.photos: FacePhotos | None = None
         self._failures = self._samples = 0

@@ -44,9 +44,6 @@ class ReenactmentSettings:
     """Weight of the distance between the target landmarks and those that the landmark network
     detects in the image, mean(|p - p'|) over the distance of the outer eye corners. Not in the
     paper, which leaves landmarks to the critic, from which they are learned slowly."""
-    identity: IdentitySettings = IdentitySettings(identity_weight=0.0)
-    """Of the face and its reenactment. Not in the paper, in which nothing but the cycle asks for
-    the person."""
     cycle_weight: float = 1.0
     """Weight of the cycle: to the target landmarks and back."""
 
@@ -85,6 +82,9 @@ class DifferenceSettings(EncoderSettings):
     """
 
     reenactment: ReenactmentSettings = ReenactmentSettings()
+    identity: IdentitySettings = IdentitySettings(identity_weight=0.0)
+    """Of the face and its reenactment. Not in the paper, in which nothing but the cycle asks for
+    the person."""
     r1: R1Settings = R1Settings()
     in_domain: Path | None = None
     """The in-domain encoder, a file or a run's folder. Default: the one beside the generator."""

@@ -98,7 +98,12 @@ def test_losses_by_hand(make_recipe, losses_of, cycle, cycle_input, embed):
     recipe = make_recipe(
         "difference",
         **{"cycle": cycle, "cycle_input": cycle_input, "embed": embed, "cycle_weight": 3.0},
-        **{"precision": "fp64", "source_landmark_weight": 0.7, "landmark_weight": 0.3, "r1_gamma": 10.0},
+        **{
+            "precision": "fp64",
+            "source_landmark_weight": 0.7,
+            "landmark_weight": 0.3,
+            "r1_gamma": 10.0,
+        },
     )
     batch = BatchSlice(0, 0, 4)
     x, landmarks, ws, *_ = recipe.forward(batch).faces
@@ -142,6 +147,19 @@ def test_losses_by_hand(make_recipe, losses_of, cycle, cycle_input, embed):
         "critic/r1": 10 / 2 * 2 * gradient.square().sum() / 4,  # every second step
     }
     assert_terms(losses_of(recipe, "critic", batch), expected)
+
+
+@pytest.mark.parametrize("kind", ["difference", "naive"])
+def test_identity_term(make_recipe, losses_of, kind):
+    """The squared distance of the embeddings of a face and of its reenactment, by its formula."""
+    recipe = make_recipe(kind, identity_weight=0.5, precision="fp32", cycle_weight=0.0)
+    batch = BatchSlice(0, 0, 4)
+    shared = recipe.forward(batch)
+    a, b = (metrics.build_identity("dlib").embed(x) for x in (shared.image, shared.faces.image))
+    expected = 0.5 * (a - b).square().sum(1).mean()
+    assert expected > 1e-3
+    actual = losses_of(recipe, "encoder", batch)["encoder/identity"]
+    torch.testing.assert_close(actual, expected)
 
 
 def test_the_papers_terms_alone(make_recipe, losses_of):
@@ -240,7 +258,11 @@ def test_eval_grid():
         ("difference", {"bn_group_size": 1}, "--bn-group-size is 1; it must be at least 2"),
         ("difference", {"num_samples": 1}, "--num-samples is 1; it must be at least 2"),
         ("difference", {"source_landmark_share": 0.9}, "of a group of 4 these are 4 faces, and"),
-        ("difference", {"source_landmark_weight": -1}, "--source-landmark-weight is -1.0; it must be at least 0"),
+        (
+            "difference",
+            {"source_landmark_weight": -1},
+            "--source-landmark-weight is -1.0; it must be at least 0",
+        ),
         ("difference", {"per_layer_w_mix": 1.5}, "--per-layer-w-mix is 1.5; it must be between 0"),
         ("naive", {"landmark_file": "x.npz"}, "--landmark-file has landmarks of photos, and there"),
         ("naive", {"adversarial_weight": 0, "landmark_weight": 0}, "no term asks for the target"),
