@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from facsimile.stylegan import Generator, Latents, spaces
 
+from .feature.network import FeaturePrediction
 from .files import check
 from .kinds import kind_of
 
@@ -28,8 +29,10 @@ def encode(
     """Latents of images (N, img_channels, R, R) in [-1, 1].
 
     space: one that the encoder's kind can start; None: the kind's default.
-    An encoder of features gives the features; the code beside them is initialised as by
+    An encoder of features alone gives the features; the code beside them is initialised as by
     `stylegan.init_latents` (init, seed, label), and the encoder's iterations synthesize with it.
+    An encoder of features and codes gives both: in f/z and f/z+ codes of a like picture, and in a
+    space of one code for all style inputs that of the mean over the inputs after the feature.
     An encoder into W+ gives the codes, converted to the space; no gradient goes through its
     iterations, if it has any. The other arguments are those of `stylegan.init_latents`.
     Raises ValueError for an encoder of another generator, for a kind that needs landmarks, and for
@@ -55,6 +58,11 @@ def encode(
         "truncation_cutoff": truncation_cutoff,
     }
     inner, _ = spaces.parse(space)
+    if kind.predicts == "feature and w+":
+        prediction = encoder.predict(images, generator)
+        fields["code"] = _code_of(encoder, generator, inner, prediction, label)
+        layer, x, rgb = prediction.feature
+        return Latents(space=space, layer=layer, feature=x, rgb=rgb, **fields)
     if kind.predicts == "feature":
         fields["code"] = inner.initial_code(
             generator, len(images), init or inner.default_init, seed, label
@@ -62,6 +70,26 @@ def encode(
         return _with_feature(encoder, generator, images, fields | {"space": space})
     ws = encoder.encode(images, generator.synthesize)
     return Latents(space=space, code=inner.from_w_plus(generator, ws), **fields)
+
+
+def _code_of(
+    encoder: Any,
+    generator: Generator,
+    space: spaces.Space,
+    prediction: FeaturePrediction,
+    label: Tensor | None,
+) -> Tensor:
+    """The predicted codes as a code (N, *shape) of the space: the same, or a like one."""
+    ws, first = prediction.ws, generator.first_ws_index(prediction.feature.layer)
+    if space.contains_w_plus:
+        return space.from_w_plus(generator, ws)
+    if space.plus:
+        return encoder.to_z(ws, label).to(ws)
+    # One code for all style inputs: that of the mean over those that act.
+    mean = generator.broadcast_ws(ws[:, first:].mean(1))
+    if space.kind == "z":
+        return space.retract(encoder.to_z(mean, label)[:, first:].mean(1).to(ws))
+    return spaces.SPACES[f"{space.kind}+"].from_w_plus(generator, mean)[:, first]
 
 
 def _with_feature(

@@ -18,7 +18,7 @@ from torch import nn
 
 from facsimile.stylegan import spaces
 
-Prediction = Literal["feature", "w+", "w+ given landmarks"]
+Prediction = Literal["feature", "feature and w+", "w+", "w+ given landmarks", "feature edit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,11 @@ class EncoderKind:
     """recipe(settings, distributed), see `training.recipe`."""
     predicts: Prediction
     """What the network computes, and how it is called. "feature": `feature(images)` gives a
-    `stylegan.Feature`, and `refine(images, x, synthesize)` improves its `x`. "w+": network(images)
-    and `encode(images, synthesize)`, which may iterate, give codes (N, L, D). "w+ given landmarks":
-    network(source, landmarks) gives codes (N, L, D)."""
+    `stylegan.Feature`, and `refine(images, x, synthesize)` improves its `x`. "feature and w+":
+    `predict(images, generator)` gives codes `ws` and a `feature`, and `to_z(ws, label)` codes of
+    Z+. "w+": network(images) and `encode(images, synthesize)`, which may iterate, give codes
+    (N, L, D). "w+ given landmarks": network(source, landmarks) gives codes (N, L, D). "feature
+    edit": network(x, delta) gives the features (N, C, H, W) after a change of features by delta."""
     source: Literal["image", "w+"] = "image"
     """What the network takes: images, or codes in W+."""
     default_space: str | None = None
@@ -50,9 +52,16 @@ class EncoderKind:
         """The latent spaces that `encode` can start, which follow from the prediction."""
         if self.predicts == "feature":
             return tuple(f"f/{name}" for name in spaces.SPACES)
+        if self.predicts == "feature and w+":
+            return tuple(f"f/{name}" for name, x in spaces.SPACES.items() if _reaches(x))
         if self.predicts == "w+":
             return tuple(name for name, x in spaces.SPACES.items() if x.contains_w_plus)
         return ()
+
+
+def _reaches(space: spaces.Space) -> bool:
+    """Whether codes of W+ have codes in the space, the same ones or alike."""
+    return space.contains_w_plus or f"{space.kind}+" in spaces.SPACES
 
 
 class _Registry(Mapping[str, EncoderKind]):

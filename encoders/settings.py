@@ -106,13 +106,17 @@ class CosineSettings(OptimizerSettings):
         if not 0 <= self.lr_hold < 1:
             raise ValueError(f"--lr-hold is {self.lr_hold}; it must be at least 0 and below 1")
 
+    def progress(self, images_seen: int, images: int) -> float:
+        """Share of --lr-decay-images that a run of so many images has seen, at most 1."""
+        return min(images_seen / (self.lr_decay_images or images), 1.0)
+
     def decay_within(self, images_seen: int, images: int) -> float:
         """Factor of the learning rates, in a run of so many images."""
         end = self.lr_decay_images or images
         warmup = min(self.lr_warmup_images, end / 10)
         rise = min(1.0, max(images_seen, 1) / warmup) if warmup else 1.0
-        progress = (min(images_seen / end, 1.0) - self.lr_hold) / (1 - self.lr_hold)
-        fall = 0.5 * (1 + math.cos(math.pi * max(progress, 0.0)))
+        after_hold = (self.progress(images_seen, images) - self.lr_hold) / (1 - self.lr_hold)
+        fall = 0.5 * (1 + math.cos(math.pi * max(after_hold, 0.0)))
         return rise * (LAST_LR + (1 - LAST_LR) * fall)
 
 
@@ -179,3 +183,7 @@ class TargetSettings(EncoderSettings):
 
     def lr_factor(self, images_seen: int) -> float:
         return self.optimizer.decay_within(images_seen, self.images)
+
+    def progress(self, images_seen: int) -> float:
+        """Share of the training that is done, by which late terms come in."""
+        return self.optimizer.progress(images_seen, self.images)

@@ -95,7 +95,8 @@ class InversionPlan:
     identity_note: str = ""
     """What that network is, or how to get one, in a sentence."""
     init_note: str = ""
-    """Why the initial latents are not an encoder's prediction."""
+    """Why the initial latents are not an encoder's prediction, or not that of the encoder that the
+    recipe names."""
 
     @property
     def steps(self) -> int:
@@ -110,7 +111,8 @@ class InversionPlan:
         )
         lines = [f"recipe: {self.recipe.name} ({phases if self.steps else 'no refinement'})"]
         if self.init == "encoder" and self.encoder is not None:
-            lines.append(f"init: the {self.encoder.kind} encoder {self.encoder.path}")
+            path = self.encoder.path
+            lines.append(f"init: the {self.encoder.kind} encoder {path}{self.init_note}")
         else:
             lines.append(f"init: {self.init}{self.init_note}")
         if self.recipe.layer is not None:
@@ -248,9 +250,18 @@ def _initial_encoder(
     if kind is None:
         return None, f", as this generator has no {recipe.encoder} encoder"
     try:
-        return _usable_encoder(recipe, encoders), ""
+        encoder = _usable_encoder(recipe, encoders)
+        return encoder, "" if encoder.kind == recipe.encoder else _why_another(recipe, encoders)
     except (ValueError, OSError) as error:
         return None, f", because its {kind} encoder cannot be used: {error}"
+
+
+def _why_another(recipe: Recipe, encoders: EncoderSet) -> str:
+    """Why the initial latents are predicted by another kind than the recipe names."""
+    assert recipe.encoder is not None
+    if not encoders.has(recipe.encoder):
+        return f", as this generator has no {recipe.encoder} encoder"
+    return f", as the {recipe.encoder} encoder does not predict the feature of {recipe.layer}"
 
 
 def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
@@ -264,8 +275,7 @@ def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
             f'no encoder predicts a code in "{recipe.space}"; take a recipe in f/, w+, p_n+ or s, '
             "or another init"
         )
-    available = [kind for kind in kinds if encoders.has(kind)]
-    available = available or [recipe.encoder or kinds[0]]
+    available = [kind for kind in kinds if encoders.has(kind)] or kinds[:1]
     first = encoders.get(available[0])  # raises
     if _predicts_layer_of(recipe, first):
         return first
@@ -280,8 +290,10 @@ def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
 
 
 def _kinds(recipe: Recipe) -> list[str]:
-    """The kinds that start the recipe's space, first the one that it names."""
+    """The kinds that start the recipe's space, first the one that it names; none if that cannot."""
     kinds = [name for name, kind in KINDS.items() if recipe.space in kind.spaces]
+    if recipe.encoder is not None and recipe.encoder not in kinds:
+        return []
     return sorted(kinds, key=lambda kind: kind != recipe.encoder)
 
 
@@ -296,7 +308,8 @@ def _fit_recipe(recipe: Recipe, encoder: LoadedEncoder) -> Recipe:
     if not _predicts_feature(encoder):
         return recipe
     config: Any = encoder.network.config
-    return replace(recipe, layer=config.layer, rgb_skip=config.rgb_skip)
+    # The feature encoder's RGB skip is that of the codes that it predicts.
+    return replace(recipe, layer=config.layer, rgb_skip=getattr(config, "rgb_skip", "keep"))
 
 
 def _domain_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder | None:
@@ -325,4 +338,4 @@ def further_networks(recipe: Recipe, networks: Mapping[str, Any]) -> dict[str, s
 
 
 def _predicts_feature(encoder: LoadedEncoder) -> bool:
-    return KINDS[encoder.kind].predicts == "feature"
+    return KINDS[encoder.kind].predicts in ("feature", "feature and w+")
