@@ -58,7 +58,7 @@ def read_direction(generator: Generator, text: str) -> Tensor:
                 f'direction: got "{text}", expected {PRINCIPAL}1 to {PRINCIPAL}{generator.w_dim}, '
                 "the principal components of w by their variance"
             )
-        vector = principal_directions(generator)[int(number) - 1]
+        vector = statistics.principal_directions(generator)[int(number) - 1]
     else:
         vector = _read_vector(Path(text))
         expected = (generator.w_dim,), (generator.num_ws, generator.w_dim)
@@ -70,19 +70,6 @@ def read_direction(generator: Generator, text: str) -> Tensor:
         if not vector.isfinite().all():
             raise ValueError(f"{text} has numbers that are not finite; expected a direction")
     return vector.expand(generator.num_ws, generator.w_dim)
-
-
-def principal_directions(generator: Generator) -> Tensor:
-    """The eigenvectors of the covariance of w, by falling variance, as rows (D, D).
-
-    Each is one standard deviation of the samples long, and its number of the largest size is
-    positive. If a mapping has a w for every style input, the covariance is that within the inputs.
-    """
-    covariance = statistics.latent_statistics(generator).w_covariance
-    values, vectors = torch.linalg.eigh(covariance.double().cpu())
-    rows = (vectors * values.clamp_min(0).sqrt()).flip(1).T
-    largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
-    return rows * torch.where(largest < 0, -1.0, 1.0)
 
 
 def _read_vector(path: Path) -> Tensor:

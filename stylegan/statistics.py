@@ -85,6 +85,19 @@ def latent_statistics(generator: Generator, cache: Path | None = None) -> Statis
     return statistics
 
 
+def principal_directions(generator: Generator) -> Tensor:
+    """The eigenvectors of the covariance of w, by falling variance, as rows (D, D).
+
+    Each is one standard deviation of the samples long, and its number of the largest size is
+    positive. If a mapping has a w for every style input, the covariance is that within the inputs.
+    """
+    covariance = latent_statistics(generator).w_covariance
+    values, vectors = torch.linalg.eigh(covariance.double().cpu())
+    rows = (vectors * values.clamp_min(0).sqrt()).flip(1).T
+    largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
+    return rows * torch.where(largest < 0, -1.0, 1.0)
+
+
 def _from_cache_or_computed(generator: Generator, cache: Path | None) -> Statistics:
     places = generator.statistics_cache if cache is None else (cache,)
     if not places:

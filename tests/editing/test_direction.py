@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from facsimile import editing, stylegan
-from facsimile.editing.direction import principal_directions, read_direction
+from facsimile.editing.direction import read_direction
+from facsimile.stylegan.statistics import principal_directions
 
 
 def test_principal_directions_are_those_of_samples(generator):

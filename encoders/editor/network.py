@@ -1,0 +1,96 @@
+"""The feature editor: carries what an edit of codes does to their feature into another feature.
+
+Legend: N images, C channels, HxW pixels of the feature, L style inputs, D numbers in w.
+"The Devil is in the Details: StyleFeatureEditor for Detail-Rich StyleGAN Inversion and High Quality
+Image Editing", section 3.3.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facsimile.stylegan import Generator, spaces
+
+from ..blocks import NORM_GROUPS, Hourglass, zero_init
+
+INNER_FACTOR = 14 / 11
+"""Channels at half the feature's side, as a multiple of those at its side."""
+MIN_SCALE = 1e-3
+"""Smallest scale of a channel, as a share of the mean scale: some channels hardly vary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditorConfig:
+    """The generator and the sizes of a feature editor."""
+
+    fingerprint: str
+    """Of the generator that the editor belongs to."""
+    layer: str
+    """The layer whose feature is edited."""
+    channels: int
+    """Of the feature."""
+    width: int
+    """Channels of the network at the feature's side, a multiple of 8."""
+    inner_width: int
+    """Channels of the network at half the feature's side, a multiple of 8."""
+    counts: tuple[int, int, int] = (1, 1, 2)
+    """Residual blocks before, at and after half the side."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", tuple(self.counts))  # files hold a list
+        for width in (self.width, self.inner_width):
+            if width < 1 or width % NORM_GROUPS:
+                raise ValueError(f"the width is {width}; it must be a multiple of {NORM_GROUPS}")
+
+    @staticmethod
+    def for_generator(generator: Generator, layer: str, width: int) -> "EditorConfig":
+        """For a layer of a generator; width: of the network, rounded up to a multiple of 8."""
+        mean = spaces.SPACES["w+"].initial_code(generator, 1, "mean")
+        with torch.no_grad():
+            feature = generator.synthesize(mean, stop=layer)
+        width, inner = (
+            -(-int(n) // NORM_GROUPS) * NORM_GROUPS for n in (width, width * INNER_FACTOR)
+        )
+        return EditorConfig(
+            fingerprint=generator.fingerprint,
+            layer=layer,
+            channels=feature.x.shape[1],
+            width=width,
+            inner_width=inner,
+        )
+
+
+class FeatureEditor(nn.Module):
+    """F' = H(F, delta), with delta = F(w + edit) - F(w) and w from the in-domain encoder.
+
+    A new network is F + delta.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: EditorConfig):
+        super().__init__()
+        self.config = config
+        self.first = nn.Conv2d(2 * config.channels, config.width, 3, padding=1)
+        self.body = Hourglass(config.width, config.inner_width, config.counts)
+        self.norm = nn.GroupNorm(NORM_GROUPS, config.width)
+        self.last = zero_init(nn.Conv2d(config.width, config.channels, 3, padding=1))
+        self.register_buffer("mean", torch.zeros(1, config.channels, 1, 1))
+        self.register_buffer("scale", torch.ones(1, config.channels, 1, 1))
+
+    @torch.no_grad()
+    def init_normalization(self, generator: Generator, ws: Tensor) -> None:
+        """Set mean and scale: those of the features of ws (N, L, D), per channel."""
+        x = generator.synthesize(ws, stop=self.config.layer).x
+        self.mean.copy_(x.mean((0, 2, 3), keepdim=True))
+        scale = x.std((0, 2, 3), keepdim=True)
+        self.scale.copy_(scale.clamp_min(MIN_SCALE * scale.mean()))
+
+    def forward(self, x: Tensor, delta: Tensor) -> Tensor:
+        """Features x and their change delta (N, C, H, W) -> edited features (N, C, H, W)."""
+        y = torch.cat([(x - self.mean) / self.scale, delta / self.scale], 1)
+        y = self.body(self.first(y))
+        return x + delta + self.scale * self.last(F.silu(self.norm(y)))

@@ -1,0 +1,215 @@
+"""The recipe `editor`: the feature editor, trained on edited samples and on photos without an edit.
+
+Legend: N images of a batch slice, C channels, R image resolution, L style inputs, D numbers in w.
+"The Devil is in the Details: StyleFeatureEditor for Detail-Rich StyleGAN Inversion and High Quality
+Image Editing", section 3.3. There pairs are pictures of in-domain codes before and after an edit;
+here they are samples, crossed and mixed, and pictures of photos' in-domain codes.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from facsimile.stylegan import freeze
+from facsimile.stylegan.statistics import principal_directions
+from facsimile.training import BatchSlice, Distributed
+
+from ..targets import TargetRecipe
+from .edits import NUMBERS, random_changes
+from .network import EditorConfig, FeatureEditor
+from .settings import EditorSettings
+
+UNEDITED_SHARE = 2 / 3
+"""Of the photos; the others lend their in-domain codes to samples."""
+EXACT_SHARE = 0.5
+"""Of the samples: edited from their true codes, as if the in-domain encoder made no error."""
+EVAL_STRENGTH = 2.0
+"""Of the edits on sheets and in scores, in standard deviations of w."""
+EVAL_COMPONENTS = 6
+"""Principal components of these edits."""
+
+
+class Pairs(NamedTuple):
+    """The training images of a batch slice, and what their edits should give."""
+
+    image: Tensor
+    """x (N, C, R, R)"""
+    target: Tensor
+    """y (N, C, R, R): the sample of the edited code; for an unedited photo the photo itself."""
+    ws: Tensor
+    """w (N, L, D): in-domain codes of x, or the true ones."""
+    change: Tensor
+    """(N, L, D) of the codes; 0 for unedited photos."""
+
+
+class Edited(NamedTuple):
+    """The pairs, and the edited images."""
+
+    pairs: Pairs
+    image: Tensor
+    """(N, C, R, R), see `EditorRecipe._edit`."""
+
+
+class EditorRecipe(TargetRecipe):
+    """Give edited samples by the feature of the unedited ones, and photos by their own."""
+
+    settings: EditorSettings
+    betas = (0.9, 0.99)
+
+    def __init__(self, settings: EditorSettings, distributed: Distributed):
+        super().__init__(settings, distributed)
+        directions = principal_directions(self.generator)[: settings.edits.components]
+        self.directions = directions.to(self.device, settings.dtype)
+
+    def _load_networks(self) -> Any:
+        """The generator's networks; its feature encoder and its in-domain encoder stay here."""
+        settings, networks = self.settings, super()._load_networks()
+        generator, encoders = settings.sampling.generator, networks.encoders
+        named = [x for x in (settings.feature, settings.in_domain) if x is not None]
+        if named:
+            encoders = self.distributed.load_networks(generator, encoders=named).encoders
+        for kind in ("feature", "in-domain"):
+            if not encoders.has(kind):
+                raise ValueError(
+                    f"a feature editor needs the {kind} encoder, and there is none: name one with "
+                    f"--{kind}, trained by: facsimile train {kind} --generator {generator}"
+                )
+        feature, in_domain = encoders.get("feature"), encoders.get("in-domain")
+        self._encoder_fingerprints = {x.kind: x.fingerprint for x in (feature, in_domain)}
+        self.feature, self.in_domain = (
+            freeze(x.network).to(self.device, settings.dtype) for x in (feature, in_domain)
+        )
+        return networks
+
+    def _build(self) -> nn.Module:
+        layer, width = self.feature.config.layer, self.settings.width
+        return FeatureEditor(EditorConfig.for_generator(self.generator, layer, width))
+
+    def _fingerprints(self) -> dict[str, str]:
+        return super()._fingerprints() | {
+            f"{kind} encoder": value for kind, value in self._encoder_fingerprints.items()
+        }
+
+    # One step -------------------------------------------------------------------------------------
+
+    def forward(self, batch: BatchSlice) -> Edited:
+        pairs = self._pairs(batch)
+        return Edited(pairs, self._edit(self.encoder, pairs.image, pairs.ws, pairs.change))
+
+    def losses(self, name: str, batch: BatchSlice, shared: Edited) -> dict[str, Tensor]:
+        """mean((y' - y)^2) + |phi(y') - phi(y)|^2 + lambda |e(y') - e(y)|^2, y' from `_edit`."""
+        target, weight = shared.pairs.target, self.settings.identity.identity_weight
+        features = self._target_features(target)
+        return self._picture_losses(shared.image, target, features, identity_weight=weight)
+
+    def _edit(self, editor: nn.Module, image: Tensor, ws: Tensor, change: Tensor) -> Tensor:
+        """The images (N, C, R, R) after a change of their codes.
+
+            G(w' + change, H(F', F(ws + change) - F(ws)))
+
+        with the feature encoder's w' and F' of the image, and its in-domain codes ws (N, L, D).
+        """
+        synthesize = self.generator.synthesize
+        with self.settings.autocast(self.device):
+            with torch.no_grad():
+                prediction = self.feature.predict(image, self.generator)
+                before, after = (
+                    synthesize(x, stop=self.encoder.config.layer) for x in (ws, ws + change)
+                )
+                feature, rgb = prediction.feature, prediction.feature.rgb
+                if rgb is not None and after.rgb is not None:
+                    rgb = rgb + (after.rgb - before.rgb)
+            x = editor(feature.x, after.x - before.x)
+            edited = synthesize(prediction.ws + change, start=feature._replace(x=x, rgb=rgb))
+        return edited.to(self.settings.dtype)
+
+    @torch.no_grad()
+    def _pairs(self, batch: BatchSlice) -> Pairs:
+        numbers = self.sampler.numbers
+        uniform = numbers("pair", batch, torch.rand, 2).to(self.device)
+        targets = self._targets(batch)
+        is_sample, ws, photo = targets.is_sample, targets.ws, targets.image
+        lends_code = ~is_sample & (uniform[:, 0] >= UNEDITED_SHARE)
+        if lends_code.any():
+            ws = ws.index_put((lends_code,), self._predict_ws(photo[lends_code]))
+        is_edited = is_sample | lends_code
+        other, _ = self._mixed_codes(batch, 1)
+        change = random_changes(
+            self.settings.edits,
+            self.directions,
+            ws,
+            other,
+            numbers("edit", batch, torch.rand, NUMBERS).to(ws),
+        )
+        change = change * is_edited[:, None, None]
+        image = target = photo
+        if lends_code.any():
+            image = image.index_put((lends_code,), self._sample_images(ws[lends_code]))
+        if is_edited.any():
+            edited = self._sample_images((ws + change)[is_edited])
+            target = target.index_put((is_edited,), edited)
+        is_exact = is_edited & (uniform[:, 1] < EXACT_SHARE)
+        ws = torch.where(is_exact[:, None, None], ws, self._predict_ws(image))
+        return Pairs(image, target, ws, change)
+
+    def _predict_ws(self, image: Tensor) -> Tensor:
+        """In-domain codes (N, L, D) by one forward pass; the encoder's iterations would cost more
+        than all else."""
+        with self.settings.autocast(self.device):
+            return self.in_domain(image).to(self.settings.dtype)
+
+    # Evaluation -----------------------------------------------------------------------------------
+
+    def _reconstruct(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
+        """Without an edit."""
+        return self._edit(encoder, images, ws, torch.zeros_like(ws))
+
+    @torch.no_grad()
+    def _eval_edits(self, source: str, count: int) -> Iterator[tuple[Tensor, ...]]:
+        """(image, ws, change), in batches: in-domain codes of held-out images, and a change along
+        one component after another, in both directions."""
+        directions, number = self.directions[:EVAL_COMPONENTS], 0
+        for image, _ in self._eval_batches(source, count):
+            ws = self.in_domain.encode(image, self.generator.synthesize)
+            numbers = number + torch.arange(len(ws), device=self.device)
+            number += len(ws)
+            sign = 1 - 2 * (numbers // len(directions) % 2)
+            step = EVAL_STRENGTH * sign[:, None] * directions[numbers % len(directions)]
+            yield image, ws, step[:, None].expand_as(ws)
+
+    def sample_grid(self) -> list[Tensor]:
+        """Image, the image of its in-domain code after an edit, its own after the edit, ..:
+        held-out samples, then photos."""
+        images, count = [], self.settings.evaluation.num_samples
+        for source in self._eval_sets():
+            for image, ws, change in self._eval_edits(source, count):
+                edited = self._edit(self.ema, image, ws, change)
+                rows = [image, self.generator.synthesize(ws + change), edited]
+                images += torch.stack(rows, 1).clamp(-1, 1).flatten(0, 1).unbind()
+        return [x.expand(3, -1, -1) if len(x) == 1 else x[:3] for x in images]
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Mean errors without an edit, and how far edits go; of held-out samples, and of photos.
+
+        How far: the change of perceptual features (or of pixels) by an edit, projected on their
+        change between the in-domain codes' images; 1 is all the way.
+        """
+        scores, count = super().evaluate(), self.settings.evaluation.eval_images
+        for source in self._eval_sets():
+            shares = []
+            for image, ws, change in self._eval_edits(source, count):
+                own = [self._edit(self.ema, image, ws, x) for x in (torch.zeros_like(ws), change)]
+                in_domain = [self.generator.synthesize(x) for x in (ws, ws + change)]
+                (a, b), (c, d) = ([self._descriptor(x) for x in pair] for pair in (own, in_domain))
+                shares.append(((b - a) * (d - c)).sum(1) / (d - c).square().sum(1))
+            scores[f"{source}/edit share"] = float(torch.cat(shares).mean())
+        return scores
+
+    def _descriptor(self, image: Tensor) -> Tensor:
+        """(N, ..): perceptual features, or pixels."""
+        image = image.clamp(-1, 1)
+        features = [image] if self.perceptual is None else self.perceptual.features(image)
+        return torch.cat([x.flatten(1) for x in features], 1)

@@ -1,0 +1,55 @@
+"""Settings of the recipe `editor`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facsimile.training.settings import at_least
+
+from ..settings import CosineSettings, IdentitySettings, TargetSettings
+
+MIN_STRENGTH = 0.5
+"""Of steps along a principal component, in standard deviations of w."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings:
+    """The edits of the training."""
+
+    components: int = 40
+    """Principal components of w along which codes are edited, those of the largest variance."""
+    max_strength: float = 3.0
+    """Longest step along a component, in standard deviations of w; the shortest is 0.5."""
+    direction_share: float = 0.7
+    """Share of steps along a component among the edits; the others go part of the way to another
+    sample."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "components")
+        at_least(self, MIN_STRENGTH, "max_strength")
+        if not 0 <= self.direction_share <= 1:
+            raise ValueError(
+                f"--direction-share is {self.direction_share}; it must be between 0 and 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditorSettings(TargetSettings):
+    """Train the feature editor of a generator: it carries an edit of codes into a feature.
+
+    Needs the feature encoder and the in-domain encoder of the generator. Writes
+    OUT/encoder.safetensors (the moving average), sample sheets (an image, its in-domain code's
+    image after an edit, its own after the edit, ..), curves and checkpoints: facsimile train editor
+    --generator faces --data faces.zip --out runs/editor
+    """
+
+    feature: Path | None = None
+    """The feature encoder, a file or a run's folder. Default: the one beside the generator."""
+    in_domain: Path | None = None
+    """The in-domain encoder, likewise."""
+    edits: EditSettings = EditSettings()
+    identity: IdentitySettings = IdentitySettings(identity_weight=0.03)
+    images: int = 200_000
+    """Number of images to train on, in all; may be raised later."""
+    optimizer: CosineSettings = CosineSettings(lr=1e-3)
+    width: int = 88
+    """Channels of the editor at the feature's side, rounded up to a multiple of 8."""
