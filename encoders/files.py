@@ -38,11 +38,15 @@ def check(encoder: nn.Module, generator: Generator) -> None:
 def save(encoder: nn.Module, path: str | Path, *, half: bool = False) -> None:
     """Write an encoder with its configuration as one .safetensors file; raises OSError.
 
-    half: matrices and kernels as float16; vectors, which are few and partly statistics, stay.
+    half: matrices and kernels as float16; vectors, which are few, and statistics stay.
     """
     tensors = encoder.state_dict()
     if half:
-        tensors = {name: x.half() if x.ndim > 1 else x for name, x in tensors.items()}
+        statistics = {name for name, _ in encoder.named_buffers()}
+        tensors = {
+            name: x.half() if x.ndim > 1 and name not in statistics else x
+            for name, x in tensors.items()
+        }
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),

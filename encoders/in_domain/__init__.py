@@ -1,11 +1,13 @@
 """The in-domain encoder: from a photo to a code of W+."""
 
 from ..kinds import EncoderKind
-from .network import InDomainConfig, InDomainEncoder
+from .config import DescentWeights, InDomainConfig
+from .network import InDomainEncoder
 from .objective import InDomainRecipe
 from .settings import InDomainSettings
 
-__all__ = ["KIND", "InDomainConfig", "InDomainEncoder", "InDomainRecipe", "InDomainSettings"]
+__all__ = ["KIND", "DescentWeights", "InDomainConfig", "InDomainEncoder", "InDomainRecipe"]
+__all__ += ["InDomainSettings"]
 
 KIND = EncoderKind(
     name="in-domain",

@@ -8,7 +8,7 @@ generator gives the direction for every number of the code, and the network lear
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,8 @@ from facsimile.stylegan import Discriminator, freeze
 from facsimile.stylegan.discriminator import DiscriminatorConfig
 
 from ..layers import prepare_images
+from .config import InDomainConfig
 
-PERCEPTUAL_WEIGHT = 10.0
-"""Weight of the perceptual term, as in refinement, which continues with the same losses."""
-INITIAL_STEP = 0.03
-"""Length of the initial steps, in standard deviations of w."""
 MAX_LOG_GRAD = 4.0
 """The logarithm of the gradient's relative size is clamped to this, in both directions."""
 LAST_CHANGE_SCALE = 10
@@ -39,6 +36,8 @@ class ImageFeatures(NamedTuple):
     """(N, C, resolution, resolution)"""
     features: list[Tensor]
     """Of the feature network's blocks; empty without one."""
+    embedding: Tensor | None = None
+    """Of the identity network; None without one."""
 
 
 class LossAndGrad(NamedTuple):
@@ -58,37 +57,33 @@ class LearnedOptimizer(nn.Module):
 
     feature_net = property(attrgetter("eyes"), doc="The frozen discriminator, or None.")
 
-    def __init__(
-        self,
-        num_ws: int,
-        w_dim: int,
-        iterations: int,
-        hidden: int,
-        img_channels: int,
-        resolution: int,
-        feature_net: dict[str, Any] | None,
-    ):
-        """resolution: at which images are compared; feature_net: configuration of the discriminator
-        of the perceptual term, None: without that term."""
+    def __init__(self, config: InDomainConfig):
+        """Images are compared at the encoder's resolution."""
         super().__init__()
-        self.iterations, self.img_channels = iterations, img_channels
-        self.resolution = resolution
+        self.config = config
+        self.identity = None if config.identity is None else LazyIdentity(config.identity)
         network = None
-        if feature_net is not None:
-            network = freeze(Discriminator(DiscriminatorConfig(**feature_net)))
+        if config.feature_net is not None:
+            network = freeze(Discriminator(DiscriminatorConfig(**config.feature_net)))
         self.add_module("eyes", network)  # its name in files, as are the following
-        inputs = 3 * w_dim
+        num_ws, w_dim, hidden = config.num_ws, config.w_dim, config.hidden
+        iterations, inputs = config.iterations, 3 * config.w_dim
         # Input layer: direction, code and last change; size of the gradient; iteration.
         self.into = nn.Parameter(torch.randn(num_ws, inputs, hidden) / inputs**0.5)
         self.size = nn.Parameter(torch.randn(num_ws, hidden) * 0.3)
         self.number = nn.Parameter(torch.zeros(iterations, num_ws, hidden))
         self.blocks = nn.Sequential(*(MixerBlock(num_ws, hidden) for _ in range(BLOCKS)))
         self.norm = nn.LayerNorm(hidden)
-        # Output layer, and plain descent: a matrix on the direction, and the step size's logarithm.
+        # Output layer, and plain descent: a matrix on the direction, perhaps as a product of two,
+        # and the step size's logarithm.
         # The initial weights give plain descent with steps of one length.
         self.out = nn.Parameter(torch.randn(num_ws, hidden, w_dim) * 1e-3 / hidden**0.5)
-        self.turn = nn.Parameter(torch.zeros(num_ws, w_dim, w_dim))
-        self.length = nn.Parameter(torch.full((iterations, num_ws, 1), INITIAL_STEP).log())
+        if (rank := config.turn_rank) is None:
+            self.turn = nn.Parameter(torch.zeros(num_ws, w_dim, w_dim))
+        else:
+            self.turn_in = nn.Parameter(torch.randn(num_ws, w_dim, rank) / w_dim**0.5)
+            self.turn_out = nn.Parameter(torch.zeros(num_ws, rank, w_dim))
+        self.length = nn.Parameter(torch.full((iterations, num_ws, 1), config.initial_step).log())
         # Root mean square of the gradient at the mean code.
         self.register_buffer("usual", torch.ones(num_ws))
 
@@ -97,27 +92,39 @@ class LearnedOptimizer(nn.Module):
 
         With the features of `metrics`, but in lower precision under autocast: it is for a gradient.
         """
-        features = []
+        channels, features, embedding = self.config.img_channels, [], None
         if self.feature_net is not None:
             resolution = self.feature_net.img_resolution
-            prepared = prepare_images(images, self.img_channels, resolution)
+            prepared = prepare_images(images, channels, resolution)
             features = DiscriminatorBackbone(self.feature_net)(prepared)
-        return ImageFeatures(prepare_images(images, self.img_channels, self.resolution), features)
+        if self.identity is not None:
+            embedding = self.identity.embed(images, self.length)
+        image = prepare_images(images, channels, self.config.resolution)
+        return ImageFeatures(image, features, embedding)
 
     def loss_and_grad(
         self, code: Tensor, photo: ImageFeatures, synthesize: Callable[[Tensor], Tensor]
     ) -> LossAndGrad:
-        """mean((x - G(w))^2) + 10 |phi(x) - phi(G(w))|^2, and its gradient.
+        """The loss and its gradient, with the weights a, b, c, d of `DescentWeights`:
 
+        a mean((x - G(w))^2) + b |phi(x) - phi(G(w))|^2 + c |e(x) - e(G(w))|^2 + d mean(w^2)
+
+        phi: features of the feature network; e: embedding of the identity network; w is normalized.
         code: (N, L, D); photo: from `extract`; synthesize: code -> images.
         """
+        weights = self.config.descent
         with torch.enable_grad():
             code = code.detach().requires_grad_()
             current = self.extract(synthesize(code))
-            loss = metrics.mse(current.image, photo.image)
+            loss = weights.pixel * metrics.mse(current.image, photo.image)
             if self.feature_net is not None:
                 distance = metrics.distance(current.features, photo.features)
-                loss = loss + PERCEPTUAL_WEIGHT * distance
+                loss = loss + weights.perceptual * distance
+            if current.embedding is not None and photo.embedding is not None:
+                error = (current.embedding - photo.embedding).square().sum(1)
+                loss = loss + weights.identity * error
+            if weights.latent:
+                loss = loss + weights.latent * code.square().mean((1, 2))
             (gradient,) = torch.autograd.grad(loss.sum(), code)
         return LossAndGrad(loss.detach(), gradient.to(code.dtype))
 
@@ -142,11 +149,11 @@ class LearnedOptimizer(nn.Module):
             photo = self.extract(images)
         code, last_change, losses = code.detach(), torch.zeros_like(code), []
         gradient = self.loss_and_grad(code, photo, synthesize).gradient
-        for iteration in range(self.iterations):
+        for iteration in range(self.config.iterations):
             change = self(iteration, code, gradient, last_change)
             last_change = change.detach()
             code = code + last_change
-            if iteration + 1 == self.iterations and not torch.is_grad_enabled():
+            if iteration + 1 == self.config.iterations and not torch.is_grad_enabled():
                 break
             loss, gradient = self.loss_and_grad(code, photo, synthesize)
             losses.append(loss + ((change - last_change) * gradient).sum((1, 2)))
@@ -164,9 +171,43 @@ class LearnedOptimizer(nn.Module):
         inputs = [direction, code, LAST_CHANGE_SCALE * last_change]
         x = _per_input_matmul(torch.cat(inputs, 2), self.into)
         x = self.norm(self.blocks(x + self.number[iteration] + log_size * self.size))
-        step = self.length[iteration].exp()
-        descent = step * (direction + _per_input_matmul(direction, self.turn))
+        descent = self.length[iteration].exp() * (direction + self._turned(direction))
         return _per_input_matmul(x, self.out) - descent
+
+    def _turned(self, direction: Tensor) -> Tensor:
+        """The direction (N, L, D) times the matrix of each style input."""
+        if self.config.turn_rank is None:
+            return _per_input_matmul(direction, self.turn)
+        return _per_input_matmul(_per_input_matmul(direction, self.turn_in), self.turn_out)
+
+
+class LazyIdentity:
+    """An identity network by its name, read when it is first used. It is in no state dict."""
+
+    def __init__(self, name: str):
+        """name: as `metrics.build_identity` takes it."""
+        self.name = name
+        self._network: metrics.IdentityNetwork | None = None
+
+    def embed(self, images: Tensor, like: Tensor) -> Tensor:
+        """Embeddings of images (N, C, R, R), on the device and in the precision of `like`.
+
+        Raises FileNotFoundError, with the remedy, where the network is not there.
+        """
+        if self._network is None:
+            try:
+                self._network = metrics.build_identity(self.name)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"this encoder's learned optimizer compares faces by the identity network "
+                    f'"{self.name}", which is not there: {error}'
+                ) from error
+            if self._network is None:
+                raise ValueError(
+                    f'the encoder\'s configuration names the identity network "{self.name}"; '
+                    "expected one that recognises people, such as dlib"
+                )
+        return self._network.to(like.device, like.dtype).embed(images)
 
 
 class MixerBlock(nn.Module):

@@ -1,145 +1,62 @@
 """The in-domain encoder: from a photo to a code of W+, one w for every style input.
 
 Legend: N images, L style inputs (num_ws), D numbers in w, R image resolution.
-"In-Domain GAN Inversion for Real Image Editing", section 3.1, with the network of the authors'
-code.
+"In-Domain GAN Inversion for Real Image Editing", section 3.1.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facsimile.stylegan import Discriminator, Generator, spaces
-from facsimile.stylegan.layers import SLOPE
+from facsimile.stylegan import Generator, spaces
 
-from ..layers import (
-    MIN_SIDE,
-    GhostBatchNorm,
-    channel_schedule,
-    check_resolution,
-    default_resolution,
-    feature_net_config,
-    prepare_images,
-)
+from ..codes_network import CodesNetwork
+from ..layers import prepare_images
+from .config import InDomainConfig
 from .learned_optimizer import LearnedOptimizer
+from .resnet import resnet_modules
 
 GRADIENT_SAMPLES = 8
 """Samples from which the usual size of the gradient is measured; the gradient takes memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class InDomainConfig:
-    """The generator and the sizes of an in-domain encoder."""
-
-    fingerprint: str
-    """Of the generator that the encoder belongs to."""
-    img_channels: int
-    resolution: int
-    """Resolution of the network's input, a power of two; images are resized to it."""
-    num_ws: int
-    w_dim: int
-    width: int
-    """Channels of the first stage; every halving doubles them."""
-    max_width: int
-    """Most channels of a stage."""
-    iterations: int = 0
-    """Steps of the learned optimizer."""
-    hidden: int = 256
-    """Hidden features for each style input of the learned optimizer."""
-    feature_net: dict[str, Any] | None = None
-    """Configuration of the discriminator of the learned optimizer's perceptual term."""
-
-    def __post_init__(self) -> None:
-        check_resolution(self.resolution)
-
-    @staticmethod
-    def for_generator(
-        generator: Generator,
-        width: int,
-        max_width: int,
-        resolution: int | None = None,
-        iterations: int = 0,
-        feature_net: Discriminator | None = None,
-    ) -> "InDomainConfig":
-        """For a generator; resolution None: its own, or the power of two below it."""
-        return InDomainConfig(
-            fingerprint=generator.fingerprint,
-            img_channels=generator.img_channels,
-            resolution=resolution or default_resolution(generator),
-            num_ws=generator.num_ws,
-            w_dim=generator.w_dim,
-            width=width,
-            max_width=max_width,
-            iterations=iterations,
-            feature_net=feature_net_config(feature_net) if iterations else None,
-        )
-
-
-class ResidualBlock(nn.Module):
-    """Halves the side, then a residual block."""
-
-    def __init__(self, inputs: int, outputs: int, bn_group_size: int):
-        super().__init__()
-        hidden = min(inputs, outputs)
-        self.main = nn.Sequential(
-            *_conv_block(inputs, hidden, 3, bn_group_size),
-            *_conv_block(hidden, outputs, 3, bn_group_size),
-        )
-        self.skip = nn.Sequential()
-        if inputs != outputs:
-            conv = nn.Conv2d(inputs, outputs, 1, bias=False)
-            self.skip = nn.Sequential(conv, GhostBatchNorm(outputs, bn_group_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, outputs, H/2, W/2)."""
-        x = F.avg_pool2d(x, 2)
-        return self.main(x) + self.skip(x)
-
-
 class InDomainEncoder(nn.Module):
     """Images (N, img_channels, R, R) in [-1, 1] -> codes (N, L, D) in W+.
 
-    The last normalisation is the paper's; its output is scaled by the standard deviation of w and
-    added to the mean w, so that a generator's scale of w does not matter. The dense layer before it
-    has no bias, which the normalisation would cancel.
+    Its network predicts codes that are normalized: counted from the mean w, in standard deviations
+    of w, so that a generator's scale of w does not matter.
     """
 
     optimizer = property(attrgetter("descent"), doc="The `LearnedOptimizer`, if there is one.")
 
     def __init__(self, config: InDomainConfig, bn_group_size: int = 2):
-        """bn_group_size: images per batch normalisation in training."""
+        """bn_group_size: images per batch normalisation in training; the resnet alone has any."""
         super().__init__()
         self.config = config
-        channels = channel_schedule(config.resolution, config.width, config.max_width)
-        self.first = nn.Sequential(*_conv_block(config.img_channels, channels[0], 5, bn_group_size))
-        pairs = zip(channels, channels[1:], strict=False)
-        self.blocks = nn.Sequential(*(ResidualBlock(a, b, bn_group_size) for a, b in pairs))
-        codes = config.num_ws * config.w_dim
-        self.dense = nn.Linear(channels[-1] * MIN_SIDE**2, codes, bias=False)
-        self.norm = GhostBatchNorm(codes, bn_group_size)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.codes = None if config.codes is None else CodesNetwork(config.codes)
+        if self.codes is None:
+            for name, module in resnet_modules(config, bn_group_size).items():
+                self.add_module(name, module)
         if config.iterations:
-            sizes = (config.num_ws, config.w_dim, config.iterations, config.hidden)
-            comparison = (config.img_channels, config.resolution, config.feature_net)
-            # "descent" is its name in files.
-            self.add_module("descent", LearnedOptimizer(*sizes, *comparison))
-        self.register_buffer("mean", torch.zeros(config.num_ws, config.w_dim))
-        self.register_buffer("scale", torch.ones(config.num_ws, config.w_dim))
+            self.add_module("descent", LearnedOptimizer(config))  # its name in files
+        if self.codes is None:
+            self.register_buffer("mean", torch.zeros(config.num_ws, config.w_dim))
+            self.register_buffer("scale", torch.ones(config.num_ws, config.w_dim))
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (L, D) of w."""
+        owner = self if self.codes is None else self.codes
+        return owner.mean, owner.scale
 
     @torch.no_grad()
     def init_normalization(self, generator: Generator, ws: Tensor) -> None:
         """Set mean and scale: the generator's mean code, and the deviation of ws (N, L, D)."""
-        self.mean.copy_(spaces.SPACES["w+"].initial_code(generator, 1, "mean")[0])
-        self.scale.copy_(ws.std(0))
+        mean, scale = self.statistics
+        mean.copy_(spaces.SPACES["w+"].initial_code(generator, 1, "mean")[0])
+        scale.copy_(ws.std(0))
         if self.config.iterations:
             ws = ws[:GRADIENT_SAMPLES]
             images = torch.clamp(generator.synthesize(ws), -1, 1)
@@ -148,12 +65,28 @@ class InDomainEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images of any square size; ValueError for other images."""
+        return self.denormalize(self.normalized(images))
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """As `forward`, but the codes (N, L, D) are normalized."""
+        if self.codes is not None:
+            return self.codes.normalized(images)
         config = self.config
         x = prepare_images(images, config.img_channels, config.resolution)
         x = self.blocks(self.first(x))
         # From here in full precision: three digits are too few for a code.
         x = self.norm(self.dense(x.flatten(1)).to(self.mean.dtype))
-        return torch.addcmul(self.mean, x.unflatten(1, self.mean.shape), self.scale)
+        return x.unflatten(1, self.mean.shape)
+
+    def normalize(self, ws: Tensor) -> Tensor:
+        """Codes (N, L, D) of W+ -> counted from the mean, in standard deviations of w."""
+        mean, scale = self.statistics
+        return (ws - mean) / scale
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """The inverse of `normalize`."""
+        mean, scale = self.statistics
+        return torch.addcmul(mean, x, scale)
 
     def encode(self, images: Tensor, synthesize: Callable[[Tensor], Tensor]) -> Tensor:
         """Codes (N, L, D) of images after all iterations.
@@ -170,15 +103,10 @@ class InDomainEncoder(nn.Module):
         self, images: Tensor, code: Tensor, synthesize: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """(codes after the iterations, losses (N,) after each): see `LearnedOptimizer.run`."""
-        x = (code.detach() - self.mean) / self.scale
+        x = self.normalize(code.detach())
         x, losses = self.optimizer.run(images, x, self.from_normalized(synthesize))
-        return torch.addcmul(self.mean, x, self.scale), losses
+        return self.denormalize(x), losses
 
     def from_normalized(self, synthesize: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """`synthesize` for codes counted from the mean, in standard deviations of w."""
-        return lambda x: synthesize(torch.addcmul(self.mean, x, self.scale))
-
-
-def _conv_block(inputs: int, outputs: int, kernel: int, bn_group_size: int) -> list[nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-    return [conv, nn.LeakyReLU(SLOPE), GhostBatchNorm(outputs, bn_group_size)]
+        """`synthesize` for codes that are normalized."""
+        return lambda x: synthesize(self.denormalize(x))

@@ -17,7 +17,8 @@ from facsimile.training import BatchSlice, Distributed
 
 from ..adversarial import critic_losses, initial_critic
 from ..recipe import EncoderRecipe
-from .network import InDomainConfig, InDomainEncoder
+from .config import InDomainConfig
+from .network import InDomainEncoder
 from .settings import InDomainSettings
 
 

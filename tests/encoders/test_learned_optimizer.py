@@ -8,7 +8,7 @@ import torch
 from facsimile import encoders, metrics
 from facsimile.commands.train import main
 from facsimile.encoders.files import FILE
-from facsimile.encoders.in_domain.learned_optimizer import INITIAL_STEP, PERCEPTUAL_WEIGHT
+from facsimile.encoders.in_domain import DescentWeights
 from facsimile.metrics.backbones import discriminator_features
 
 
@@ -55,7 +55,7 @@ def test_the_gradient_is_that_of_the_losses(encoder, generator64, images, featur
     def by_hand(code):
         current = generator64.synthesize(encoder.mean + code * encoder.scale)
         distance = metrics.distance(phi.features(current), phi.features(images))
-        return metrics.mse(current, images) + PERCEPTUAL_WEIGHT * distance
+        return metrics.mse(current, images) + DescentWeights().perceptual * distance
 
     torch.testing.assert_close(loss, by_hand(code))
     for seed in range(3):
@@ -71,8 +71,8 @@ def test_it_begins_as_plain_descent(make_encoder, generator64, feature_net, imag
     code, photo, synthesize = initial(encoder, generator64, images)
     gradient = encoder.optimizer.loss_and_grad(code, photo, synthesize).gradient
     after, _ = encoder.optimizer.run(images, code, synthesize)
-    plain = -INITIAL_STEP * gradient / gradient.square().mean(2, keepdim=True).sqrt()
-    assert (after - code - plain).abs().max() < 0.2 * INITIAL_STEP
+    plain = -encoder.config.initial_step * gradient / gradient.square().mean(2, keepdim=True).sqrt()
+    assert (after - code - plain).abs().max() < 0.2 * encoder.config.initial_step
 
 
 def test_losses_and_their_gradients(encoder, generator64, images):
@@ -93,7 +93,7 @@ def test_losses_and_their_gradients(encoder, generator64, images):
         )
         current = encoder.optimizer.extract(synthesize(x + change))
         distance = metrics.distance(current.features, photo.features)
-        expected.append(metrics.mse(current.image, photo.image) + PERCEPTUAL_WEIGHT * distance)
+        expected.append(metrics.mse(current.image, photo.image) + DescentWeights().perceptual * distance)
         last_change = change.detach()
         x = x + last_change
     torch.testing.assert_close(end, x)
@@ -179,7 +179,7 @@ def test_the_learned_optimizer_alone_is_trained(tmp_path, arguments, pictures):
     weights = more.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in one.state_dict().items())
     assert float(more.optimizer.turn.detach().abs().max()) > 0
-    assert float((more.optimizer.length.detach() - math.log(INITIAL_STEP)).abs().max()) > 1e-3
+    assert float((more.optimizer.length.detach() - math.log(more.config.initial_step)).abs().max()) > 1e-3
 
 
 def test_freeze_is_for_the_learned_optimizer(tmp_path, arguments, capsys):
