@@ -28,11 +28,9 @@ def find_transport(
         return None, ""
     missing = [kind for kind in (EDITOR, IN_DOMAIN) if not encoder_set.has(kind)]
     if missing:
+        names = " and no ".join(f"{kind} encoder" for kind in missing)
         commands = " and ".join(f"facsimile train {kind}" for kind in missing)
-        return (
-            None,
-            f"{STAY}: this generator has no {' and no '.join(missing)} encoder ({commands})",
-        )
+        return None, f"{STAY}: this generator has no {names}; run {commands}"
     editor, in_domain = (encoder_set.get(kind).network for kind in (EDITOR, IN_DOMAIN))
 
     def predict_ws(images: Tensor) -> Tensor:
