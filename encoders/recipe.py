@@ -5,7 +5,6 @@ Legend: N images of a batch slice, C channels, R image resolution, L style input
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from facsimile.training import BatchSlice, Distributed, Trainable, ema
 from facsimile.training.keyed_sampler import KeyedSampler
 from facsimile.training.training_set import open_training_set
 
-from .files import FILE, kind_of, read, save
+from .files import FILE, read, save
+from .initial_weights import take_over
 from .layers import update_running_stats
 from .settings import EncoderSettings
 
@@ -38,8 +38,8 @@ class EncoderRecipe:
     """Of Adam."""
     eval_photos: data.ImageDataset
     """Photos of the scores; set by `setup_data` if there are any."""
-    OPTIONAL_FIELDS: tuple[str, ...] = ()
-    """Configuration of a part that the encoder of `--init-from` may lack: all are falsy then."""
+    init_note = ""
+    """What was taken over of the encoder of --init-from."""
 
     def __init__(self, settings: EncoderSettings, distributed: Distributed):
         self.settings, self.distributed = settings, distributed
@@ -82,21 +82,19 @@ class EncoderRecipe:
         self.encoder.init_normalization(self.generator, self._eval_codes("scale", 64))
 
     def _init_from(self, path: Path) -> None:
-        """Copy a trained encoder's weights; of another generator's encoder, all but its scales."""
+        """Take over what fits of a trained encoder; of another generator's, or another layer's, all
+        but its scales."""
         trained = read(path)
+        try:
+            rest = take_over(self.encoder, trained)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        self.init_note = f"; initialised from {path}{f', but for parts ({rest})' if rest else ''}"
         theirs, ours = (
-            {"kind": kind_of(x).name} | asdict(x.config) for x in (trained, self.encoder)
+            (x.config.fingerprint, getattr(x.config, "layer", None))
+            for x in (trained, self.encoder)
         )
-        same_generator = theirs.pop("fingerprint") == ours.pop("fingerprint")
-        lacking = () if any(theirs.get(x) for x in self.OPTIONAL_FIELDS) else self.OPTIONAL_FIELDS
-        other = next((x for x in ours if theirs.get(x) != ours[x] and x not in lacking), None)
-        if other is not None:
-            raise ValueError(
-                f"{path} has {other} {theirs.get(other)}, and this run is for {ours[other]}; "
-                "--init-from takes an encoder of the same kind and sizes"
-            )
-        self.encoder.load_state_dict(self.encoder.state_dict() | trained.state_dict())
-        if not same_generator:
+        if theirs != ours:
             self._init_normalization()
 
     def _to_device(self, network: nn.Module) -> nn.Module:
@@ -111,7 +109,7 @@ class EncoderRecipe:
     def setup_data(self) -> str:
         """Open the photos of the scores; returns a one-line summary of all data."""
         name = self.settings.sampling.generator
-        summary = f"samples of {name} ({self.generator.fingerprint})"
+        summary = f"samples of {name} ({self.generator.fingerprint}){self.init_note}"
         if self.perceptual is not None:
             summary += f"; {self.perceptual.note}"
         if paths := self.settings.evaluation.eval_data:

@@ -154,8 +154,9 @@ class EncoderSettings(TrainingSettings):
     width: int = 64
     """Channels of the first stage; every halving of the side doubles them."""
     init_from: Path | None = None
-    """An encoder's file, or a run's folder, to initialise from, of the same sizes: for other
-    losses, or after the generator was replaced. A run that has a checkpoint resumes from that."""
+    """An encoder's file, or a run's folder, to initialise from: for other losses, or after the
+    generator was replaced. What fits by name and shape is taken over, and it is printed what does
+    not. A run that has a checkpoint resumes from that."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

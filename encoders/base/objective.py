@@ -38,7 +38,6 @@ class BaseRecipe(EncoderRecipe):
 
     settings: BaseSettings
     betas = (0.9, 0.999)
-    OPTIONAL_FIELDS = ("iterations", "feature_net")
 
     def _build(self) -> nn.Module:
         settings, discriminator = self.settings, self.discriminator

@@ -58,10 +58,8 @@ class FeatureRecipe(TargetRecipe):
 
     def _build(self) -> nn.Module:
         settings = self.settings
-        config = FeatureConfig.for_generator(
-            self.generator, settings.layer, settings.width, settings.codes_width
-        )
-        return FeatureEncoder(config)
+        sizes = (settings.width, settings.codes_width, settings.inverse_width)
+        return FeatureEncoder(FeatureConfig.for_generator(self.generator, settings.layer, *sizes))
 
     def _reconstruct(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         prediction = encoder.predict(images, self.generator)

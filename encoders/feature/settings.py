@@ -25,6 +25,8 @@ class FeatureSettings(TargetSettings):
     codes_width: int = 48
     """Channels of the first stage of the codes network, to which its other sizes are proportional.
     """
+    inverse_width: int = 512
+    """Hidden features of the inverse mapping."""
     final_identity_weight: float = 0.03
     """As --identity-weight, which is for the picture of the codes, for the final picture."""
     final_identity_start: float = 0.25
@@ -47,7 +49,7 @@ class FeatureSettings(TargetSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "codes_width")
+        at_least(self, 1, "codes_width", "inverse_width")
         at_least(self, 0, "final_identity_weight", "latent_weight", "code_size_weight")
         at_least(self, 0, "feature_reg_weight", "inverse_weight", "adversarial_weight")
         for name in ("final_identity_start", "adversarial_start"):

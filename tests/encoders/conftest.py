@@ -93,7 +93,8 @@ def settings(folder, landmark_network):
         special = {
             "base": {"layer": "b8.conv0", "iterations": 2, "feature_mix_prob": 0.5},
             "feature": {"layer": "b8.conv0", "width": 8, "codes_width": 8, "identity": "off"}
-            | {"adversarial_weight": 0.1, "adversarial_start": 0.0, "lr_decay_images": 40},
+            | {"adversarial_weight": 0.1, "adversarial_start": 0.0, "lr_decay_images": 40}
+            | {"lr_warmup_images": 0, "inverse_width": 8},
             "in-domain": {"latent_weight": 0.1, "r1_interval": 2, "iterations": 2},
             "naive": reenactment,
             "difference": difference,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facsimile import encoders
-from facsimile.commands.train import WRONG_USE, main
+from facsimile.commands.train import main
 from facsimile.encoders.base import BaseConfig, BaseEncoder
 from facsimile.encoders.files import FILE
 from facsimile.stylegan import spaces
@@ -103,14 +103,15 @@ def test_iterations_are_added_to_a_trained_encoder(tmp_path, arguments):
         torch.testing.assert_close(weights[name], value, atol=1e-6, rtol=0)
 
 
-def test_a_feature_net_is_not_added(tmp_path, arguments, capsys, make_recipe):
-    """Iterations trained without one have no weights for its features."""
+def test_a_feature_net_is_added(tmp_path, arguments, capsys, make_recipe):
+    """Iterations trained without one have no weights for its features: these layers are new."""
     generator = make_recipe("base").generator
     config = BaseConfig.for_generator(generator, "b8.conv0", 4, "zero", iterations=2)
     encoders.save(BaseEncoder(config, bn_group_size=2), tmp_path / FILE)
     flags = {"images": 4, "init_from": tmp_path}
-    assert main(arguments("base", tmp_path / "run", **flags)) == WRONG_USE
-    assert "has feature_net None, and this run is for" in capsys.readouterr().err
+    assert main(arguments("base", tmp_path / "run", **flags)) == 0
+    printed, part = capsys.readouterr().out, "feedback.blocks.0.0.weight"
+    assert f"but for parts (not in it: feedback.eyes, {part}; does not fit: {part})" in printed
 
 
 def test_some_samples_are_mixed(make_recipe):

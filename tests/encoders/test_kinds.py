@@ -107,12 +107,14 @@ def add_page(tmp_path, monkeypatch, own_registry):
 
 
 def test_the_pages_of_the_folder():
-    assert list(KINDS) == ["base", "difference", "in-domain", "keypoint", "naive"]
+    names = ["base", "difference", "editor", "feature", "in-domain", "keypoint", "naive"]
+    assert list(KINDS) == names
     for name, kind in KINDS.items():
         assert kind.name == name
         assert kind.default_space in (*kind.spaces, None)
     assert set(KINDS["in-domain"].spaces) == {"w+", "p_n+", "s"}
-    assert set(KINDS["base"].spaces) == {f"f/{name}" for name in spaces.SPACES}
+    for kind in ("base", "feature"):
+        assert set(KINDS[kind].spaces) == {f"f/{name}" for name in spaces.SPACES}
     assert KINDS["naive"].spaces == ()
     with pytest.raises(ValueError, match="Linear is not the network of an encoder kind"):
         encoders.kind_of(torch.nn.Linear(1, 1))

@@ -11,23 +11,29 @@ from facsimile.training import BatchSlice, ema
 
 IMAGE_KINDS = [name for name, kind in KINDS.items() if kind.default_space is not None]
 image_kinds = pytest.mark.parametrize("kind", IMAGE_KINDS)
-kinds = pytest.mark.parametrize("kind", KINDS)
+# The editor, which needs other encoders, has tests of its own.
+kinds = pytest.mark.parametrize("kind", [name for name in KINDS if name != "editor"])
 
 
 @pytest.mark.slow
 @image_kinds
 def test_one_batch_is_learned(make_recipe, train_step, kind):
-    """On one batch of samples the error falls to a tenth; every weight gets a gradient."""
+    """On one batch of samples the error falls to a tenth; every weight gets a gradient, one before
+    a layer of zeros a few steps later."""
     recipe = make_recipe(kind, width=8, bn_group_size=4, lr=0.003, lr_decay_images=100_000)
-    errors = []
+    errors, without_gradient = [], set()
     for index in range(80):
         losses = train_step(recipe, 0, 4)
         errors.append(losses["encoder/pixel"] + losses["encoder/perceptual"])
-        if not index:
-            for trainable in recipe.trainables:
-                for name, weight in trainable.module.named_parameters():
-                    frozen = "eyes" in name
-                    assert (weight.grad is None) if frozen else weight.grad.abs().sum() > 0, name
+        for trainable in recipe.trainables if index in (0, 4) else ():
+            for name, weight in trainable.module.named_parameters():
+                if "eyes" in name:
+                    assert weight.grad is None
+                elif weight.grad.abs().sum() > 0:
+                    without_gradient.discard(name)
+                elif not index:
+                    without_gradient.add(name)
+    assert not without_gradient
     assert errors[-1] < errors[0] / 10
 
 
@@ -47,7 +53,9 @@ def test_other_generators(tmp_path, make_recipe, train_step, networks, predict, 
     if label is not None:
         assert label.sum(1).tolist() == [1] * 4
         assert len(label.argmax(1).unique()) > 1
-    assert torch.equal(ws, generator.map(z, label, 0.7, 8))
+    section = recipe.settings.sampling
+    psi, cutoff = section.truncation_psi, section.truncation_cutoff
+    assert torch.equal(ws, generator.map(z, label, psi, cutoff))
 
     image, _ = next(recipe._eval_batches("samples", 2))
     sheet = recipe.sample_grid()
@@ -87,7 +95,14 @@ def test_the_ema_and_its_statistics(make_recipe, train_step, kind):
     factor = ema.decay(8, 8, 8, 0.0)
     first = next(name for name, _ in recipe.encoder.named_parameters() if name.endswith("weight"))
     modules = recipe.encoder.named_modules()
-    norm = next(name for name, module in modules if isinstance(module, GhostBatchNorm))
+    norm = next((name for name, module in modules if isinstance(module, GhostBatchNorm)), None)
+    if norm is None:  # then there are no running statistics
+        weight = recipe.ema.state_dict()[first].clone()
+        for step in range(3):
+            train_step(recipe, step, 8)
+            weight = weight.lerp(recipe.encoder.state_dict()[first], 1 - factor)
+        torch.testing.assert_close(recipe.ema.state_dict()[first], weight)
+        return
     weight, mean = (recipe.ema.state_dict()[x].clone() for x in (first, f"{norm}.mean"))
     inputs = []
 
@@ -114,7 +129,8 @@ def test_bf16_is_close_to_fp32(make_recipe, train_step, kind):
     """Forty steps of each: the errors at the end are within a fifth of one another."""
     ends = {}
     for precision in ("fp32", "bf16"):
-        recipe = make_recipe(kind, width=8, batch=8, bn_group_size=8, lr=0.001, precision=precision)
+        changes = {"lr": 0.001, "lr_decay_images": 100_000, "precision": precision}
+        recipe = make_recipe(kind, width=8, batch=8, bn_group_size=8, **changes)
         curve = torch.tensor([train_step(recipe, i, 8)["encoder/pixel"] for i in range(40)])
         assert curve[-10:].mean() < 0.8 * curve[:5].mean()
         ends[precision] = float(curve[-10:].mean())
