@@ -102,8 +102,8 @@ def describe_encoder(encoder: nn.Module) -> dict:
     config: Any = encoder.config
     sizes = asdict(config)
     for name, value in sizes.items():
-        if isinstance(value, dict):  # the configuration of a network inside the encoder
-            sizes[name] = f"{value['img_resolution']} px"
+        if isinstance(value, dict):
+            sizes[name] = _describe_part(value)
     return {
         "kind": f"encoder, {encoders.kind_of(encoder).name}",
         "of the generator": config.fingerprint,
@@ -115,6 +115,13 @@ def describe_encoder(encoder: nn.Module) -> dict:
         "parameters": _parameters(encoder),
         "fingerprint": fingerprint(encoder.state_dict()),
     }
+
+
+def _describe_part(config: dict) -> str:
+    """The configuration of a part of an encoder; a discriminator's has more than one line holds."""
+    if "img_resolution" in config:
+        return f"{config['img_resolution']} px"
+    return f"({', '.join(f'{name} {value}' for name, value in config.items())})"
 
 
 def describe_latents(latents: Latents) -> dict:

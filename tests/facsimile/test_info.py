@@ -71,7 +71,7 @@ def test_info_of_an_encoders_run(
     assert "iterations 3, feature_net 16 px" in said
 
 
-@pytest.mark.parametrize("kind", ["base", "in-domain", "naive"])
+@pytest.mark.parametrize("kind", ["base", "feature", "in-domain", "naive"])
 def test_an_encoder(tmp_path, capsys, make_generator, make_encoder, kind):
     """At half the size it says the same, to the last digits of float16."""
     generator = make_generator(16, 8, 8)
@@ -81,7 +81,9 @@ def test_an_encoder(tmp_path, capsys, make_generator, make_encoder, kind):
     assert command("convert", path, "--out", out, "--network", "encoder", "--half") == 0
     assert f"of the generator  {generator.fingerprint}" in capsys.readouterr().out
     assert command("info", out) == 0
-    assert f"encoder, {kind}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"encoder, {kind}" in printed
+    assert ("codes (img_channels 3, resolution 16, num_ws 6, " in printed) == (kind == "feature")
     matrices = sum(x.nbytes for x in encoder.state_dict().values() if x.ndim > 1)
     assert path.stat().st_size - out.stat().st_size == pytest.approx(matrices / 2, rel=0.05)
     one, two = encoders.load(path, generator), encoders.load(out, generator)
