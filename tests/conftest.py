@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -268,30 +269,40 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_processes():
+def run_processes(tmp_path_factory):
     """run_processes((args, kills, processes), ..): train in other processes; all must end well.
 
-    Each is stopped and started again `kills` times: see training_processes.py.
+    Each is stopped and started again `kills` times: see training_processes.py. One program forks
+    the processes of all tests, as importing PyTorch takes longer than most of the runs.
     """
-
-    def run(*jobs):
-        names = ("args", "kills", "processes", "stop", "finish")
-        described = json.dumps([dict(zip(names, job, strict=False)) for job in jobs])
-        environment = os.environ | {
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-            "OMP_NUM_THREADS": "1",
-        }
-        completed = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("training_processes.py")), described],
-            capture_output=True,
+    names = ("args", "kills", "processes", "stop", "finish")
+    log = tmp_path_factory.mktemp("processes") / "log"
+    program = [sys.executable, str(Path(__file__).with_name("training_processes.py"))]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
             text=True,
-            env=environment,
-            timeout=300,
-            check=False,
-        )
-        assert completed.returncode == 0, completed.stderr[-3000:]
+            env=environment | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        ) as server,
+    ):
 
-    return run
+        def run(*jobs):
+            for job in jobs:
+                server.stdin.write(json.dumps(dict(zip(names, job, strict=False))) + "\n")
+                server.stdin.flush()
+                ready, _, _ = select.select([server.stdout], [], [], 300)
+                assert ready, f"not done after 300 seconds:\n{log.read_text()[-3000:]}"
+                failure = json.loads(server.stdout.readline() or '"the program has ended"')
+                assert not failure, f"{failure}\n{log.read_text()[-3000:]}"
+
+        yield run
+        os.killpg(server.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

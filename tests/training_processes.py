@@ -1,9 +1,10 @@
 """Trains in forked processes and stops them: run as a program, so that nothing else is in memory.
 
-    python training_processes.py '[{"kills": 5, "processes": 1, "args": [...]}, ...]'
-Every run but the last is stopped shortly after it has written a checkpoint: all its processes by
-SIGKILL, or with "stop": "SIGTERM" only the last one, after which all must leave by themselves.
-With "finish": false the last run, which trains to the end, is left out.
+Reads one line of JSON after the other, such as {"kills": 5, "processes": 1, "args": [...]}, and
+answers each with a line: "" or what failed. Every run but the last is stopped shortly after it has
+written a checkpoint: all its processes by SIGKILL, or with "stop": "SIGTERM" only the last one,
+after which all must leave by themselves. With "finish": false the last run, which trains to the
+end, is left out.
 """
 
 import json
@@ -13,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -53,7 +55,7 @@ def main(kills, processes, args, stop="SIGKILL", finish=True):
             while time_written(checkpoint) == before:
                 time.sleep(0.01)
                 assert os.waitpid(ids[0], os.WNOHANG) == (0, 0), f"run {number} ended by itself"
-            time.sleep(moments.uniform(0, 0.1))
+            time.sleep(moments.uniform(0, 0.05))
             for process in ids if stop == "SIGKILL" else ids[-1:]:
                 os.kill(process, signal.Signals[stop])
         statuses = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in ids]
@@ -66,6 +68,18 @@ def time_written(checkpoint):
     return checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
 
 
+def answer(line):
+    """ "" or the traceback of what failed."""
+    try:
+        main(**json.loads(line))
+    except Exception:
+        return traceback.format_exc()
+    return ""
+
+
 if __name__ == "__main__":
-    for job in json.loads(sys.argv[1]):
-        main(**job)
+    # What the runs print goes elsewhere than the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        print(json.dumps(answer(line)), file=answers, flush=True)

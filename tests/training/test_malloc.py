@@ -6,44 +6,41 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from facsimile.training import malloc
 
 COUNT = """
-import resource, sys, torch
-from facsimile.training.malloc import retain_freed_memory
-print(retain_freed_memory() if sys.argv[1] == "retain" else None)
-# Until the heap has its final size, however much was imported before.
-for _ in range(20):
-    torch.ones(1 << 24)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    torch.ones(1 << 24)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+import resource, runpy, sys, torch
+def faults():
+    # Of ten tensors of 64 MB.
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(1 << 24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+usual = faults()
+returned = runpy.run_path(sys.argv[1])["retain_freed_memory"]()
+faults(), faults()  # until the heap has its final size, however much was imported before
+print(usual, returned, faults())
 """
 
 
-def faults(what: str, **environment: str) -> tuple[str, int]:
-    """What retain_freed_memory() returned, and the page faults of ten tensors of 64 MB."""
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_large_tensors_are_not_cleared_again():
     plain = {name: x for name, x in os.environ.items() if not name.startswith("MALLOC_")}
     process = subprocess.run(
-        [sys.executable, "-c", COUNT, what],
-        env=plain | environment,
+        [sys.executable, "-c", COUNT, malloc.__file__],
+        env=plain,
         capture_output=True,
         text=True,
         check=True,
     )
-    returned, count = process.stdout.split()
-    return returned, int(count)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
-def test_large_tensors_are_not_cleared_again():
-    returned, retained = faults("retain")
+    usual, returned, retained = process.stdout.split()
     if returned == "False":
         pytest.skip("not glibc")
-    _, usual = faults("leave")
-    assert retained < usual / 10
+    assert int(retained) < int(usual) / 10
 
 
-def test_the_environment_comes_first():
-    assert faults("retain", MALLOC_ARENA_MAX="4")[0] == "False"
+def test_the_environment_comes_first(monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda *_: pytest.fail("malloc is configured"))
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert not malloc.retain_freed_memory()
