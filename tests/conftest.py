@@ -167,14 +167,23 @@ def make_encoder():
     from facsimile.encoders import KINDS
 
     def made(kind, generator, *, layer=None, rgb_skip="zero", hidden=0, **changes):
+        options = (2,)  # images per batch normalisation
         if kind == "base":
             sizes = {"layer": layer, "width": 4, "rgb_skip": rgb_skip}
+        elif kind == "feature":
+            sizes, options = {"layer": layer, "width": 8, "codes_width": 8, "hidden": 8}, ()
+        elif kind == "editor":
+            layer = layer or generator.default_feature_layer()
+            sizes, options = {"layer": layer, "width": 8}, ()
         else:
             sizes = {"width": 4, "max_width": 8}
         if kind in ("difference", "keypoint"):
             sizes["hidden"] = hidden
         entry = KINDS[kind]
-        encoder = entry.network(entry.config.for_generator(generator, **sizes, **changes), 2)
+        config = entry.config.for_generator(generator, **sizes, **changes)
+        encoder = entry.network(config, *options)
+        if kind == "feature":  # a new one changes nothing
+            torch.nn.init.normal_(encoder.fusion.last.weight, std=0.1)
         if kind in ("difference", "keypoint"):
             with torch.no_grad():
                 # No batch has set its normalisation: at 0.02 the output would be close to 0.

@@ -22,6 +22,8 @@ from ..layers import prepare_images
 from .config import FeatureConfig
 from .inverse_mapping import InverseMapping
 
+FEATURE_SAMPLES = 64
+"""Samples from which the scale of features is measured; features take memory."""
 MIN_SCALE = 1e-3
 """Smallest scale of a channel, as a share of the mean scale: some channels hardly vary."""
 
@@ -108,7 +110,8 @@ class FeatureEncoder(nn.Module):
         The mean code is the generator's.
         """
         self.codes.init_normalization(generator, ws)
-        self.fusion.init_normalization(generator.synthesize(ws, stop=self.config.layer).x)
+        few = ws[:FEATURE_SAMPLES]
+        self.fusion.init_normalization(generator.synthesize(few, stop=self.config.layer).x)
 
     def forward(self, images: Tensor) -> Tensor:
         """The codes (N, L, D) alone, of images of any square size; ValueError for other images."""

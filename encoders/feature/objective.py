@@ -19,6 +19,8 @@ from ..targets import TargetFeatures, TargetRecipe, Targets
 from .network import FeatureConfig, FeatureEncoder, FeaturePrediction
 from .settings import FeatureSettings
 
+SCALE_SAMPLES = 4096
+"""Samples from which the standard deviation of w is measured."""
 GROWTH = 0.1
 """Share of the training in which a late term's weight grows to its full size."""
 INVERSE_CODE_WEIGHT = 0.01
@@ -60,6 +62,10 @@ class FeatureRecipe(TargetRecipe):
         settings = self.settings
         sizes = (settings.width, settings.codes_width, settings.inverse_width)
         return FeatureEncoder(FeatureConfig.for_generator(self.generator, settings.layer, *sizes))
+
+    def _init_normalization(self) -> None:
+        ws = self._eval_codes("scale", SCALE_SAMPLES)
+        self.encoder.init_normalization(self.generator, ws)
 
     def _reconstruct(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         prediction = encoder.predict(images, self.generator)

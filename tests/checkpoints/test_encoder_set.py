@@ -63,6 +63,15 @@ def test_former_names_beside_the_generator(beside):
     assert encoder_set.get("keypoint").path == folder / "difference.safetensors"
     with pytest.raises(ValueError, match="no difference encoder"):
         encoder_set.get("difference")
+    # The file says which kind it is of.
+    shutil.copy(folder / "feature.safetensors", folder / "base.safetensors")
+    folder = beside(feature="feature", difference="keypoint")
+    encoder_set = checkpoints.find(folder).encoders
+    assert encoder_set.kinds == ("base", "feature", "keypoint")
+    for kind in ("base", "feature"):
+        assert encoder_set.get(kind).path == folder / f"{kind}.safetensors"
+    (folder / "base.safetensors").unlink()
+    assert checkpoints.find(folder).encoders.kinds == ("feature", "keypoint")
     # The name of today comes first.
     folder = beside(base="other", keypoint="keypoint", difference="difference")
     encoder_set = checkpoints.find(folder).encoders

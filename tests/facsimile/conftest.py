@@ -20,13 +20,14 @@ def network(tmp_path_factory, make_generator, make_discriminator):
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory, make_generator, make_encoder):
     """Folder of encoders of that generator: base/, keep/ (with the RGB skip, at b8.conv1),
-    in-domain/; and foreign/, the base encoder of another.
+    feature/ (at b16.conv0), in-domain/; and foreign/, the base encoder of another.
     """
     folder = tmp_path_factory.mktemp("runs")
     generator, stranger = make_generator(32), make_generator(32, seed=5)
     made = {
         "base": make_encoder("base", generator),
         "keep": make_encoder("base", generator, layer="b8.conv1", rgb_skip="keep"),
+        "feature": make_encoder("feature", generator, layer="b16.conv0"),
         "in-domain": make_encoder("in-domain", generator),
         "foreign": make_encoder("base", stranger),
     }

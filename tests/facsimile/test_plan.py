@@ -33,7 +33,7 @@ def both(load, runs):
 
 
 @pytest.mark.parametrize("name", [*FEATURE_RECIPES, "f/z+ +noise", "f/w+ +joint-noise"])
-def test_features_start_from_the_feature_encoder_and_stay_close_to_it(both, targets, name):
+def test_features_start_from_the_base_encoder_and_stay_close_to_it(both, targets, name):
     result = both.invert(targets, recipe=name, steps=2, seed=3)
     space = name.split()[0].replace("p_n", "w")
     guess = encoders.encode(
@@ -53,6 +53,41 @@ def test_features_start_from_the_feature_encoder_and_stay_close_to_it(both, targ
         FEATURE_REG.weight * moved, anchor[best, range(4)], rtol=1e-3, atol=1e-7
     )
     assert result.plan.init == "encoder"
+
+
+@pytest.mark.parametrize("name", FEATURE_RECIPES)
+def test_features_and_codes_start_from_the_feature_encoder(load, runs, targets, name):
+    """Before a base encoder, at its layer and with its codes' RGB skip, whatever the recipe has."""
+    studio = load(runs / "base", runs / "feature", runs / "in-domain")
+    result = studio.invert(targets, recipe=replace(recipes.get(name), rgb_skip="zero"), steps=1)
+    plan, network = result.plan, studio.encoders.get("feature").network
+    assert (plan.init, plan.encoder.kind) == ("encoder", "feature")
+    assert (plan.recipe.layer, plan.recipe.rgb_skip) == ("b16.conv0", "keep")
+    assert f"\ninit: the feature encoder {runs / 'feature'}\n" in plan.describe()
+    guess = encoders.encode(network, studio.generator, targets, recipes.get(name).space)
+    first = studio.inverter(plan).initial_latents(targets)
+    assert first.tensors().keys() == guess.tensors().keys() == {"code", "feature", "rgb"}
+    for key, x in guess.tensors().items():
+        assert torch.equal(first.tensors()[key], x)
+    assert result.history["code/feature_reg"][0].abs().max() == 0
+
+
+def test_which_encoder_a_recipe_in_f_takes(load, runs):
+    """The one that it names; else, with a note, another that predicts the layer asked for."""
+    only, both = load(runs / "base"), load(runs / "feature", runs / "keep")
+    plan = only.plan("f/w+", identity="off")
+    assert plan.encoder.kind == "base"
+    note = "as this generator has no feature encoder"
+    assert f"init: the base encoder {runs / 'base'}, {note}\n" in plan.describe()
+    assert both.plan("f/w+", layer="b16.conv0").encoder.kind == "feature"
+    plan = both.plan("f/w+", layer="b8.conv1", identity="off")
+    assert (plan.encoder.kind, plan.recipe.layer) == ("base", "b8.conv1")
+    assert ", as the feature encoder does not predict the feature of b8.conv1\n" in plan.describe()
+    plan = both.plan("f/w+", layer="b4.conv1", identity="off")
+    assert (plan.init, plan.encoder) == ("mean", None)
+    assert "its feature encoder cannot be used" in plan.init_note
+    with pytest.raises(ValueError, match=r"feature of b16\.conv0, and b4\.conv1 is asked for"):
+        both.plan("f/w+", layer="b4.conv1", init="encoder")
 
 
 def test_codes_start_from_the_in_domain_encoder(both, targets):
@@ -172,7 +207,7 @@ def test_the_domain_term_asks_the_encoder_wherever_it_starts(both, targets):
 )
 def test_every_kind_of_generator(make_generator, make_encoder, squares, tmp_path, kind):
     generator = make_generator(32, 4, 8, **kind)
-    for name in ("base", "in-domain"):
+    for name in ("base", "feature", "in-domain"):
         encoders.save(make_encoder(name, generator), tmp_path / f"{name}.safetensors")
     studio = facsimile.Studio(generator, encoders=EncoderSet(generator, tmp_path))
     label = 1 if generator.c_dim else None
