@@ -22,7 +22,7 @@ from facsimile.stylegan import Generator, freeze
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Invert generated pictures with the base encoder alone, from files to files and in memory.
+    """Invert generated pictures with the feature encoder alone, from files to files and in memory.
 
     The files: facsimile invert FILES --no-align --steps 0 --init encoder, from reading a picture
     to the last summary. Bare: encoder and generator on batches in memory. Exits with status 1
@@ -33,7 +33,7 @@ class Options:
     batch: int = 8
     generator: str = "faces"
     encoder: Path | None = None
-    """A base encoder. Default: the one beside the generator, otherwise one with random weights,
+    """A feature or base encoder. Default: the one beside the generator, or a random base encoder,
     which is as fast."""
     least: float = 0.8
     device: str = "cpu"
@@ -73,7 +73,7 @@ def load(options: Options, work: Path) -> Studio:
     named = () if options.encoder is None else (options.encoder,)
     networks = checkpoints.find(options.generator, options.device, named)
     encoder_set = networks.encoders
-    if not encoder_set.has("base"):
+    if not (encoder_set.has("feature") or encoder_set.has("base")):
         path = work / "base.safetensors"
         encoders.save(random_encoder(networks.generator), path)
         encoder_set = EncoderSet(networks.generator, named=[path])

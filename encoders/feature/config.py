@@ -42,7 +42,7 @@ class FeatureConfig:
     z_dim: int
     c_dim: int
     """Length of a label; 0 without labels."""
-    hidden: int = 512
+    hidden: int
     """Hidden features of the inverse mapping."""
 
     def __post_init__(self) -> None:
@@ -60,11 +60,12 @@ class FeatureConfig:
         layer: str | None = None,
         width: int = 112,
         codes_width: int = 48,
-        hidden: int = 512,
+        hidden: int | None = None,
     ) -> "FeatureConfig":
         """For a layer of the generator (None: see `default_layer`); ValueError for an unknown one.
 
-        width: rounded up to a multiple of 8; codes_width: see `CodesConfig.for_generator`.
+        width: rounded up to a multiple of 8; codes_width: see `CodesConfig.for_generator`; hidden:
+        None for as many as w has numbers.
         """
         layer = layer or default_layer(generator)
         generator.first_ws_index(layer)  # raises
@@ -87,7 +88,7 @@ class FeatureConfig:
             codes=CodesConfig.for_generator(generator, codes_width),
             z_dim=generator.z_dim,
             c_dim=generator.c_dim,
-            hidden=hidden,
+            hidden=hidden or generator.w_dim,
         )
 
 

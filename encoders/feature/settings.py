@@ -25,8 +25,8 @@ class FeatureSettings(TargetSettings):
     codes_width: int = 48
     """Channels of the first stage of the codes network, to which its other sizes are proportional.
     """
-    inverse_width: int = 512
-    """Hidden features of the inverse mapping."""
+    inverse_width: int | None = None
+    """Hidden features of the inverse mapping. Default: as many as w has numbers."""
     final_identity_weight: float = 0.03
     """As --identity-weight, which is for the picture of the codes, for the final picture."""
     final_identity_start: float = 0.25
