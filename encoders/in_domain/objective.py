@@ -1,4 +1,4 @@
-"""The recipe `in-domain`: an encoder into W+, trained with a critic of the reconstructions.
+"""The recipe `in-domain`: an encoder into W+ whose codes stay in the generator's domain.
 
 Legend: N images of a batch slice, C channels, R image resolution, L style inputs, D numbers in w.
 "In-Domain GAN Inversion for Real Image Editing", equations 2 and 3. The paper trains on photos;
@@ -11,28 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facsimile.data import ImageDataset
-from facsimile.stylegan import Discriminator
+from facsimile import metrics
+from facsimile.stylegan import Discriminator, freeze, spaces
 from facsimile.training import BatchSlice, Distributed
 
 from ..adversarial import critic_losses, initial_critic
-from ..recipe import EncoderRecipe
-from .config import InDomainConfig
+from ..targets import TargetRecipe, Targets
+from .config import DescentWeights, InDomainConfig
 from .network import InDomainEncoder
 from .settings import InDomainSettings
 
-
-class Targets(NamedTuple):
-    """The training images of a batch slice."""
-
-    image: Tensor
-    """x (N, C, R, R)"""
-    is_sample: Tensor
-    """(N,) whether it is a sample of the generator."""
-    ws: Tensor | None
-    """(N, L, D) of the samples; of no use for photos."""
-    label: Tensor | None
-    """(N, c_dim), likewise."""
+SCALE_SAMPLES = 4096
+"""Samples from which the standard deviation of w is measured."""
 
 
 class Reconstruction(NamedTuple):
@@ -45,17 +35,16 @@ class Reconstruction(NamedTuple):
     """G(E(x)) (N, C, R, R); None with `--freeze`, which has no term of it."""
 
 
-class InDomainRecipe(EncoderRecipe):
-    """Reconstruct photos and samples, with a critic that compares them with the originals."""
+class InDomainRecipe(TargetRecipe):
+    """Reconstruct photos and samples, with a critic that says how real the result looks."""
 
     settings: InDomainSettings
-    photos: ImageDataset
-    """To train on; set by `setup_data` if there are any."""
     betas = (0.9, 0.99)
-    OPTIONAL_FIELDS = ("iterations", "feature_net")
 
     def __init__(self, settings: InDomainSettings, distributed: Distributed):
         super().__init__(settings, distributed)
+        self._mean = spaces.SPACES["w+"].initial_code(self.generator, 1, "mean")
+        self._scale = self._eval_codes("scale", SCALE_SAMPLES).std(0)
         self.critic: Discriminator | None = None
         if settings.freeze:
             self._freeze()
@@ -67,11 +56,15 @@ class InDomainRecipe(EncoderRecipe):
                 photos=bool(settings.photos.fraction),
             )
             self.critic = self._to_device(initial)
-            critic = self._trainable("critic", self.critic, uses_forward_graph=False)
-            self.trainables = (critic, *self.trainables)
+            if settings.critic == "frozen":
+                freeze(self.critic)
+            else:
+                critic = self._trainable("critic", self.critic, uses_forward_graph=False)
+                self.trainables = (critic, *self.trainables)
 
     def _build(self) -> nn.Module:
-        settings, discriminator = self.settings, self.discriminator
+        settings, section = self.settings, self.settings.learned_optimizer
+        discriminator = self.discriminator
         config = InDomainConfig.for_generator(
             self.generator,
             settings.width,
@@ -79,11 +72,38 @@ class InDomainRecipe(EncoderRecipe):
             settings.resolution,
             settings.iterations,
             discriminator,
+            architecture=settings.architecture,
+            hidden=section.optimizer_hidden,
+            turn_rank=section.turn_rank or None,
+            initial_step=section.initial_step,
+            descent=DescentWeights(
+                perceptual=section.descent_perceptual_weight or 0.0,
+                identity=section.descent_identity_weight or 0.0,
+                latent=section.descent_latent_weight or 0.0,
+            ),
+            identity=self._descent_identity(),
         )
         encoder = InDomainEncoder(config, settings.bn_group_size)
         if config.feature_net is not None:
             encoder.optimizer.feature_net.load_state_dict(discriminator.state_dict())
         return encoder
+
+    def _descent_identity(self) -> str | None:
+        """Name of the identity network whose embeddings the learned optimizer compares."""
+        section = self.settings.learned_optimizer
+        if not section.descent_identity_weight or not section.iterations:
+            return None
+        if self.generator.img_channels not in metrics.PICTURE_CHANNELS:
+            return None
+        network = self.identity or metrics.build_identity(self.settings.identity.identity)
+        return None if network is None else network.name
+
+    def _init_normalization(self) -> None:
+        if self.settings.architecture == "resnet":
+            super()._init_normalization()
+        else:
+            ws = self._eval_codes("scale", SCALE_SAMPLES)
+            self.encoder.init_normalization(self.generator, ws)
 
     def _freeze(self) -> None:
         """Train only the learned optimizer; the encoder's statistics do not move either."""
@@ -92,15 +112,6 @@ class InDomainRecipe(EncoderRecipe):
         frozen = () if feature_net is None else tuple(feature_net.parameters())
         for weight in self.encoder.optimizer.parameters():
             weight.requires_grad_(not any(weight is x for x in frozen))
-
-    def setup_data(self) -> str:
-        summary, section = super().setup_data(), self.settings.photos
-        if not section.fraction:
-            return summary
-        self.photos = self._open_photos(section.data)
-        return (
-            f"{self.photos.summary()}, as {section.fraction:.0%} of the training images; {summary}"
-        )
 
     def _reconstruct(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         synthesize = self.generator.synthesize
@@ -134,18 +145,26 @@ class InDomainRecipe(EncoderRecipe):
         )
 
     def _of_encoder(self, shared: Reconstruction) -> dict[str, Tensor]:
-        """mean((x - G(E(x)))^2), the perceptual and the adversarial term (equation 2), and the loss
-        of the learned optimizer."""
-        settings, target = self.settings, shared.target
-        if settings.freeze:
+        """mean((x - G(E(x)))^2), the perceptual and the adversarial term (equation 2); the terms of
+        the person and of the codes; and the loss of the learned optimizer."""
+        settings, (target, code, image) = self.settings, shared
+        if image is None:
             return self._optimizer_loss(shared)
-        losses = self._reconstruction_losses(shared.image, target.image)
+        features = self._target_features(target.image)
+        weight = settings.identity.identity_weight
+        losses = self._picture_losses(image, target.image, features, "", weight)
         if self.critic is not None:
-            loss = F.softplus(-self._discriminate(shared.image, target.label)).mean()
+            loss = F.softplus(-self._discriminate(image, target.label)).mean()
             losses["encoder/adversarial"] = settings.adversarial_weight * loss
-        if settings.latent_weight and target.ws is not None:
-            error = (shared.code - target.ws).square().mean((1, 2))
-            losses["encoder/latent"] = settings.latent_weight * (error * target.is_sample).mean()
+        if settings.latent_weight and settings.photos.fraction < 1:
+            error = code - target.ws
+            if settings.architecture == "levels":
+                error = error / self._scale
+            latent = error.square().mean((1, 2)) * target.is_sample
+            losses["encoder/latent"] = settings.latent_weight * latent.mean()
+        if settings.code_size_weight:
+            size = ((code - self._mean) / self._scale).square().mean()
+            losses["encoder/code size"] = settings.code_size_weight * size
         if settings.iterations:
             losses |= self._optimizer_loss(shared)
         return losses
@@ -164,18 +183,22 @@ class InDomainRecipe(EncoderRecipe):
             label = label if self.critic.config.c_dim else None
             return self.critic(image, label).to(self.settings.dtype)
 
-    @torch.no_grad()
     def _targets(self, batch: BatchSlice) -> Targets:
-        """Photos, samples, or a mixture of both."""
-        section, ws, label = self.settings.photos, None, None
+        if self.settings.architecture == "resnet":
+            return self._photos_or_plain_samples(batch)
+        return super()._targets(batch)
+
+    @torch.no_grad()
+    def _photos_or_plain_samples(self, batch: BatchSlice) -> Targets:
+        """Photos, samples with one code for all style inputs, or a random mixture of both."""
+        section, mean = self.settings.photos, self._mean.expand(batch.size, -1, -1)
         uniform = self.sampler.numbers("photo", batch, torch.rand).to(self.device)
         is_sample = uniform >= section.fraction
+        ws, label = self._codes(batch) if section.fraction < 1 else (mean, None)
         if section.fraction > 0:
             image = self.sampler.images(self.photos, batch, section.mirror)
-        if section.fraction < 1:
-            ws, label = self._codes(batch)
-            if is_sample.all():
-                image = self._sample_images(ws)
-            elif is_sample.any():  # only the samples are synthesized
-                image = image.index_put((is_sample,), self._sample_images(ws[is_sample]))
+        if is_sample.all():
+            image = self._sample_images(ws)
+        elif is_sample.any():  # only the samples are synthesized
+            image = image.index_put((is_sample,), self._sample_images(ws[is_sample]))
         return Targets(image, is_sample, ws, label)

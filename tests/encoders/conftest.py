@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from facsimile import checkpoints, encoders, stylegan
+from facsimile import checkpoints, encoders, metrics, stylegan
 from facsimile.data.landmark_network import LandmarkConfig, LandmarkNetwork
 from facsimile.data.landmark_network import save as save_landmarks
 from facsimile.editing import reenact_latents
@@ -95,7 +96,14 @@ def settings(folder, landmark_network):
             "feature": {"layer": "b8.conv0", "width": 8, "codes_width": 8, "identity": "off"}
             | {"adversarial_weight": 0.1, "adversarial_start": 0.0, "lr_decay_images": 40}
             | {"lr_warmup_images": 0, "inverse_width": 8},
-            "in-domain": {"latent_weight": 0.1, "r1_interval": 2, "iterations": 2},
+            "in-domain": {
+                "latent_weight": 0.1,
+                "r1_interval": 2,
+                "iterations": 2,
+                "identity": "off",
+            }
+            | {"critic": "trained", "adversarial_weight": 0.1, "optimizer_hidden": 16}
+            | {"turn_rank": 4, "lr": 1e-4, "lr_decay_images": 40, "lr_warmup_images": 0},
             "naive": reenactment,
             "difference": difference,
             "keypoint": difference | {"critic": "concat"},
@@ -192,3 +200,26 @@ def train_step():
         return values
 
     return stepped
+
+
+class TinyIdentity(metrics.IdentityNetwork):
+    """An identity network of random weights."""
+
+    name, note, threshold = "dlib", "identity: tiny", 0.6
+
+    def __init__(self):
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.randn(48, 5, generator=rng), requires_grad=False)
+
+    def _embed(self, images):
+        return torch.tanh(F.adaptive_avg_pool2d(images, 4).flatten(1) @ self.weight)
+
+
+@pytest.fixture
+def tiny_identity(monkeypatch):
+    """A tiny identity network, also in place of every one that is built by name."""
+    monkeypatch.setattr(
+        metrics, "build_identity", lambda name, *_: None if name == "off" else TinyIdentity()
+    )
+    return TinyIdentity().double()

@@ -1,16 +1,13 @@
-"""The in-domain encoder's network, and its recipe."""
+"""The in-domain encoder's two networks, and its recipe with each of them."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from torch.nn import functional as F
 
-from facsimile import checkpoints, encoders, metrics
-from facsimile.commands.train import WRONG_USE, main
-from facsimile.encoders.adversarial import r1_gamma
-from facsimile.encoders.in_domain import InDomainConfig
-from facsimile.training import BatchSlice, R1Settings
-from facsimile.training.keyed_sampler import interleave_groups
+from facsimile import encoders, stylegan
+from facsimile.encoders.in_domain import DescentWeights, InDomainConfig
+
+architectures = pytest.mark.parametrize("architecture", ["levels", "resnet"])
 
 
 @pytest.mark.parametrize(
@@ -20,10 +17,13 @@ from facsimile.training.keyed_sampler import interleave_groups
     ids=str,
 )
 @pytest.mark.parametrize("resolution", [None, 8])
-def test_every_generator(make_generator, make_encoder, changes, resolution):
+@architectures
+def test_every_generator(make_generator, make_encoder, changes, resolution, architecture):
     generator = make_generator(**({"side": 16, "width": 8, "latent": 8} | changes))
-    encoder = make_encoder("in-domain", generator, resolution=resolution)
-    assert len(encoder.blocks) == (1 if resolution else generator.resolution.bit_length() - 3)
+    fields = {"resolution": resolution, "architecture": architecture}
+    encoder = make_encoder("in-domain", generator, **fields)
+    halvings = encoder.blocks if architecture == "resnet" else encoder.codes.stages
+    assert len(halvings) == (1 if resolution else generator.resolution.bit_length() - 3)
     images = torch.rand(2, generator.img_channels, generator.resolution, generator.resolution)
     latents = encoders.encode(encoder, generator, images)
     assert latents.space == "w+"
@@ -40,6 +40,78 @@ def test_the_widths_of_the_paper(make_generator):
     assert encoder.dense.weight.shape == (generator.num_ws * 4, 512 * 4 * 4)
     # Blocks of equal widths have an identity as their skip connection.
     assert [len(block.skip) for block in encoder.blocks] == [2, 2, 2, 0, 0, 0]
+
+
+def test_the_resnet_by_hand(make_generator, make_encoder):
+    """The arithmetic of every file written so far, from the tensors by their names."""
+    generator = make_generator(16, 8, 8)
+    encoder = make_encoder("in-domain", generator).double()
+    rng = torch.Generator().manual_seed(0)
+    for name, x in encoder.state_dict().items():
+        if "variance" not in name:
+            x += 0.1 * torch.randn(x.shape, generator=rng)
+    weights = encoder.state_dict()
+
+    def conv(x, name, padding):
+        return F.conv2d(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), padding=padding)
+
+    def norm(x, name):
+        names = ("mean", "variance", "weight", "bias")
+        return F.batch_norm(x, *(weights[f"{name}.{part}"] for part in names))
+
+    def conv_block(x, name, index, padding):
+        x = F.leaky_relu(conv(x, f"{name}.{index}", padding), 0.2)
+        return norm(x, f"{name}.{index + 2}")
+
+    images = torch.rand(2, 3, 16, 16, generator=rng).double() * 2 - 1
+    x = conv_block(images, "first", 0, 2)
+    for block in range(2):
+        x = F.avg_pool2d(x, 2)
+        skip, name = x, f"blocks.{block}"
+        if f"{name}.skip.0.weight" in weights:
+            skip = norm(conv(x, f"{name}.skip.0", 0), f"{name}.skip.1")
+        x = conv_block(conv_block(x, f"{name}.main", 0, 1), f"{name}.main", 3, 1) + skip
+    x = norm(x.flatten(1) @ weights["dense.weight"].T, "norm").view(2, generator.num_ws, 8)
+    expected = weights["mean"] + weights["scale"] * x
+    torch.testing.assert_close(encoder(images), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_configuration_must_be_consistent(make_generator):
+    fields = {"fingerprint": "", "img_channels": 3, "resolution": 16, "num_ws": 6, "w_dim": 8}
+    with pytest.raises(ValueError, match='"levels", and sizes of a codes network are not given'):
+        InDomainConfig(**fields, width=4, max_width=8, architecture="levels")
+    with pytest.raises(ValueError, match="resolution is 4; it must be a power of two, at least 8"):
+        InDomainConfig.for_generator(make_generator(8, 4, 4), 4, 8, 4, architecture="levels")
+
+
+@architectures
+def test_a_file_holds_everything(tmp_path, make_generator, make_encoder, architecture):
+    """Configuration and codes are the same again; statistics keep their digits at half size."""
+    generator = make_generator(16, 8, 8)
+    optimizer = {"iterations": 1, "hidden": 8, "turn_rank": 2, "initial_step": 0.1}
+    optimizer |= {"descent": DescentWeights(perceptual=1.0, latent=0.5)}
+    encoder = make_encoder_with(make_encoder, generator, architecture, **optimizer)
+    images = torch.rand(2, 3, 16, 16)
+    for half in (False, True):
+        encoders.save(encoder, tmp_path / "encoder.safetensors", half=half)
+        again = encoders.load(tmp_path, generator)
+        assert again.config == encoder.config
+        for one, other in zip(again.statistics, encoder.statistics, strict=True):
+            assert torch.equal(one, other)
+        same = (encoders.encode(x, generator, images).code for x in (again, encoder))
+        error = (next(same) - next(same)).abs().max()
+        assert error < 0.05 if half else error == 0
+
+
+def make_encoder_with(make_encoder, generator, architecture, *, hidden, **optimizer):
+    """A tiny encoder with such a learned optimizer."""
+    built = make_encoder("in-domain", generator)
+    config = InDomainConfig.for_generator(
+        generator, 4, 8, architecture=architecture, hidden=hidden, **optimizer
+    )
+    encoder = type(built)(config)
+    encoder.init_normalization(generator, generator.map(torch.randn(8, generator.z_dim)))
+    return stylegan.freeze(encoder)
 
 
 def test_initial_codes(generator64, make_encoder):
@@ -72,129 +144,3 @@ def test_spaces_that_do_not_contain_w_plus(generator, targets, make_encoder, spa
     encoder = make_encoder("in-domain", generator)
     with pytest.raises(ValueError, match=r"kind in-domain cannot start .*; take p_n\+, s, w\+"):
         encoders.encode(encoder, generator, targets, space)
-
-
-# Training images ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """Ten photos of 16 px: the first channel of each is its number, its left half is darker."""
-    folder = tmp_path_factory.mktemp("photos")
-    for index in range(10):
-        pixels = np.full((16, 16, 3), 20 * index, dtype=np.uint8)
-        pixels[:, 8:, 1] = 255
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    return folder
-
-
-def test_a_mixture(make_recipe, photos):
-    """Photos, some of them mirrored, and samples of the generator; functions of the batch alone."""
-    flags = {"data": (str(photos),), "real_fraction": 0.4}
-    recipe, again = (make_recipe("in-domain", **flags) for _ in range(2))
-    target = recipe._targets(BatchSlice(3, 64, 64))
-    halves = [again._targets(BatchSlice(3, start, 32)) for start in (64, 96)]
-    # 16 groups of two in each half; groups are interleaved.
-    groups = [half.image[number::16] for half in halves for number in range(16)]
-    assert (interleave_groups(groups) - target.image).abs().max() < 1e-6
-    real = target.image[~target.is_sample]
-    assert 10 < len(real) < 45
-    photo = recipe.photos.batch(
-        ((real[:, 0, 0, 0] + 1) * 127.5 / 20).round().long(), torch.device("cpu"), torch.float32
-    )
-    unchanged = (real == photo).flatten(1).all(1)
-    mirrored = (real == photo.flip(3)).flatten(1).all(1)
-    assert bool((unchanged ^ mirrored).all())
-    assert 0 < mirrored.sum() < len(real)
-    samples = recipe.generator.synthesize(target.ws[target.is_sample]).clamp(-1, 1)
-    assert (samples - target.image[target.is_sample]).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("changes", [{}, {"data": True}, {"data": True, "real_fraction": 0.0}])
-def test_one_source(make_recipe, losses_of, photos, changes):
-    """Photos alone with --data, samples alone without: neither computes the other."""
-    flags = changes | ({"data": (str(photos),)} if "data" in changes else {})
-    recipe = make_recipe("in-domain", **flags)
-    target = recipe._targets(BatchSlice(0, 0, 4))
-    only_photos = changes == {"data": True}
-    assert (target.ws is None) == only_photos
-    assert bool((target.is_sample != only_photos).all())
-    losses = losses_of(recipe, "encoder", BatchSlice(0, 0, 4))
-    assert ("encoder/latent" in losses) != only_photos
-
-
-# The terms ----------------------------------------------------------------------------------------
-
-
-def assert_terms(actual, expected):
-    assert actual.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(actual[name], value, msg=name)
-
-
-def test_losses_by_hand(make_recipe, losses_of, photos):
-    """Every term by its formula, in float64, of a batch in which photos and samples are mixed."""
-    flags = {"data": (str(photos),), "real_fraction": 0.5, "precision": "fp64", "bn_group_size": 4}
-    recipe = make_recipe("in-domain", **flags, r1_gamma=10.0, iterations=0)
-    batch = BatchSlice(0, 0, 8)
-    target, code, image = recipe.forward(batch)
-    x = target.image
-    phi = metrics.distance(recipe.perceptual.features(image), recipe.perceptual.features(x))
-    logits = recipe.critic(image)
-    error = (code - target.ws).square()[target.is_sample]
-    expected = {
-        "encoder/pixel": (image - x).square().mean(),
-        "encoder/perceptual": 0.8 * phi.mean(),
-        "encoder/adversarial": 0.1 * (1 + (-logits).exp()).log().mean(),
-        "encoder/latent": 0.1 * error.mean((1, 2)).sum() / 8,
-    }
-    assert_terms(losses_of(recipe, "encoder", batch), expected)
-    real = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(recipe.critic(real).sum(), real)
-    expected = {
-        "critic/fake": (1 + logits.exp()).log().mean(),
-        "critic/real": (1 + (-recipe.critic(x)).exp()).log().mean(),
-        "critic/r1": 10 / 2 * 2 * gradient.square().sum() / 8,  # every second step
-    }
-    assert_terms(losses_of(recipe, "critic", batch), expected)
-    assert "critic/r1" not in losses_of(recipe, "critic", BatchSlice(1, 8, 8))
-
-
-def test_learning_rates_follow_the_images_seen(make_recipe):
-    """0.8 after a quarter of the paper's run, whatever --images is; the critic's fall alike."""
-    for images in (40, 400):
-        flags = {"images": images, "lr": 0.5, "lr_decay_images": 100}
-        recipe = make_recipe("in-domain", **flags, critic_lr=0.1)
-        rates = [recipe.learning_rates(seen) for seen in (0, 50, 100, 400)]
-        factors = [1, 0.8**0.5, 0.8, 0.8**4]
-        assert [x["encoder"] for x in rates] == pytest.approx([0.5 * x for x in factors])
-        assert [x["critic"] for x in rates] == pytest.approx([0.1 * x for x in factors])
-
-
-def test_r1_gamma():
-    """The paper's 10 is for its 256 px: a sum over (256 / 16)^2 times the pixels."""
-    assert r1_gamma(R1Settings(), 16) == 10 / 256
-    assert r1_gamma(R1Settings(), 256) == r1_gamma(R1Settings(), 512) == 10
-    assert r1_gamma(R1Settings(r1_gamma=3.0), 16) == 3
-
-
-def test_the_critic_is_initialised_with_the_discriminator(make_recipe, folder):
-    recipe = make_recipe("in-domain")
-    weights = checkpoints.find(folder).discriminator.state_dict()
-    assert all(torch.equal(x, weights[name]) for name, x in recipe.critic.state_dict().items())
-    assert all(weight.requires_grad for weight in recipe.critic.parameters())
-    # The network of the perceptual distance is not trained.
-    assert not any(weight.requires_grad for weight in recipe.perceptual.parameters())
-    trainables = make_recipe("in-domain", adversarial_weight=0.0).trainables
-    assert [x.name for x in trainables] == ["encoder"]
-
-
-def test_no_discriminator(tmp_path, arguments, folder, capsys):
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    (alone / "generator.safetensors").write_bytes((folder / "generator.safetensors").read_bytes())
-    flags = {"generator": alone, "perceptual": "none", "images": 4}
-    assert main(arguments("in-domain", tmp_path / "run", **flags)) == WRONG_USE
-    assert "--adversarial-weight 0" in capsys.readouterr().err
-    without = arguments("in-domain", tmp_path / "run", adversarial_weight=0, **flags)
-    assert main(without) == 0

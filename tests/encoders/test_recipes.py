@@ -243,7 +243,11 @@ def test_wrong_use(tmp_path, arguments, capsys, kind, changes, message):
             {"real_fraction": -0.1},
             "--real-fraction is -0.1; it must be between 0 and 1",
         ),
-        ("in-domain", {"bn_group_size": 1}, "--bn-group-size is 1; it must be at least 2"),
+        (
+            "in-domain",
+            {"architecture": "resnet", "bn_group_size": 1},
+            "--bn-group-size is 1; it must be at least 2",
+        ),
         ("in-domain", {"r1_gamma": -1}, "--r1-gamma is -1.0; it must be at least 0"),
         ("in-domain", {"iterations": -1}, "--iterations is -1; it must be at least 0"),
         ("base", {"feature_mix_prob": 2}, "--feature-mix-prob is 2.0; it must be between 0"),
