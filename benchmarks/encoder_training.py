@@ -16,9 +16,10 @@ from torch.nn.functional import softplus
 from benchmarks import report
 from benchmarks.timing import clock
 from facsimile import checkpoints
-from facsimile.encoders import KINDS
+from facsimile.encoders import KINDS, FeatureEncoder
 from facsimile.encoders.layers import update_running_stats
 from facsimile.encoders.recipe import EncoderRecipe
+from facsimile.stylegan import Feature
 from facsimile.training import BatchSlice, Distributed, Meter
 from facsimile.training.loop import prepare, train_step
 
@@ -27,11 +28,12 @@ from facsimile.training.loop import prepare, train_step
 class Options:
     """Time whole training steps, and the generator, the encoder and the losses on their own.
 
-    The rest of a step is the loop's: random numbers, optimisers, moving averages, curves. Lazy
-    penalties are left out, because they come every 16th step.
+    The rest of a step is the loop's: random numbers, optimisers, moving averages, curves; and what
+    an encoder synthesizes beside its reconstruction, with the losses of that. Lazy penalties are
+    left out, because they come every 16th step.
     """
 
-    recipes: tuple[Literal["base", "in-domain"], ...] = ("base", "in-domain")
+    recipes: tuple[Literal["base", "feature", "in-domain"], ...] = ("base", "feature", "in-domain")
     generator: str = "faces"
     width: int | None = None
     """Channels of the encoder's first stage; None: the recipe's."""
@@ -116,11 +118,12 @@ class Parts:
     def __init__(self, recipe: EncoderRecipe, batch: BatchSlice):
         self.recipe, self.batch = recipe, batch
         self.critic = getattr(recipe, "critic", None)
-        self.weights = list(recipe.encoder.parameters())
+        self.weights = [x for x in recipe.encoder.parameters() if x.requires_grad]
+        self.trains_critic = any(x.name == "critic" for x in recipe.trainables)
         with torch.no_grad():
             self.ws, self.target = self._sample()
             with self._autocast():
-                self.prediction = recipe.encoder(self.target)
+                self.prediction = self._predict()
             self.image = self._synthesize(self.prediction)
         update_running_stats(recipe.encoder, 0.0, lambda x: x)
 
@@ -131,30 +134,48 @@ class Parts:
         ws, _ = self.recipe._codes(self.batch)
         return ws, self.recipe._sample_images(ws)
 
-    def _synthesize(self, prediction: Tensor) -> Tensor:
-        """The image of a feature, or of codes."""
-        ws, start = prediction, None
-        if prediction.ndim == 4:
+    def _predict(self) -> tuple[Tensor, ...]:
+        """A feature, codes, or codes and a feature."""
+        encoder = self.recipe.encoder
+        if isinstance(encoder, FeatureEncoder):
+            ws, feature, _, _ = encoder.predict(self.target, self.recipe.generator)
+            return ws, feature.x
+        return (encoder(self.target),)
+
+    def _synthesize(self, prediction: tuple[Tensor, ...]) -> Tensor:
+        """The image of what `_predict` returns."""
+        *codes, last = prediction
+        ws, start = codes[0] if codes else self.ws, None
+        if last.ndim == 3:
+            ws = last
+        else:
             with torch.no_grad():
-                start = self.recipe.encoder.feature(self.target)._replace(x=prediction)
-            ws = self.ws
+                start = self._start()._replace(x=last)
         with self._autocast():
             image = self.recipe.generator.synthesize(ws, start=start)
         return image.to(self.recipe.settings.dtype)
+
+    def _start(self) -> Feature:
+        """A feature of the encoder's layer, with its RGB skip."""
+        encoder = self.recipe.encoder
+        if isinstance(encoder, FeatureEncoder):
+            return self.recipe.generator.synthesize(self.ws, stop=encoder.config.layer)
+        return encoder.feature(self.target)
 
     def generator(self) -> None:
         """Synthesize a sample and the prediction, and propagate back to the prediction."""
         with torch.no_grad():
             self._sample()
-        prediction = self.prediction.detach().requires_grad_()
+        prediction = tuple(x.detach().requires_grad_() for x in self.prediction)
         image = self._synthesize(prediction)
         torch.autograd.grad(image, prediction, torch.ones_like(image))
 
     def encoder(self) -> None:
         with self._autocast():
-            prediction = self.recipe.encoder(self.target)
+            prediction = self._predict()
         update_running_stats(self.recipe.encoder, 0.0, lambda x: x)
-        torch.autograd.grad(prediction, self.weights, torch.ones_like(prediction))
+        ones = [torch.ones_like(x) for x in prediction]
+        torch.autograd.grad(prediction, self.weights, ones, allow_unused=True)
 
     def losses(self) -> None:
         """All terms of all trainables, without the lazy ones."""
@@ -163,7 +184,7 @@ class Parts:
         if self.critic is not None:
             total = total + softplus(-self.recipe._discriminate(image, None)).mean()
         torch.autograd.grad(total, image)
-        if self.critic is not None:
+        if self.trains_critic:
             fake = softplus(self.recipe._discriminate(self.image.detach(), None)).mean()
             real = softplus(-self.recipe._discriminate(self.target, None)).mean()
             torch.autograd.grad(fake + real, list(self.critic.parameters()))

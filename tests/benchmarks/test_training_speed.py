@@ -64,8 +64,8 @@ def test_encoder_training_is_timed(networks: Path, tmp_path: Path) -> None:
     options = {"generator": str(networks), "width": 4, "batch": 16, "turns": 1, "precision": "fp32"}
     encoder_training.main(encoder_training.Options(**options, out=out))
     times = json.loads(out.read_text())
-    assert times.keys() == {"base", "in-domain", "machine"}
-    for kind in ("base", "in-domain"):
+    assert times.keys() == {"base", "feature", "in-domain", "machine"}
+    for kind in ("base", "feature", "in-domain"):
         assert times[kind].keys() == {"step", "generator", "encoder", "losses"}
         # A part is less work than the step that it is a part of.
         assert 0 < times[kind]["generator"] < 3 * times[kind]["step"]
