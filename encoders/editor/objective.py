@@ -201,10 +201,13 @@ class EditorRecipe(TargetRecipe):
         for source in self._eval_sets():
             shares = []
             for image, ws, change in self._eval_edits(source, count):
-                own = [self._edit(self.ema, image, ws, x) for x in (torch.zeros_like(ws), change)]
+                edited = [self._edit(self.ema, image, ws, x) for x in (0 * change, change)]
                 in_domain = [self.generator.synthesize(x) for x in (ws, ws + change)]
-                (a, b), (c, d) = ([self._descriptor(x) for x in pair] for pair in (own, in_domain))
-                shares.append(((b - a) * (d - c)).sum(1) / (d - c).square().sum(1))
+                actual, expected = (
+                    self._descriptor(after) - self._descriptor(before)
+                    for before, after in (edited, in_domain)
+                )
+                shares.append((actual * expected).sum(1) / expected.square().sum(1))
             scores[f"{source}/edit share"] = float(torch.cat(shares).mean())
         return scores
 
