@@ -34,31 +34,43 @@ def make_editor():
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory, folder):
-    """The folder of a generator of 16 px with an in-domain encoder and a feature encoder."""
-    path = tmp_path_factory.mktemp("network") / "all"
-    shutil.copytree(folder, path)
-    generator = checkpoints.find(path).generator
-    kind = KINDS["feature"]
-    encoder = kind.network(kind.config.for_generator(generator, LAYER, 8, 8, 16))
-    encoder.init_normalization(generator, generator.map(torch.randn(16, generator.z_dim)))
-    with torch.no_grad():
-        for weight in encoder.fusion.parameters():
-            weight.add_(0.05 * torch.randn_like(weight))
-    encoders.save(encoder, path / "feature.safetensors")
-    return path
+def make_network(tmp_path_factory, networks):
+    """make_network(**changes) -> the folder of a generator of 16 px with an in-domain encoder and a
+    feature encoder."""
+
+    def made(**changes):
+        path = tmp_path_factory.mktemp("network") / "all"
+        shutil.copytree(networks(**changes), path)
+        generator = checkpoints.find(path).generator
+        kind = KINDS["feature"]
+        encoder = kind.network(kind.config.for_generator(generator, LAYER, 8, 8))
+        label = torch.eye(generator.c_dim)[[0] * 16] if generator.c_dim else None
+        ws = generator.map(torch.randn(16, generator.z_dim), label)
+        encoder.init_normalization(generator, ws)
+        with torch.no_grad():
+            for weight in encoder.fusion.parameters():
+                weight.add_(0.05 * torch.randn_like(weight))
+        encoders.save(encoder, path / "feature.safetensors")
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def network(make_network):
+    return make_network()
 
 
 @pytest.fixture
 def make_recipe(network, tmp_path):
-    """make_recipe(**changes) -> the recipe of a tiny run."""
+    """make_recipe(folder, **changes) -> the recipe of a tiny run with the networks of a folder."""
 
-    def made(**changes):
+    def made(folder=network, **changes):
         settings = {"out": tmp_path / "run", "batch": 6, "width": 8, "device": "cpu"}
         settings = EditorSettings(**settings | {"precision": "fp32"} | changes)
         distributed = Distributed(
             device=torch.device("cpu"),
-            load_networks=lambda name, **options: checkpoints.find(network, **options),
+            load_networks=lambda name, **options: checkpoints.find(folder, **options),
         )
         recipe = KINDS["editor"].recipe(settings, distributed)
         recipe.setup_data()
@@ -226,6 +238,16 @@ def test_one_batch_is_learned(make_recipe, train_step):
     assert errors[-1] < 0.6 * errors[0]
     scores = recipe.evaluate()
     assert {"samples/mse", "samples/edit share"} <= scores.keys()
+
+
+@pytest.mark.parametrize("changes", [{"c_dim": 3}, {"img_channels": 1}], ids=str)
+def test_other_generators(make_recipe, make_network, train_step, tmp_path, changes):
+    """Labels and grey pictures: a step, the sheet, and the file."""
+    recipe = make_recipe(make_network(**changes))
+    assert train_step(recipe, 0, 6)["encoder/pixel"] > 0
+    assert {x.shape for x in recipe.sample_grid()} == {(3, 16, 16)}
+    recipe.save(tmp_path)
+    assert encoders.load(tmp_path, recipe.generator).config == recipe.encoder.config
 
 
 def test_sheet_and_file(make_recipe, pictures, tmp_path):
