@@ -41,6 +41,11 @@ def encode(
     check(encoder, generator)
     kind = kind_of(encoder)
     space = space or kind.default_space
+    if kind.predicts == "feature edit":
+        raise ValueError(
+            f"an encoder of the kind {kind.name} edits features and starts no latents; take another "
+            "kind, and edit its latents with facsimile.Studio.edit"
+        )
     if space is None:
         raise ValueError(
             f"an encoder of the kind {kind.name} needs landmarks beside a face; take another kind "

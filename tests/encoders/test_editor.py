@@ -128,6 +128,8 @@ def test_files(generator, make_editor, tmp_path):
     assert torch.equal(loaded(x, delta), editor(x, delta))
     kind = encoders.kind_of(loaded)
     assert (kind.name, kind.predicts, kind.spaces) == ("editor", "feature edit", ())
+    with pytest.raises(ValueError, match="the kind editor edits features and starts no latents"):
+        encoders.encode(loaded, generator, torch.zeros(1, 3, 32, 32))
 
 
 def test_impossible_sizes(generator):
