@@ -43,8 +43,8 @@ def encode(
     space = space or kind.default_space
     if kind.predicts == "feature edit":
         raise ValueError(
-            f"an encoder of the kind {kind.name} edits features and starts no latents; take another "
-            "kind, and edit its latents with facsimile.Studio.edit"
+            f"an encoder of the kind {kind.name} edits features and starts no latents; take "
+            "another kind, and edit its latents with facsimile.Studio.edit"
         )
     if space is None:
         raise ValueError(
