@@ -6,18 +6,18 @@ The plan is printed, runs, keys the resume, and is stored in scores.json.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
-from facsimile.encoders import KINDS
 from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import Recipe, recipes, terms
 from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.generator import fingerprint
 
 from .identity import Identity, identity_note, with_identity_term
+from .initial_encoder import domain_encoder, fit_recipe, initial_encoder
 from .targets import Faces
 
 Init = Literal["mean", "random", "encoder"]
@@ -193,13 +193,13 @@ def make_plan(
     recipe = recipe.for_networks({"perceptual": perceptual})
     if recipe.layer is not None:
         generator.first_ws_index(recipe.layer)  # ValueError with the layers there are
-    encoder, init_note = _initial_encoder(recipe, init or recipe.init, encoders)
+    encoder, init_note = initial_encoder(recipe, init or recipe.init, encoders)
     if encoder is not None:
-        init, recipe = "encoder", _fit_recipe(recipe, encoder)
+        init, recipe = "encoder", fit_recipe(recipe, encoder)
     else:
         default: Any = spaces.parse(recipe.space)[0].default_init
         init = init or recipe.init or default
-        encoder = _domain_encoder(recipe, encoders)
+        encoder = domain_encoder(recipe, encoders)
     assert init is not None
     return InversionPlan(
         generator=name,
@@ -234,92 +234,6 @@ def check_label(generator: Generator, recipe: Recipe, label: int | None) -> None
         raise ValueError(f"got the label {label}; this generator takes {expected}")
 
 
-def _initial_encoder(
-    recipe: Recipe, init: Init | None, encoders: EncoderSet
-) -> tuple[LoadedEncoder | None, str]:
-    """The encoder that predicts the initial latents, or None and why not.
-
-    An encoder that was asked for must be there (ValueError); one that is only preferred is left out
-    if it cannot be used.
-    """
-    if init == "encoder":
-        return _usable_encoder(recipe, encoders), ""
-    if init is not None or recipe.encoder is None:
-        return None, ""
-    kind = next(filter(encoders.has, _kinds(recipe)), None)
-    if kind is None:
-        return None, f", as this generator has no {recipe.encoder} encoder"
-    try:
-        encoder = _usable_encoder(recipe, encoders)
-        return encoder, "" if encoder.kind == recipe.encoder else _why_another(recipe, encoders)
-    except (ValueError, OSError) as error:
-        return None, f", because its {kind} encoder cannot be used: {error}"
-
-
-def _why_another(recipe: Recipe, encoders: EncoderSet) -> str:
-    """Why the initial latents are predicted by another kind than the recipe names."""
-    assert recipe.encoder is not None
-    if not encoders.has(recipe.encoder):
-        return f", as this generator has no {recipe.encoder} encoder"
-    return f", as the {recipe.encoder} encoder does not predict the feature of {recipe.layer}"
-
-
-def _usable_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder:
-    """The encoder that predicts the recipe's initial latents: of the kind that the recipe names,
-    else of another kind that starts its space; of those that predict a feature, the first one that
-    predicts the recipe's layer. ValueError without such an encoder.
-    """
-    kinds = _kinds(recipe)
-    if not kinds:
-        raise ValueError(
-            f'no encoder predicts a code in "{recipe.space}"; take a recipe in f/, w+, p_n+ or s, '
-            "or another init"
-        )
-    available = [kind for kind in kinds if encoders.has(kind)] or kinds[:1]
-    first = encoders.get(available[0])  # raises
-    if _predicts_layer_of(recipe, first):
-        return first
-    for kind in available[1:]:
-        if _predicts_layer_of(recipe, other := encoders.get(kind)):
-            return other
-    config: Any = first.network.config
-    raise ValueError(
-        f"{first.path} predicts the feature of {config.layer}, and {recipe.layer} is asked for; "
-        "leave the layer out, or choose the init mean, or random in Z"
-    )
-
-
-def _kinds(recipe: Recipe) -> list[str]:
-    """The kinds that start the recipe's space, first the one that it names; none if that cannot."""
-    kinds = [name for name, kind in KINDS.items() if recipe.space in kind.spaces]
-    if recipe.encoder is not None and recipe.encoder not in kinds:
-        return []
-    return sorted(kinds, key=lambda kind: kind != recipe.encoder)
-
-
-def _predicts_layer_of(recipe: Recipe, encoder: LoadedEncoder) -> bool:
-    """Whether the encoder predicts the feature that the recipe has, or codes alone."""
-    config: Any = encoder.network.config
-    return not _predicts_feature(encoder) or recipe.layer in (None, config.layer)
-
-
-def _fit_recipe(recipe: Recipe, encoder: LoadedEncoder) -> Recipe:
-    recipe = recipe.from_encoder()
-    if not _predicts_feature(encoder):
-        return recipe
-    config: Any = encoder.network.config
-    # The feature encoder's RGB skip is that of the codes that it predicts.
-    return replace(recipe, layer=config.layer, rgb_skip=getattr(config, "rgb_skip", "keep"))
-
-
-def _domain_encoder(recipe: Recipe, encoders: EncoderSet) -> LoadedEncoder | None:
-    """The encoder into W+ that the domain term compares with; None if there is no such term."""
-    if not recipe.has_term("domain_reg"):
-        return None
-    kinds = [name for name, kind in KINDS.items() if kind.predicts == "w+"]
-    return encoders.get(recipe.encoder or next(filter(encoders.has, kinds), kinds[0]))
-
-
 def further_networks(recipe: Recipe, networks: Mapping[str, Any]) -> dict[str, str]:
     """Name -> fingerprint of the networks that terms need; ValueError if the studio lacks one."""
     fingerprints = {}
@@ -335,7 +249,3 @@ def further_networks(recipe: Recipe, networks: Mapping[str, Any]) -> dict[str, s
             weights = network.state_dict() if hasattr(network, "state_dict") else None
             fingerprints[name] = "" if weights is None else fingerprint(weights)
     return fingerprints
-
-
-def _predicts_feature(encoder: LoadedEncoder) -> bool:
-    return KINDS[encoder.kind].predicts in ("feature", "feature and w+")
