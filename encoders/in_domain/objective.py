@@ -64,11 +64,13 @@ class InDomainRecipe(TargetRecipe):
 
     def _build(self) -> nn.Module:
         settings, section = self.settings, self.settings.learned_optimizer
-        discriminator = self.discriminator
+        discriminator, width = self.discriminator, settings.width
+        assert width is not None  # as what follows, it has a default
+        assert settings.bn_group_size is not None
         config = InDomainConfig.for_generator(
             self.generator,
-            settings.width,
-            settings.max_width or 8 * settings.width,
+            width,
+            settings.max_width or 8 * width,
             settings.resolution,
             settings.iterations,
             discriminator,
@@ -151,7 +153,7 @@ class InDomainRecipe(TargetRecipe):
         if image is None:
             return self._optimizer_loss(shared)
         features = self._target_features(target.image)
-        weight = settings.identity.identity_weight
+        weight = settings.identity.identity_weight or 0.0
         losses = self._picture_losses(image, target.image, features, "", weight)
         if self.critic is not None:
             loss = F.softplus(-self._discriminate(image, target.label)).mean()

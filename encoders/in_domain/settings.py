@@ -195,8 +195,8 @@ def _set_defaults(settings: InDomainSettings) -> None:
     if settings.architecture == "resnet" and settings.photos.data:
         defaults["real_fraction"] = 1.0
     for field in fields(settings):
-        value = getattr(settings, field.name)
-        if is_dataclass(value):
+        value: Any = getattr(settings, field.name)
+        if is_dataclass(value) and not isinstance(value, type):
             names = [x.name for x in fields(value) if x.name in defaults]
             missing = {x: defaults[x] for x in names if getattr(value, x) is None}
             object.__setattr__(settings, field.name, replace(value, **missing))
