@@ -226,6 +226,22 @@ def perceptual(discriminator):
     return metrics.discriminator_features(discriminator)
 
 
+@pytest.fixture(scope="module")
+def small_identity():
+    """dlib's face recognition network is a small one of random weights, as all others here are."""
+
+    def init(self, path):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(6)
+            for name, weight in self.named_parameters():
+                weight.normal_(std=0.1 if name.endswith("bias") else weight[0].numel() ** -0.5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facsimile.metrics.dlib_identity.UNITS", ((4, False), (8, True)))
+        patch.setattr("facsimile.metrics.dlib_identity.DlibIdentity._load", init)
+        yield
+
+
 @pytest.fixture(scope="session")
 def targets():
     """(4, 3, 32, 32) smooth pictures in [-1, 1]."""

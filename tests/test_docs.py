@@ -20,9 +20,12 @@ from PIL import Image
 from skimage.data import astronaut
 
 import benchmarks
-from facsimile import cli, editing, stylegan
+from facsimile import cli, editing, encoders, stylegan
+from facsimile.checkpoints import registry
 from facsimile.commands import edit, train
 from facsimile.data.video import VideoWriter
+
+pytestmark = pytest.mark.usefixtures("small_identity")
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{x.name}" for x in (ROOT / "docs").glob("*.md")))
@@ -173,6 +176,21 @@ def test_every_flag_in_the_text_exists(page: str) -> None:
 
 
 @pytest.fixture(scope="module")
+def bundled(
+    tmp_path_factory: pytest.TempPathFactory, make_generator, make_discriminator, make_encoder
+) -> Path:
+    """Small networks with the files of those that are bundled."""
+    path, generator = tmp_path_factory.mktemp("bundled"), make_generator(32)
+    (path / "faces").mkdir()
+    stylegan.save(generator, path / "faces" / registry.GENERATOR)
+    stylegan.save(make_discriminator(32), path / "faces" / registry.DISCRIMINATOR)
+    for real in (registry.BUNDLED / "faces").glob("*.safetensors"):
+        if real.stem in encoders.KINDS:
+            encoders.save(make_encoder(real.stem, generator), path / "faces" / real.name)
+    return path
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, make_generator, make_discriminator) -> Path:
     """The files that the documentation names, small."""
     path = tmp_path_factory.mktemp("docs")
@@ -205,8 +223,9 @@ def small(words: list[str]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_commands_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run(folder: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their order, as later ones open what earlier ones wrote."""
+    monkeypatch.setattr(registry, "BUNDLED", bundled)
     monkeypatch.chdir(folder)
     for command in RUN:
         words = small(shlex.split(command)[1:])
@@ -224,7 +243,10 @@ PROGRAMS = [(page, index) for page in PAGES for index in range(len(blocks(page, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "index"), PROGRAMS)
-def test_python_runs(page: str, index: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_runs(
+    page: str, index: int, folder: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "BUNDLED", bundled)
     monkeypatch.chdir(folder)
     code = blocks(page, "python")[index]
     # LPIPS may be a download; few steps.

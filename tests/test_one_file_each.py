@@ -20,6 +20,8 @@ from facsimile.encoders import kinds as encoder_kinds
 from facsimile.refine import recipes, terms
 from facsimile.stylegan import Latents, spaces
 
+pytestmark = pytest.mark.usefixtures("small_identity")
+
 SPACE = '''
 """V+: codes of W+ in units of 2."""
 

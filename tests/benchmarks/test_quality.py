@@ -19,6 +19,8 @@ from benchmarks.networks import random_discriminator, random_generator
 from facsimile import checkpoints, data, encoders, stylegan
 from facsimile.refine import recipes
 
+pytestmark = pytest.mark.usefixtures("small_identity")
+
 TINY = {"resolution": 32, "channel_base": 256, "channel_max": 16}
 RECIPES = ("w+", "f/z+", "w+ +noise")
 

@@ -8,6 +8,11 @@ from skimage.data import astronaut
 from facsimile import encoders, stylegan
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_dlib(small_identity):
+    """Only test_identity.py recognises people: it has the network itself as small_identity."""
+
+
 @pytest.fixture(scope="session")
 def network(tmp_path_factory, make_generator, make_discriminator):
     """Folder of a 32 px generator and its discriminator."""

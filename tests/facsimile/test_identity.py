@@ -14,6 +14,11 @@ from facsimile.refine import recipes
 
 
 @pytest.fixture(scope="module")
+def small_identity():
+    """The network itself."""
+
+
+@pytest.fixture(scope="module")
 def studio(network):
     return facsimile.load(network, perceptual="none", device="cpu")
 
