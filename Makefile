@@ -8,9 +8,12 @@ BIN := .venv/bin
 ROOMS := checkpoints data editing encoders metrics refine stylegan training
 # The networks of the tests are tiny: threads cost more than they bring.
 # What make test-fast leaves out beside the tests that are marked slow: many short ones.
-NOT_FAST := tests/benchmarks tests/facsimile/test_jobs.py tests/stylegan/test_alias_free.py \
-	tests/stylegan/test_foreign.py tests/stylegan/test_stylegan3.py tests/metrics/test_backbones.py \
-	tests/data/test_align.py
+NOT_FAST := tests/benchmarks tests/data/test_align.py tests/encoders/test_corrector.py \
+	tests/encoders/test_editor.py tests/facsimile/test_identity.py tests/facsimile/test_jobs.py \
+	tests/facsimile/test_reenact.py tests/metrics/test_backbones.py \
+	tests/metrics/test_dlib_identity.py tests/metrics/test_facenet.py \
+	tests/refine/test_every_generator.py tests/stylegan/test_alias_free.py \
+	tests/stylegan/test_foreign.py tests/stylegan/test_stylegan3.py
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-fast lint types docs wheel-test clean build/tree
