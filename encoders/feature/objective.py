@@ -23,7 +23,7 @@ SCALE_SAMPLES = 4096
 """Samples from which the standard deviation of w is measured."""
 GROWTH = 0.1
 """Share of the training in which a late term's weight grows to its full size."""
-INVERSE_CODE_WEIGHT = 0.01
+INVERSE_CODE_WEIGHT = 0.001
 """Weight of the distance between the codes and what becomes of them in Z+."""
 
 

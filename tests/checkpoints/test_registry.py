@@ -48,7 +48,7 @@ def test_bundled_statistics():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["base", "in-domain"])
+@pytest.mark.parametrize("kind", ["feature", "in-domain"])
 def test_bundled_encoders_reconstruct_samples(kind):
     """The error is below a fifth of that of the mean face."""
     networks = checkpoints.find("faces")

@@ -162,7 +162,7 @@ def test_the_terms(make_recipe):
         "latent": 0.02 * ((ws - target.ws) / scale).square().mean(),
         "code size": 0.002 * ((ws - recipe.encoder.codes.mean) / scale).square().mean(),
         "feature reg": 0.002 * change.square().mean(),
-        "inverse code": 0.5 * 0.01 * ((ws_of_z - ws) / scale).square().mean(),
+        "inverse code": 0.5 * 0.001 * ((ws_of_z - ws) / scale).square().mean(),
     }
     for prefix, (weight, image) in pictures.items():
         expected[f"{prefix}pixel"] = weight * (image - target.image).square().mean()
