@@ -139,6 +139,7 @@ RECIPES = {
     "generator": (*SMALL, "--data", "faces", "--resolution", 16, "--channel-base", 64)
     + ("--channel-max", 8, "--z-dim", 16, "--batch", 16, "--frechet", "none"),
     "base": OF_PAIR,
+    "feature": (*OF_PAIR, "--codes-width", 8, "--identity", "off"),
     "in-domain": (*OF_PAIR, "--max-width", 8),
     "difference": OF_FACES,
     "keypoint": OF_FACES,
