@@ -3,12 +3,14 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from .feature_transport import FeatureTransport
 from .landmark_edits import MOTIONS, mouth, smile, yaw
 from .landmark_motion import LandmarkMotion, interpolate_landmarks
 from .reenactment import reenact_latents
 from .registry import EDITS, Edit, Parameter, get, register, register_page
 
 __all__ = ["EDITS", "Edit", "Parameter", "get", "register", "register_page"]
+__all__ += ["FeatureTransport"]
 __all__ += ["LandmarkMotion", "interpolate_landmarks", "reenact_latents"]
 __all__ += ["MOTIONS", "mouth", "smile", "yaw"]
 
