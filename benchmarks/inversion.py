@@ -79,7 +79,10 @@ def main(options: Options) -> None:
     if options.alone:
         judge = identity_judge(options.identity)
         without_critic = options.without_critic
-        parts += ["", *encoders_alone.compare(bench, options.alone, without_critic, judge)]
+        parts += [
+            "",
+            *encoders_alone.compare(bench, options.alone, without_critic, judge, reference=True),
+        ]
     if options.edited:
         named_rows = {way.name: row for way, row in rows.items()}
         parts += ["", *edits.compare(bench, named_rows, options.identity)]
