@@ -36,7 +36,7 @@ def find_transport(
     def predict_ws(images: Tensor) -> Tensor:
         return encoders.encode(in_domain, generator, images, "w+").code
 
-    transport = FeatureTransport(editor.config.layer, predict_ws, editor)
+    transport = FeatureTransport(editor.config.layer, predict_ws, editor, editor.in_domain_share)
     for one in with_feature:
         if not transport.fits(generator, one):
             return None, (

@@ -7,6 +7,8 @@ here they are samples, crossed and mixed, and pictures of photos' in-domain code
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +18,7 @@ from facsimile.stylegan import freeze
 from facsimile.stylegan.statistics import principal_directions
 from facsimile.training import BatchSlice, Distributed
 
+from ..files import FILE, save
 from ..targets import TargetRecipe
 from .edits import NUMBERS, random_changes
 from .network import EditorConfig, FeatureEditor
@@ -216,3 +219,12 @@ class EditorRecipe(TargetRecipe):
         image = image.clamp(-1, 1)
         features = [image] if self.perceptual is None else self.perceptual.features(image)
         return torch.cat([x.flatten(1) for x in features], 1)
+
+    def save(self, out: Path) -> None:
+        settings = self.settings
+        config = replace(
+            self.ema.config, residual_weight=settings.residual_weight, gate=settings.gate
+        )
+        editor = FeatureEditor(config).to(self.device, settings.dtype)
+        editor.load_state_dict(self.ema.state_dict())
+        save(editor, out / FILE)

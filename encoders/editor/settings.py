@@ -53,3 +53,15 @@ class EditorSettings(TargetSettings):
     optimizer: CosineSettings = CosineSettings(lr=1e-3)
     width: int = 88
     """Channels of the editor at the feature's side, rounded up to a multiple of 8."""
+    residual_weight: float = 0.5
+    """Of what the network adds to F + delta, in use; the training is without it. Between 0 and 1;
+    measured with --gate on faces that the editor was not trained on."""
+    gate: float | None = 0.5
+    """Mean square of a feature's change, in standard deviations, where the in-domain code's feature
+    takes half of the photo's place; in use, not in training. None: it never does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 0, "residual_weight")
+        if self.gate is not None and not self.gate > 0:
+            raise ValueError(f"--gate is {self.gate}; it must be above 0, or None")

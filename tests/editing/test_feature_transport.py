@@ -1,5 +1,7 @@
 """Feature transport. Oracles: the formula by hand, single images, and edits that change nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -71,6 +73,29 @@ def test_strength_0_changes_no_image(generator64, make_latents, transport, edit,
     assert torch.equal(same.synthesize(generator64), image)
     other = edit(generator64, *given, transport=transport, strength=1.0)
     assert not torch.allclose(other.synthesize(generator64), image, atol=1e-3)
+
+
+def test_a_share_of_the_in_domain_code(generator64, make_latents, transport):
+    """Everywhere: the image of the edited in-domain code; in a part: linear; by an image's own."""
+    latents = make_latents(generator64, "f/z+", 2)
+    ws = transport.in_domain_ws(generator64, latents)
+    change = 0.5 * torch.randn_like(ws)
+
+    def moved(share):
+        gated = replace(transport, in_domain_share=lambda delta: share.expand_as(delta[:, :1]))
+        return gated.move(generator64, latents, ws, change)
+
+    ones = torch.ones(2, 1, 1, 1, dtype=torch.float64)
+    expected = generator64.synthesize(ws + change)
+    torch.testing.assert_close(moved(ones).synthesize(generator64), expected)
+    none, part, whole = (moved(x * ones).tensors() for x in (0, 0.25, 1))
+    plain = transport.move(generator64, latents, ws, change).tensors()
+    for name, x in none.items():
+        assert torch.equal(x, plain[name])
+        torch.testing.assert_close(part[name], 0.75 * x + 0.25 * whole[name])
+    other = moved(torch.tensor([0.0, 1.0], dtype=torch.float64)[:, None, None, None]).tensors()
+    for name, x in other.items():
+        torch.testing.assert_close(x, torch.stack([none[name][0], whole[name][1]]))
 
 
 def test_what_does_not_fit(generator64, make_latents, transport):

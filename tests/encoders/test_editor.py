@@ -1,6 +1,7 @@
 """The feature editor: a new one is F + delta; its recipe's edits, pairs, files and resumed runs."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,6 +118,38 @@ def test_an_image_does_not_influence_another(generator64, make_editor):
     one = torch.cat([editor(x[[i]], delta[[i]]) for i in range(4)])
     torch.testing.assert_close(both, one)
     assert not torch.allclose(both, x + delta, atol=1e-3)
+
+
+def test_the_gate(generator64, make_editor):
+    """Half where the change is as large as the gate; nothing, or all, at some distance from it."""
+    editor = make_editor(generator64)
+    delta = torch.zeros(3, editor.config.channels, 16, 16, dtype=torch.float64)
+    assert not editor.in_domain_share(delta + 1).any()
+    config = replace(editor.config, gate=0.5)
+    gated = FeatureEditor(config).double()
+    gated.load_state_dict(editor.state_dict())
+    for i, size in enumerate((0.25, 0.5, 1.0)):
+        delta[i] = size**0.5 * editor.scale[0]
+    share = gated.in_domain_share(delta)
+    assert share.shape == (3, 1, 16, 16)
+    expected = torch.tensor([1 / 17, 1 / 2, 16 / 17], dtype=torch.float64)
+    torch.testing.assert_close(share, expected[:, None, None, None].expand_as(share))
+    # It looks at what is around a place.
+    delta[2, :, :, 8:] = 0
+    share = gated.in_domain_share(delta)[2, 0, 0]
+    assert share[0] > 0.9
+    assert share[-1] == 0
+    assert (share.diff() <= 1e-12).all()
+    with pytest.raises(ValueError, match="the gate is 0; it must be above 0, or None"):
+        replace(editor.config, gate=0)
+
+
+def test_half_of_what_the_network_adds(generator64, make_editor):
+    editor = make_editor(generator64, 0.3)
+    half = FeatureEditor(replace(editor.config, residual_weight=0.5)).double()
+    half.load_state_dict(editor.state_dict())
+    x, delta = torch.randn(2, 2, editor.config.channels, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(half(x, delta), (x + delta + editor(x, delta)) / 2)
 
 
 def test_files(generator, make_editor, tmp_path):
@@ -249,7 +282,8 @@ def test_other_generators(make_recipe, make_network, train_step, tmp_path, chang
     assert train_step(recipe, 0, 6)["encoder/pixel"] > 0
     assert {x.shape for x in recipe.sample_grid()} == {(3, 16, 16)}
     recipe.save(tmp_path)
-    assert encoders.load(tmp_path, recipe.generator).config == recipe.encoder.config
+    expected = replace(recipe.encoder.config, residual_weight=0.5, gate=0.5)
+    assert encoders.load(tmp_path, recipe.generator).config == expected
 
 
 def test_sheet_and_file(make_recipe, pictures, tmp_path):
@@ -266,6 +300,8 @@ def test_sheet_and_file(make_recipe, pictures, tmp_path):
     recipe.save(tmp_path)
     loaded = encoders.load(tmp_path, recipe.generator)
     assert loaded.config.layer == LAYER
+    weights = recipe.ema.state_dict()
+    assert all(torch.equal(x, weights[name]) for name, x in loaded.state_dict().items())
 
 
 def test_a_resumed_run_is_the_same_run(network, pictures, tmp_path, run_processes, tensors):
