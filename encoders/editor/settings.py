@@ -56,7 +56,7 @@ class EditorSettings(TargetSettings):
     residual_weight: float = 0.5
     """Of what the network adds to F + delta, in use; the training is without it. Between 0 and 1;
     measured with --gate on faces that the editor was not trained on."""
-    gate: float | None = 0.4
+    gate: float | None = 0.39
     """Mean square of a feature's change, in standard deviations, where the in-domain code's feature
     takes half of the photo's place; in use, not in training. None: it never does."""
 
