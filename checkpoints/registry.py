@@ -1,5 +1,6 @@
 """Finds networks: by a bundled name, a file, or a folder with generator.safetensors."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ BUNDLED = Path(__file__).parent
 LANDMARKS = BUNDLED / "landmarks68" / "landmarks.safetensors"
 """The small landmark network, for `data.landmarker`."""
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+PREDECESSORS = "predecessors.json"
+"""Beside a bundled generator: the fingerprints of the networks that it has replaced, and for each
+the command that fetches it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ def find(
         )
     generator = stylegan.load(path, device)
     generator.statistics_cache = statistics_cache(path)
+    predecessors = path.with_name(PREDECESSORS)
+    if predecessors.is_file():
+        generator.predecessors = json.loads(predecessors.read_text(encoding="utf-8"))
     beside = path.with_name(DISCRIMINATOR)
     discriminator: Discriminator | None
     if beside.is_file():

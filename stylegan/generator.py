@@ -57,6 +57,9 @@ class Generator(nn.Module):
         self.statistics_cache: tuple[Path, ...] = ()
         """Files, or folders for files, that cache the statistics. The checkpoint registry sets it;
         if it is empty, nothing is read or written."""
+        self.predecessors: dict[str, str] = {}
+        """Fingerprints of networks that this one has replaced, and for each the command that
+        fetches it. The checkpoint registry sets it."""
         self._fingerprint: str | None = None
 
     @property

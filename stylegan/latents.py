@@ -94,7 +94,7 @@ class Latents:
         if self.fingerprint != generator.fingerprint:
             raise ValueError(
                 f"these latents belong to the generator {self.fingerprint}, and this one is "
-                f"{generator.fingerprint}; load the generator with which they were made"
+                f"{generator.fingerprint}; {how_to_get(self.fingerprint, generator)}"
             )
 
     def first_ws_index(self, generator: Generator) -> int:
@@ -179,6 +179,16 @@ def _tensor_fields(tensors: dict[str, Tensor]) -> dict[str, Any]:
     count = sum(name.startswith("noise.") for name in tensors)
     noise = tuple(tensors[f"noise.{i}"] for i in range(count)) or None
     return {name: tensors.get(name) for name in TENSORS} | {"noise": noise}
+
+
+def how_to_get(fingerprint: str, present: Generator) -> str:
+    """What to do for the generator with this fingerprint where `present` is another."""
+    if (command := present.predecessors.get(fingerprint)) is None:
+        return "load the generator with which they were made"
+    return (
+        f"that one was bundled before this one, and this command in a clone fetches it: {command}; "
+        "then name the file, as --generator old.safetensors"
+    )
 
 
 def init_latents(

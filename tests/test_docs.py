@@ -36,6 +36,7 @@ NOT_TRIED = {
     "pip install": "installs packages; make wheel-test does so with the wheel",
     "pre-commit": "a tool of the contributor",
     "git show": "the history is not in every checkout",
+    "checkpoints/faces/train_all.sh": "tests/checkpoints/test_train_all.py runs it",
 }
 # Beginning of a command -> why it is only given to its parser.
 ONLY_PARSED = {
@@ -163,8 +164,11 @@ def fields(options: type) -> Iterator[str]:
 
 
 CARDS = sorted(str(x.relative_to(ROOT)) for x in ROOT.glob("checkpoints/*/README.md"))
-# Flags of torchrun and of accelerate launch.
+# Flags of torchrun, of accelerate launch, and of the networks' script.
 FOREIGN = {"nproc_per_node", "mixed_precision", "dynamo_backend", "cpu"}
+FOREIGN |= set(
+    re.findall(r"^  --([a-z]+)", (ROOT / "checkpoints/faces/train_all.sh").read_text(), re.M)
+)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *CARDS])

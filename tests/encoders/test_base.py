@@ -32,8 +32,7 @@ def test_every_layer(make_generator, make_encoder, changes):
 def test_the_photo_has_eight_times_the_side_of_the_feature(make_generator):
     generator = make_generator(64, 8, 8)
     configs = [
-        BaseConfig.for_generator(generator, f"b{side}.conv1", 4, "zero")
-        for side in (4, 8, 16, 64)
+        BaseConfig.for_generator(generator, f"b{side}.conv1", 4, "zero") for side in (4, 8, 16, 64)
     ]
     assert [x.side << x.halvings for x in configs] == [32, 64, 64, 64]
 

@@ -175,6 +175,9 @@ def test_another_generator_is_refused(generator, make_generator, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         Latents.load(path, other)
     assert Latents.load(path).fingerprint == generator.fingerprint
+    other.predecessors = {generator.fingerprint: "git show abc:old"}
+    with pytest.raises(ValueError, match="bundled before .* fetches it: git show abc:old; then"):
+        Latents.load(path, other)
 
 
 def test_what_is_no_latents_file(generator, tmp_path):
