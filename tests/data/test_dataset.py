@@ -235,10 +235,11 @@ def test_processes_of_workers(sources, in_memory, tmp_path):
 def test_workers_go_on_after_ctrl_c_and_sigterm(sources, in_memory):
     """Their parent finishes its step and saves: it still needs them."""
     images = load_images(sources, 16, memory=0, workers=1)
+    others = set(multiprocessing.active_children())  # of other tests
     parts = torch.arange(298).split(10)
     stream = images.stream(parts)
     pixels = [next(stream)]
-    (worker,) = multiprocessing.active_children()
+    (worker,) = set(multiprocessing.active_children()) - others
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
     pixels += stream
