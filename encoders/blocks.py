@@ -3,11 +3,14 @@
 Legend: N images, C channels, HxW pixels of a feature map.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORM_GROUPS = 8
 """Groups of every group normalisation; channels are multiples of it."""
+MIN_SCALE = 1e-3
+"""Smallest scale of a channel, as a share of the mean scale: some channels hardly vary."""
 
 
 class ResidualBlock(nn.Module):
@@ -69,3 +72,10 @@ def zero_init(convolution: nn.Conv2d) -> nn.Conv2d:
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)
     return convolution
+
+
+@torch.no_grad()
+def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and scale of the features x (N, C, H, W) of samples, per channel, (1, C, 1, 1) both."""
+    scale = x.std((0, 2, 3), keepdim=True)
+    return x.mean((0, 2, 3), keepdim=True), scale.clamp_min(MIN_SCALE * scale.mean())

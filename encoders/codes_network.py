@@ -29,6 +29,9 @@ LEVEL_FACTORS = (5 / 3, 4 / 3, 4 / 3)
 INITIAL_HEAD = 0.1
 """Size of a new network's codes, in standard deviations of w."""
 
+CODE_SAMPLES = 4096
+"""Samples from which the standard deviation of w is measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CodesConfig:

@@ -36,6 +36,8 @@ class EncoderRecipe:
 
     betas: tuple[float, float]
     """Of Adam."""
+    scale_samples = 64
+    """Samples from which a new encoder measures its scales."""
     eval_photos: data.ImageDataset
     """Photos of the scores; set by `setup_data` if there are any."""
     init_note = ""
@@ -79,7 +81,9 @@ class EncoderRecipe:
         raise NotImplementedError
 
     def _init_normalization(self) -> None:
-        self.encoder.init_normalization(self.generator, self._eval_codes("scale", 64))
+        self.encoder.init_normalization(
+            self.generator, self._eval_codes("scale", self.scale_samples)
+        )
 
     def _init_from(self, path: Path) -> None:
         """Take over what fits of a trained encoder; of another generator's, or another layer's, all

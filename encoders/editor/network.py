@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from facsimile.stylegan import Generator, spaces
 
-from ..blocks import NORM_GROUPS, Hourglass, zero_init
+from ..blocks import NORM_GROUPS, Hourglass, channel_statistics, zero_init
 
 INNER_FACTOR = 14 / 11
 """Channels at half the feature's side, as a multiple of those at its side."""
-MIN_SCALE = 1e-3
-"""Smallest scale of a channel, as a share of the mean scale: some channels hardly vary."""
 
 GATE_SIDE, GATE_POWER = 5, 4
 """See `FeatureEditor.in_domain_share`."""
@@ -97,9 +95,9 @@ class FeatureEditor(nn.Module):
     def init_normalization(self, generator: Generator, ws: Tensor) -> None:
         """Set mean and scale: those of the features of ws (N, L, D), per channel."""
         x = generator.synthesize(ws, stop=self.config.layer).x
-        self.mean.copy_(x.mean((0, 2, 3), keepdim=True))
-        scale = x.std((0, 2, 3), keepdim=True)
-        self.scale.copy_(scale.clamp_min(MIN_SCALE * scale.mean()))
+        mean, scale = channel_statistics(x)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def forward(self, x: Tensor, delta: Tensor) -> Tensor:
         """Features x and their change delta (N, C, H, W) -> edited features (N, C, H, W)."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from facsimile.stylegan import Feature, Generator
 
-from ..blocks import NORM_GROUPS, Hourglass, zero_init
+from ..blocks import NORM_GROUPS, Hourglass, channel_statistics, zero_init
 from ..codes_network import CodesNetwork
 from ..layers import prepare_images
 from .config import FeatureConfig
@@ -24,8 +24,6 @@ from .inverse_mapping import InverseMapping
 
 FEATURE_SAMPLES = 64
 """Samples from which the scale of features is measured; features take memory."""
-MIN_SCALE = 1e-3
-"""Smallest scale of a channel, as a share of the mean scale: some channels hardly vary."""
 
 
 class FeaturePrediction(NamedTuple):
@@ -65,9 +63,9 @@ class FusionNetwork(nn.Module):
     @torch.no_grad()
     def init_normalization(self, x: Tensor) -> None:
         """Set mean and scale: those of the features x (N, C, H, W) of samples, per channel."""
-        self.mean.copy_(x.mean((0, 2, 3), keepdim=True))
-        scale = x.std((0, 2, 3), keepdim=True)
-        self.scale.copy_(scale.clamp_min(MIN_SCALE * scale.mean()))
+        mean, scale = channel_statistics(x)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def forward(self, photo: Tensor, image: Tensor, x: Tensor) -> Tensor:
         """photo, image: (N, img_channels, R, R); x: (N, C, H, W). ValueError for other images.

@@ -11,16 +11,14 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facsimile.stylegan import Discriminator
 from facsimile.training import BatchSlice, Distributed
 
-from ..adversarial import critic_losses, initial_critic
-from ..targets import TargetFeatures, TargetRecipe, Targets
+from ..adversarial_recipe import AdversarialRecipe
+from ..codes_network import CODE_SAMPLES
+from ..targets import TargetFeatures, Targets
 from .network import FeatureConfig, FeatureEncoder, FeaturePrediction
 from .settings import FeatureSettings
 
-SCALE_SAMPLES = 4096
-"""Samples from which the standard deviation of w is measured."""
 GROWTH = 0.1
 """Share of the training in which a late term's weight grows to its full size."""
 INVERSE_CODE_WEIGHT = 0.001
@@ -36,36 +34,24 @@ class Reconstruction(NamedTuple):
     """The final picture G(w, F) (N, C, R, R)."""
 
 
-class FeatureRecipe(TargetRecipe):
+class FeatureRecipe(AdversarialRecipe):
     """Reconstruct photos and samples, by the codes alone and with the feature."""
 
     settings: FeatureSettings
     betas = (0.9, 0.99)
+    scale_samples = CODE_SAMPLES
 
     def __init__(self, settings: FeatureSettings, distributed: Distributed):
         super().__init__(settings, distributed)
         if not settings.inverse_weight:
             self.encoder.inverse.requires_grad_(False)
-        self.critic: Discriminator | None = None
         if settings.adversarial_weight:
-            initial = initial_critic(
-                self.discriminator,
-                self.generator.resolution,
-                self.group_size,
-                photos=bool(settings.photos.fraction),
-            )
-            self.critic = self._to_device(initial)
-            critic = self._trainable("critic", self.critic, uses_forward_graph=False)
-            self.trainables = (critic, *self.trainables)
+            self._add_critic()
 
     def _build(self) -> nn.Module:
         settings = self.settings
         sizes = (settings.width, settings.codes_width, settings.inverse_width)
         return FeatureEncoder(FeatureConfig.for_generator(self.generator, settings.layer, *sizes))
-
-    def _init_normalization(self) -> None:
-        ws = self._eval_codes("scale", SCALE_SAMPLES)
-        self.encoder.init_normalization(self.generator, ws)
 
     def _reconstruct(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         prediction = encoder.predict(images, self.generator)
@@ -82,19 +68,8 @@ class FeatureRecipe(TargetRecipe):
 
     def losses(self, name: str, batch: BatchSlice, shared: Reconstruction) -> dict[str, Tensor]:
         if name == "critic":
-            return self._of_critic(batch, shared)
+            return self._critic_losses(batch, shared.target, shared.image)
         return self._of_encoder(batch, shared)
-
-    def _of_critic(self, batch: BatchSlice, shared: Reconstruction) -> dict[str, Tensor]:
-        """softplus(D(G(w, F))) + softplus(-D(x)) + gamma / 2 |grad D(x)|^2."""
-        target = shared.target
-        return critic_losses(
-            target.image,
-            lambda image: self._discriminate(image, target.label),
-            lambda: self._discriminate(shared.image.detach(), target.label),
-            batch.step,
-            self.settings.r1,
-        )
 
     def _of_encoder(self, batch: BatchSlice, shared: Reconstruction) -> dict[str, Tensor]:
         """The terms of both pictures, of the codes and of the feature; those of the inverse."""
@@ -141,10 +116,3 @@ class FeatureRecipe(TargetRecipe):
         """Factor of a term that comes in late, after a share of the training."""
         progress = self.settings.progress(batch.step * self.settings.batch)
         return min(max((progress - start) / GROWTH, 0.0), 1.0)
-
-    def _discriminate(self, image: Tensor, label: Tensor | None) -> Tensor:
-        """Logits (N, 1) of the critic."""
-        assert self.critic is not None
-        with self.settings.autocast(self.device):
-            label = label if self.critic.config.c_dim else None
-            return self.critic(image, label).to(self.settings.dtype)

@@ -12,17 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile import metrics
-from facsimile.stylegan import Discriminator, freeze, spaces
+from facsimile.stylegan import spaces
 from facsimile.training import BatchSlice, Distributed
 
-from ..adversarial import critic_losses, initial_critic
-from ..targets import TargetRecipe, Targets
+from ..adversarial_recipe import AdversarialRecipe
+from ..codes_network import CODE_SAMPLES
+from ..targets import Targets
 from .config import DescentWeights, InDomainConfig
 from .network import InDomainEncoder
 from .settings import InDomainSettings
-
-SCALE_SAMPLES = 4096
-"""Samples from which the standard deviation of w is measured."""
 
 
 class Reconstruction(NamedTuple):
@@ -35,7 +33,7 @@ class Reconstruction(NamedTuple):
     """G(E(x)) (N, C, R, R); None with `--freeze`, which has no term of it."""
 
 
-class InDomainRecipe(TargetRecipe):
+class InDomainRecipe(AdversarialRecipe):
     """Reconstruct photos and samples, with a critic that says how real the result looks."""
 
     settings: InDomainSettings
@@ -44,23 +42,17 @@ class InDomainRecipe(TargetRecipe):
     def __init__(self, settings: InDomainSettings, distributed: Distributed):
         super().__init__(settings, distributed)
         self._mean = spaces.SPACES["w+"].initial_code(self.generator, 1, "mean")
-        self._scale = self._eval_codes("scale", SCALE_SAMPLES).std(0)
-        self.critic: Discriminator | None = None
+        self._scale = self._eval_codes("scale", CODE_SAMPLES).std(0)
         if settings.freeze:
             self._freeze()
         elif settings.adversarial_weight:
-            initial = initial_critic(
-                self.discriminator,
-                self.generator.resolution,
-                self.group_size,
-                photos=bool(settings.photos.fraction),
-            )
-            self.critic = self._to_device(initial)
-            if settings.critic == "frozen":
-                freeze(self.critic)
-            else:
-                critic = self._trainable("critic", self.critic, uses_forward_graph=False)
-                self.trainables = (critic, *self.trainables)
+            self._add_critic(trained=settings.critic == "trained")
+
+    @property
+    def scale_samples(self) -> int:  # type: ignore[override]
+        """As every architecture's encoders were trained."""
+        resnet = self.settings.architecture == "resnet"
+        return super().scale_samples if resnet else CODE_SAMPLES
 
     def _build(self) -> nn.Module:
         settings, section = self.settings, self.settings.learned_optimizer
@@ -100,13 +92,6 @@ class InDomainRecipe(TargetRecipe):
         network = self.identity or metrics.build_identity(self.settings.identity.identity)
         return None if network is None else network.name
 
-    def _init_normalization(self) -> None:
-        if self.settings.architecture == "resnet":
-            super()._init_normalization()
-        else:
-            ws = self._eval_codes("scale", SCALE_SAMPLES)
-            self.encoder.init_normalization(self.generator, ws)
-
     def _freeze(self) -> None:
         """Train only the learned optimizer; the encoder's statistics do not move either."""
         self.encoder.eval().requires_grad_(False)
@@ -132,19 +117,10 @@ class InDomainRecipe(TargetRecipe):
         return Reconstruction(target, code, image)
 
     def losses(self, name: str, batch: BatchSlice, shared: Reconstruction) -> dict[str, Tensor]:
-        return self._of_critic(batch, shared) if name == "critic" else self._of_encoder(shared)
-
-    def _of_critic(self, batch: BatchSlice, shared: Reconstruction) -> dict[str, Tensor]:
-        """softplus(D(G(E(x)))) + softplus(-D(x)) + gamma / 2 |grad D(x)|^2 (equation 3)."""
-        target, fake = shared.target, shared.image
-        assert fake is not None
-        return critic_losses(
-            target.image,
-            lambda image: self._discriminate(image, target.label),
-            lambda: self._discriminate(fake.detach(), target.label),
-            batch.step,
-            self.settings.r1,
-        )
+        if name == "critic":
+            assert shared.image is not None
+            return self._critic_losses(batch, shared.target, shared.image)
+        return self._of_encoder(shared)
 
     def _of_encoder(self, shared: Reconstruction) -> dict[str, Tensor]:
         """mean((x - G(E(x)))^2), the perceptual and the adversarial term (equation 2); the terms of
@@ -177,13 +153,6 @@ class InDomainRecipe(TargetRecipe):
             synthesize = self.generator.synthesize
             _, losses = self.encoder.optimize(shared.target.image, shared.code, synthesize)
         return {"encoder/learned optimizer": torch.stack(losses).mean()}
-
-    def _discriminate(self, image: Tensor, label: Tensor | None) -> Tensor:
-        """Logits (N, 1) of the critic."""
-        assert self.critic is not None
-        with self.settings.autocast(self.device):
-            label = label if self.critic.config.c_dim else None
-            return self.critic(image, label).to(self.settings.dtype)
 
     def _targets(self, batch: BatchSlice) -> Targets:
         if self.settings.architecture == "resnet":
