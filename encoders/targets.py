@@ -11,6 +11,7 @@ from torch import Tensor
 from facsimile import metrics
 from facsimile.data import ImageDataset
 from facsimile.metrics import IdentityNetwork
+from facsimile.metrics.identity import MISSING_NOTE
 from facsimile.stylegan import spaces
 from facsimile.training import BatchSlice, Distributed
 from facsimile.training.keyed_sampler import interleave_groups
@@ -68,8 +69,7 @@ class TargetRecipe(EncoderRecipe):
 
     def setup_data(self) -> str:
         summary, section = super().setup_data(), self.settings.photos
-        if self.identity is not None:
-            summary += f"; {self.identity.note}"
+        summary += identity_note(self.settings.identity, self.identity)
         if not section.fraction:
             return summary
         self.photos = self._open_photos(section.data)
@@ -168,3 +168,10 @@ def build_identity(section: IdentitySettings, channels: int) -> IdentityNetwork 
     if not section.identity_weight or channels not in metrics.PICTURE_CHANNELS:
         return None
     return metrics.build_identity(section.identity)
+
+
+def identity_note(section: IdentitySettings, network: IdentityNetwork | None) -> str:
+    """For the summary of a run: which network the identity term has, or why it is left out."""
+    if not section.identity_weight or section.identity == "off":
+        return ""
+    return f"; {MISSING_NOTE if network is None else network.note}"

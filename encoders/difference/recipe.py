@@ -18,7 +18,7 @@ from facsimile.training import BatchSlice, Distributed
 
 from ..adversarial import initial_critic
 from ..recipe import EVAL_BATCH, EncoderRecipe
-from ..targets import build_identity
+from ..targets import build_identity, identity_note
 from .critics import ConcatCritic, ProjectionCritic
 from .eval_grid import EvalGrid
 from .faces import FacePhotos, Faces, detect_landmarks, photos_with_landmarks, sample_faces
@@ -81,12 +81,16 @@ class ReenactmentRecipe(EncoderRecipe):
             return ProjectionCritic(discriminator, *self._widths, self.group_size)
 
     def _fingerprints(self) -> dict[str, str]:
-        return super()._fingerprints() | {"landmark network": self._landmarker_fingerprint}
+        return super()._fingerprints() | {
+            "landmark network": self._landmarker_fingerprint,
+            "identity network": "none" if self.identity is None else self.identity.name,
+        }
 
     def setup_data(self) -> str:
         """Open the photos and detect their landmarks; returns a one-line summary."""
-        summary, section = f"{super().setup_data()}; {self.landmarker.note}", self.settings
-        section = section.reenactment
+        summary = f"{super().setup_data()}; {self.landmarker.note}"
+        summary += identity_note(self.settings.identity, self.identity)
+        section = self.settings.reenactment
         if section.data:
             images = self._open_photos(section.data)
             self.photos = photos_with_landmarks(
