@@ -145,14 +145,14 @@ def measure(
     }
 
 
-def projected(change: Tensor, wanted: Tensor) -> Tensor:
-    """(N,): how far (N, ...) goes along `wanted`, as a share of its length."""
-    change, wanted = change.flatten(1), wanted.flatten(1)
-    return (change * wanted).sum(1) / wanted.square().sum(1)
+def projected(change: Tensor, reference: Tensor) -> Tensor:
+    """(N,): how far (N, ...) goes along `reference`, as a share of its length."""
+    change, reference = change.flatten(1), reference.flatten(1)
+    return (change * reference).sum(1) / reference.square().sum(1)
 
 
-def _change(pictures: Pictures, look: Callable[[Tensor], Tensor]) -> Tensor:
-    return look(pictures.after) - look(pictures.before)
+def _change(pictures: Pictures, describe: Callable[[Tensor], Tensor]) -> Tensor:
+    return describe(pictures.after) - describe(pictures.before)
 
 
 def _flat(perceptual: Perceptual, images: Tensor) -> Tensor:

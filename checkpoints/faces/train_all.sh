@@ -12,7 +12,8 @@ set -eu
 usage() {
     cat <<'TEXT'
 train_all.sh --data FACES --out FOLDER [options] [-- FLAGS of facsimile train]
-  --data FACES       folder or zip of aligned photos to train on; may come again
+  --data FACES       folder or zip of aligned photos to train on, without blanks in its name; may
+                     come again
   --out FOLDER       for the runs and the trained encoders
   --generator NAME   a bundled name, a file or a folder (default: faces)
   --adapt FOLDER     start from the encoders in FOLDER, of a generator that was replaced, with a
@@ -61,7 +62,8 @@ until_the_end() {
     if [ "$left" -le 0 ]; then return 130; fi
     "$@" &
     child=$!
-    (sleep "$left"; kill -TERM "$child") 2>/dev/null &
+    # What waits must not hold the output open, or a pipe would wait for it too.
+    (sleep "$left"; kill -TERM "$child") >/dev/null 2>&1 &
     clock=$!
     status=0
     wait "$child" || status=$?
