@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from facsimile.data import to_pil
 
 GAP = 4
 """Pixels between panels."""
+LABEL = 18
+"""Pixels of the line of words above columns; the letters have three quarters of it."""
 COMPRESSION = 1
 """zlib level of the .png files: a quarter of the default's time for a fifth more bytes."""
 # Matplotlib shares one label parser between threads.
@@ -27,9 +29,34 @@ def save(picture: Image.Image, path: Path) -> None:
     picture.save(path, compress_level=COMPRESSION)
 
 
-def panels(images: Sequence[Tensor], smallest: int = 256) -> Image.Image:
-    """Images of one size side by side; small ones enlarged to at least `smallest` pixels."""
-    return sheet([images], smallest)
+def panels(
+    images: Sequence[Tensor], smallest: int = 256, labels: Sequence[str] = ()
+) -> Image.Image:
+    """Images of one size side by side; small ones enlarged to at least `smallest` pixels.
+
+    labels: what stands above each; none for ().
+    """
+    return label_columns(sheet([images], smallest), labels)
+
+
+def label_columns(picture: Image.Image, labels: Sequence[str]) -> Image.Image:
+    """The picture below a line of words, one label for each of its columns of equal width.
+
+    A label that is wider than its column is cut off there. No labels: the picture itself.
+    """
+    if not labels:
+        return picture
+    labelled = Image.new("RGB", (picture.width, picture.height + LABEL), "white")
+    labelled.paste(picture, (0, LABEL))
+    font = ImageFont.load_default(size=LABEL * 3 / 4)
+    width = (picture.width + GAP) // len(labels)
+    for index, label in enumerate(labels):
+        strip = Image.new("RGB", (width - GAP, LABEL), "white")
+        draw = ImageDraw.Draw(strip)
+        centred = max(0, (strip.width - draw.textlength(label, font)) / 2)
+        draw.text((centred, LABEL / 2), label, "black", font, anchor="lm")
+        labelled.paste(strip, (index * width, 0))
+    return labelled
 
 
 def sheet(rows: Sequence[Sequence[Tensor]], smallest: int = 128) -> Image.Image:

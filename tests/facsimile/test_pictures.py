@@ -18,6 +18,17 @@ def test_panels_are_enlarged_pixel_by_pixel():
     assert (picture[:, 16 : 16 + pictures.GAP] == 255).all()
 
 
+def test_labels_stand_above_their_columns_and_leave_the_panels_as_they_are():
+    images = [torch.full((3, 64, 64), level) for level in (-1.0, 0.0)]
+    plain = np.asarray(pictures.panels(images, smallest=64))
+    picture = np.asarray(pictures.panels(images, smallest=64, labels=["", "a name much too long"]))
+    assert picture.shape == (64 + pictures.LABEL, 2 * 64 + pictures.GAP, 3)
+    assert (picture[pictures.LABEL :] == plain).all()
+    words = picture[: pictures.LABEL] < 128
+    assert not words[:, : 64 + pictures.GAP].any()
+    assert words[:, 64 + pictures.GAP :].any()
+
+
 def test_difference_is_black_where_equal_and_five_times_elsewhere():
     target = torch.zeros(3, 2, 2)
     image = target.clone()
