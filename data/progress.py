@@ -14,6 +14,8 @@ class ProgressBar(tqdm):
     """tqdm's bar, in a terminal. Where its file is none, it prints a whole line every 30 seconds,
     and work that takes less prints nothing: no carriage return reaches a file."""
 
+    disable: bool
+
     def __init__(self, *args: Any, **options: Any):
         self._by_line = not (options.get("file") or sys.stderr).isatty()
         self._shown_at = time.monotonic()
