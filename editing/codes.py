@@ -5,6 +5,7 @@ Legend: N images, L style inputs, D numbers in w.
 
 from dataclasses import fields, replace
 
+import torch
 from torch import Tensor
 
 from facsimile.stylegan import Generator, Latents, spaces
@@ -27,6 +28,20 @@ def to_w_plus(generator: Generator, latents: Latents) -> Latents:
         truncation_psi=1.0,
         truncation_cutoff=None,
     )
+
+
+def move_codes(generator: Generator, latents: Latents, change: Tensor) -> Latents:
+    """The latents with a change (N, L, D) of codes in W+, in w+ or f/w+; those in S stay in S.
+
+    S holds affine functions of w, which change by their linear part.
+    """
+    space, _ = spaces.parse(latents.space)
+    if isinstance(space.decode(generator, latents.code, latents.label), Tensor):
+        latents = to_w_plus(generator, latents)
+    else:
+        nothing = torch.zeros_like(change)
+        change = space.from_w_plus(generator, change) - space.from_w_plus(generator, nothing)
+    return replace(latents, code=latents.code + change)
 
 
 def same_kind(first: Latents, second: Latents) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facsimile.stylegan import Generator, Latents, files, statistics
 
-from .codes import parse_layers, to_w_plus
+from .codes import move_codes, parse_layers
 from .feature_transport import FeatureTransport
 from .registry import Edit, Parameter
 
@@ -28,20 +28,20 @@ def move_along(
     layers: str,
     transport: FeatureTransport | None = None,
 ) -> Latents:
-    """Latents in w+ or f/w+ whose codes are moved by strength times the direction.
+    """Latents in w+, s, f/w+ or f/s whose codes are moved by strength times the direction.
 
     direction: see `read_direction`. layers: "0-7", "8-" or "3": style inputs from 0 on; "": all.
     Features follow with a transport, and stay as they are without one. Raises ValueError for a
     direction or style inputs that do not exist.
     """
     start, end = parse_layers(layers, generator.num_ws, default=0)
-    latents = to_w_plus(generator, latents)
-    change = torch.zeros_like(latents.code)
-    change[:, start:end] = (strength * read_direction(generator, direction).to(change))[start:end]
+    step = strength * read_direction(generator, direction).to(latents.code)
+    change = latents.code.new_zeros(len(latents), *step.shape)
+    change[:, start:end] = step[start:end]
     if transport is not None and latents.feature is not None:
         ws = transport.in_domain_ws(generator, latents)
         return transport.move(generator, latents, ws, change)
-    return latents.with_tensors(latents.tensors() | {"code": latents.code + change})
+    return move_codes(generator, latents, change)
 
 
 def read_direction(generator: Generator, text: str) -> Tensor:

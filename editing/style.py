@@ -5,12 +5,15 @@ Legend: N images, L style inputs.
 """
 
 import torch
+from torch import Tensor
 
 from facsimile.stylegan import Generator, Latents, spaces
 
 from .codes import parse_layers, same_kind, to_w_plus
 from .feature_transport import FeatureTransport
 from .registry import Edit, Parameter
+
+S = "s"
 
 
 @torch.no_grad()
@@ -37,11 +40,25 @@ def style(
         change[:, start:end] = strength * (other - ws)[:, start:end]
         return transport.move(generator, first, ws, change)
     space, _ = spaces.parse(first.space)
-    if not (space.plus and same_kind(first, second)):
-        first, second = (to_w_plus(generator, latents) for latents in (first, second))
+    if space.kind == S and same_kind(first, second):
+        chosen = _styles_of(generator, start, end)
+    else:
+        chosen = torch.zeros(generator.num_ws, dtype=torch.bool)
+        chosen[start:end] = True
+        if not (space.plus and same_kind(first, second)):
+            first, second = (to_w_plus(generator, latents) for latents in (first, second))
     code = first.code.clone()
-    code[:, start:end] = torch.lerp(code[:, start:end], second.code[:, start:end], strength)
+    code[:, chosen] = torch.lerp(code[:, chosen], second.code[:, chosen], strength)
     return first.with_tensors(first.tensors() | {"code": code}).retract()
+
+
+def _styles_of(generator: Generator, start: int, end: int) -> Tensor:
+    """Which numbers of a code in S are of the style inputs from `start` to `end` - 1, bool."""
+    parts = [
+        torch.full((size,), layer.style is not None and start <= layer.style < end)
+        for layer, size in zip(generator.synthesis.layers, generator.style_sizes, strict=True)
+    ]
+    return torch.cat(parts)
 
 
 EDIT = Edit(

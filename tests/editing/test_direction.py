@@ -47,6 +47,23 @@ def test_steps(generator64, make_latents):
     assert single.space == "w+"
 
 
+@pytest.mark.parametrize("space", ["s", "f/s"])
+def test_styles_move_as_those_of_the_moved_codes(generator64, make_latents, space):
+    """S of w + step, from S of w."""
+    in_w = make_latents(generator64, "w+", 2)
+    latents = make_latents(generator64, space, 2)
+    s = stylegan.spaces.SPACES["s"]
+    latents = latents.with_tensors(
+        latents.tensors() | {"code": s.from_w_plus(generator64, in_w.code)}
+    )
+    edit = editing.get("direction")
+    parameters = {"direction": "pca:3", "strength": 1.5, "layers": "2-5"}
+    moved = edit(generator64, latents, **parameters)
+    expected = s.from_w_plus(generator64, edit(generator64, in_w, **parameters).code)
+    assert moved.space == space
+    torch.testing.assert_close(moved.code, expected)
+
+
 def test_features_stay_without_a_transport_and_follow_with_one(
     generator64, make_latents, transport
 ):

@@ -72,10 +72,20 @@ def test_no_such_layers(text):
         parse_layers(text, 8, default=4)
 
 
-def test_style_space_is_refused(generator64):
-    latents = stylegan.init_latents(generator64, "s", 1)
+def test_styles_of_another_face(generator64, faces):
+    """S of the mixed codes is the mixed S; styles and codes do not mix."""
+    s = stylegan.spaces.SPACES["s"]
+    edit = editing.get("style")
+    first, second = (latents_of(generator64, faces[i : i + 1]) for i in (0, 1))
+    start = stylegan.init_latents(generator64, "s", 1)
+    in_s = [
+        start.with_tensors({"code": s.from_w_plus(generator64, x.code)}) for x in (first, second)
+    ]
+    mixed = edit(generator64, *in_s, layers="2-5", strength=0.7)
+    expected = edit(generator64, first, second, layers="2-5", strength=0.7).code
+    torch.testing.assert_close(mixed.code, s.from_w_plus(generator64, expected))
     with pytest.raises(ValueError, match=r'a code of "s" holds styles, which have no code in W\+'):
-        editing.get("style")(generator64, latents, latents)
+        edit(generator64, in_s[0], second)
 
 
 def test_features_follow_the_in_domain_codes(generator64, make_latents, transport):
