@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from facsimile.stylegan import Generator, Latents, spaces
+from facsimile.stylegan.randomness import keyed_generator
 
 from .loss_inputs import LossInputs, Targets
 from .recipe import Phase, Variable
@@ -90,9 +91,12 @@ class ActiveImages:
         """The latents with the variables in place, or with others, such as `best`."""
         return self.template.with_tensors(self.template.tensors() | (variables or self.variables))
 
-    def inputs(self) -> LossInputs:
-        """What the loss is computed from."""
-        return self.targets.inputs(self.latents())
+    def inputs(self, phase: Phase, index: int) -> LossInputs:
+        """What the loss is computed from, at step number `index` of the phase."""
+        latents = self.latents()
+        if phase.redraw_noise:
+            latents = replace(latents, noise=_drawn_noise(phase, index, self.targets.generator))
+        return self.targets.inputs(latents)
 
     def track_best(self, phase: Phase, loss: Tensor) -> None:
         """Save the variables where they are best; stop what does not improve or is not finite.
@@ -176,6 +180,13 @@ class ActiveImages:
         images.optimiser.load_state_dict(state["optimiser"])
         per_image = {name: state[name] for name in ActiveImages.PER_IMAGE}
         return replace(images, best=state["best"], **per_image)
+
+
+def _drawn_noise(phase: Phase, index: int, generator: Generator) -> tuple[Tensor, ...]:
+    """One map (1, 1, r, r) per noise input, the same in every run and for every image."""
+    rng = keyed_generator("cpu", phase.name, index, "redrawn noise")
+    shapes = generator.noise_maps(1)
+    return tuple(torch.randn(x.shape, generator=rng).to(x) for x in shapes)
 
 
 def _tensor_names(phase: Phase, latents: Latents) -> list[str]:

@@ -37,12 +37,11 @@ def check(
             )
     terms.check(recipe, networks)
     _check_names(recipe, targets, masks)
-    if any(phase.has_variable("noise") for phase in recipe.phases) and (
-        not generator.noise_strengths
-    ):
+    uses_noise = any(phase.has_variable("noise") or phase.redraw_noise for phase in recipe.phases)
+    if uses_noise and not generator.noise_strengths:
         raise ValueError(
-            f'the recipe "{recipe.name}" optimises noise maps, and this generator has no noise '
-            "inputs; choose a recipe without +noise"
+            f'the recipe "{recipe.name}" optimises or redraws noise maps, and this generator has '
+            "no noise inputs; choose a recipe without +noise"
         )
 
 

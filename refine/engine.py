@@ -123,7 +123,7 @@ class _Run:
         while len(images) and self.step <= phase.steps:
             last = self.step == phase.steps  # evaluates the result of the last step, and takes none
             with torch.set_grad_enabled(not last):
-                losses = terms.evaluate(images.inputs(), phase.terms)
+                losses = terms.evaluate(images.inputs(phase, self.step), phase.terms)
                 loss = torch.stack(list(losses.values())).sum(0)
             losses = {name: value.detach() for name, value in losses.items()}
             self._record(phase, images, losses)

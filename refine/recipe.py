@@ -77,6 +77,9 @@ class Phase:
     eps: float = 1e-8
     """Of Adam."""
     schedule: Schedule = Schedule()
+    redraw_noise: bool = False
+    """Noise maps are drawn anew at every step, the same for all images, in place of the latents' or
+    the generator's own."""
     patience: int | None = None
     """An image stops after so many steps without an improvement; None: after `steps`."""
     min_rel_delta: float = 1e-3
@@ -89,6 +92,11 @@ class Phase:
             raise ValueError(
                 f'phase "{self.name}" has no term of a weight other than 0; '
                 "give it one, or leave the phase out"
+            )
+        if self.redraw_noise and self.has_variable("noise"):
+            raise ValueError(
+                f'phase "{self.name}" optimises noise maps and redraws them at every step; do one '
+                "of both"
             )
 
     def has_variable(self, name: str) -> bool:
