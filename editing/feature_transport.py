@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from facsimile.stylegan import Generator, Latents, spaces
+from facsimile.stylegan import Feature, Generator, Latents, spaces
 
 from .codes import to_w_plus
 
@@ -84,19 +83,18 @@ class FeatureTransport:
             generator.synthesize(x, stop=self.layer, placement=latents.placement)
             for x in (ws, ws + change)
         )
-        delta, feature, rgb = after.x - before.x, latents.feature, latents.rgb
-        assert feature is not None
-        changes = (delta != 0).flatten(1).any(1)[:, None, None, None]
+        delta, rgb = after.x - before.x, latents.rgb
+        assert latents.feature is not None
+        if rgb is not None and after.rgb is not None and before.rgb is not None:
+            rgb = rgb + (after.rgb - before.rgb)
         share = torch.zeros_like(delta[:, :1])
         if self.in_domain_share is not None:
             share = self.in_domain_share(delta)
-        edited = torch.lerp(self.edit_feature(feature, delta), after.x, share)
-        feature = torch.where(changes, edited, feature)
-        if rgb is not None and after.rgb is not None:
-            of_rgb = F.interpolate(share, rgb.shape[2:], mode="bilinear", align_corners=False)
-            edited = torch.lerp(rgb + (after.rgb - before.rgb), after.rgb, of_rgb)
-            rgb = torch.where(changes, edited, rgb)
-        code = latents.code + change
-        mixed = torch.lerp(code, ws + change, share.mean((2, 3))[:, :, None])
-        code = torch.where(changes[:, 0], mixed, code)
+        own = Feature(self.layer, self.edit_feature(latents.feature, delta), rgb)
+        mixed = own.lerp(after, share)
+        code = torch.lerp(latents.code, ws, share.mean((2, 3))[:, :, None]) + change
+        changes = (delta != 0).flatten(1).any(1)[:, None, None, None]
+        feature = torch.where(changes, mixed.x, latents.feature)
+        rgb = None if mixed.rgb is None else torch.where(changes, mixed.rgb, latents.rgb)
+        code = torch.where(changes[:, 0], code, latents.code + change)
         return replace(latents, code=code, feature=feature, rgb=rgb)

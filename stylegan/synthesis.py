@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Linear, image_layout
@@ -25,6 +26,17 @@ class Feature(NamedTuple):
     """(N, C, H, W), after noise, bias and activation."""
     rgb: Tensor | None
     """(N, img_channels, H', W') image so far, from the toRGB layers before; None: zero."""
+
+    def lerp(self, other: "Feature", share: Tensor) -> "Feature":
+        """The share (N, 1, H, W) in [0, 1] of the way to another feature of the same layer.
+
+        An RGB skip goes the same share, resized to its side, if both have one.
+        """
+        x, rgb = torch.lerp(self.x, other.x, share), self.rgb
+        if rgb is not None and other.rgb is not None:
+            share = F.interpolate(share, rgb.shape[2:], mode="bilinear", align_corners=False)
+            rgb = torch.lerp(rgb, other.rgb, share)
+        return Feature(self.layer, x, rgb)
 
 
 class Layer(NamedTuple):

@@ -3,28 +3,28 @@
 Legend: N images of a batch slice, C channels, R image resolution, L style inputs, D numbers in w.
 "The Devil is in the Details: StyleFeatureEditor for Detail-Rich StyleGAN Inversion and High Quality
 Image Editing", section 3.3. There pairs are pictures of in-domain codes before and after an edit;
-here they are samples, crossed and mixed, and pictures of photos' in-domain codes.
+here they are samples, crossed and mixed, and pictures of photos' in-domain codes. Edited photos,
+for which there is no such pair, are added.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile.stylegan import freeze
 from facsimile.stylegan.statistics import principal_directions
 from facsimile.training import BatchSlice, Distributed
 
-from ..files import FILE, save
-from ..targets import TargetRecipe
+from ..adversarial_recipe import AdversarialRecipe
 from .edits import NUMBERS, random_changes
 from .network import EditorConfig, FeatureEditor
 from .settings import EditorSettings
 
-UNEDITED_SHARE = 2 / 3
+UNEDITED_SHARE, EDITED_SHARE = 1 / 3, 1 / 3
 """Of the photos; the others lend their in-domain codes to samples."""
 EXACT_SHARE = 0.5
 """Of the samples: edited from their true codes, as if the in-domain encoder made no error."""
@@ -40,11 +40,16 @@ class Pairs(NamedTuple):
     image: Tensor
     """x (N, C, R, R)"""
     target: Tensor
-    """y (N, C, R, R): the sample of the edited code; for an unedited photo the photo itself."""
+    """y (N, C, R, R): the sample of the edited code; for an unedited photo the photo itself; for an
+    edited photo the image of its edited in-domain code, which is only compared with `ws`'s."""
     ws: Tensor
     """w (N, L, D): in-domain codes of x, or the true ones."""
     change: Tensor
     """(N, L, D) of the codes; 0 for unedited photos."""
+    is_edited_photo: Tensor
+    """(N,) bool"""
+    label: Tensor | None
+    """(N, c_dim) of a conditional generator."""
 
 
 class Edited(NamedTuple):
@@ -55,8 +60,9 @@ class Edited(NamedTuple):
     """(N, C, R, R), see `EditorRecipe._edit`."""
 
 
-class EditorRecipe(TargetRecipe):
-    """Give edited samples by the feature of the unedited ones, and photos by their own."""
+class EditorRecipe(AdversarialRecipe):
+    """Give edited samples by the feature of the unedited ones, photos by their own, and edited
+    photos that go as far as their in-domain codes and stay the same person."""
 
     settings: EditorSettings
     betas = (0.9, 0.99)
@@ -65,6 +71,8 @@ class EditorRecipe(TargetRecipe):
         super().__init__(settings, distributed)
         directions = principal_directions(self.generator)[: settings.edits.components]
         self.directions = directions.to(self.device, settings.dtype)
+        if settings.adversarial_weight and settings.photos.fraction:
+            self._add_critic(trained=False)
 
     def _load_networks(self) -> Any:
         """The generator's networks; its feature encoder and its in-domain encoder stay here."""
@@ -87,8 +95,11 @@ class EditorRecipe(TargetRecipe):
         return networks
 
     def _build(self) -> nn.Module:
-        layer, width = self.feature.config.layer, self.settings.width
-        return FeatureEditor(EditorConfig.for_generator(self.generator, layer, width))
+        layer, settings = self.feature.config.layer, self.settings
+        config = EditorConfig.for_generator(self.generator, layer, settings.width)
+        return FeatureEditor(
+            replace(config, residual_weight=settings.residual_weight, gate=settings.gate)
+        )
 
     def _fingerprints(self) -> dict[str, str]:
         return super()._fingerprints() | {
@@ -102,17 +113,60 @@ class EditorRecipe(TargetRecipe):
         return Edited(pairs, self._edit(self.encoder, pairs.image, pairs.ws, pairs.change))
 
     def losses(self, name: str, batch: BatchSlice, shared: Edited) -> dict[str, Tensor]:
-        """mean((y' - y)^2) + |phi(y') - phi(y)|^2 + lambda |e(y') - e(y)|^2, y' from `_edit`."""
-        target, weight = shared.pairs.target, self.settings.identity.identity_weight
+        """mean((y' - y)^2) + |phi(y') - phi(y)|^2 + lambda |e(y') - e(y)|^2, y' from `_edit`;
+        for edited photos the terms of `_photo_losses`."""
+        pairs, weight = shared.pairs, self.settings.identity.identity_weight
+        has_target = ~pairs.is_edited_photo
+        if has_target.all():
+            features = self._target_features(pairs.target)
+            return self._picture_losses(
+                shared.image, pairs.target, features, identity_weight=weight
+            )
+        target = pairs.target[has_target]
         features = self._target_features(target)
-        return self._picture_losses(shared.image, target, features, identity_weight=weight)
+        image = shared.image[has_target]
+        losses = self._picture_losses(image, target, features, identity_weight=weight)
+        share = float(has_target.float().mean())
+        losses = {name: share * x for name, x in losses.items()}
+        photo_losses = self._photo_losses(shared)
+        return losses | {name: (1 - share) * x for name, x in photo_losses.items()}
+
+    def _photo_losses(self, shared: Edited) -> dict[str, Tensor]:
+        """Of the edited photos, means over these:
+
+            max(0, 1 - <d', d> / |d|^2)^2,  lambda_id |e(y') - e(x)|^2,  softplus(-D(y'))
+
+        with the change d' of the features phi by the edit, and the change d by the same edit of the
+        in-domain code. Not in the paper: the first says how far an edit goes, as `evaluate` does.
+        """
+        settings, pairs = self.settings, shared.pairs
+        chosen = pairs.is_edited_photo
+        edited, photo = shared.image[chosen], pairs.image[chosen]
+        with torch.no_grad(), settings.autocast(self.device):
+            prediction = self.feature.predict(photo, self.generator)
+            own = self.generator.synthesize(prediction.ws, start=prediction.feature)
+            in_domain = self.generator.synthesize(pairs.ws[chosen])
+        own, in_domain = (self._descriptor(x.to(settings.dtype)) for x in (own, in_domain))
+        expected = self._descriptor(pairs.target[chosen]) - in_domain
+        goes = _share_of(self._descriptor(edited) - own, expected)
+        losses = {"encoder/distance": settings.distance_weight * F.relu(1 - goes).square().mean()}
+        if self.identity is not None:
+            error = self.identity.embed(edited) - self.identity.embed(photo)
+            identity = error.square().sum(1).mean()
+            losses["encoder/photo identity"] = settings.photo_identity_weight * identity
+        if self.critic is not None:
+            label = None if pairs.label is None else pairs.label[chosen]
+            realism = F.softplus(-self._discriminate(edited, label)).mean()
+            losses["encoder/adversarial"] = settings.adversarial_weight * realism
+        return losses
 
     def _edit(self, editor: nn.Module, image: Tensor, ws: Tensor, change: Tensor) -> Tensor:
         """The images (N, C, R, R) after a change of their codes.
 
-            G(w' + change, H(F', F(ws + change) - F(ws)))
+            G(w' + change, H(F', delta)),  delta = F(ws + change) - F(ws)
 
-        with the feature encoder's w' and F' of the image, and its in-domain codes ws (N, L, D).
+        with the feature encoder's w' and F' of the image, its in-domain codes ws (N, L, D), and the
+        editor's share of these: see `FeatureEditor.in_domain_share`.
         """
         synthesize = self.generator.synthesize
         with self.settings.autocast(self.device):
@@ -124,8 +178,11 @@ class EditorRecipe(TargetRecipe):
                 feature, rgb = prediction.feature, prediction.feature.rgb
                 if rgb is not None and after.rgb is not None:
                     rgb = rgb + (after.rgb - before.rgb)
-            x = editor(feature.x, after.x - before.x)
-            edited = synthesize(prediction.ws + change, start=feature._replace(x=x, rgb=rgb))
+            delta = after.x - before.x
+            share = editor.in_domain_share(delta)
+            feature = feature._replace(x=editor(feature.x, delta), rgb=rgb).lerp(after, share)
+            code = torch.lerp(prediction.ws, ws, share.mean((2, 3))[:, :, None]) + change
+            edited = synthesize(code, start=feature)
         return edited.to(self.settings.dtype)
 
     @torch.no_grad()
@@ -134,10 +191,12 @@ class EditorRecipe(TargetRecipe):
         uniform = numbers("pair", batch, torch.rand, 2).to(self.device)
         targets = self._targets(batch)
         is_sample, ws, photo = targets.is_sample, targets.ws, targets.image
-        lends_code = ~is_sample & (uniform[:, 0] >= UNEDITED_SHARE)
-        if lends_code.any():
-            ws = ws.index_put((lends_code,), self._predict_ws(photo[lends_code]))
-        is_edited = is_sample | lends_code
+        lends_code = ~is_sample & (uniform[:, 0] >= UNEDITED_SHARE + EDITED_SHARE)
+        is_edited_photo = ~is_sample & ~lends_code & (uniform[:, 0] >= UNEDITED_SHARE)
+        from_photo = lends_code | is_edited_photo
+        if from_photo.any():
+            ws = ws.index_put((from_photo,), self._predict_ws(photo[from_photo]))
+        is_edited = is_sample | from_photo
         other, _ = self._mixed_codes(batch, 1)
         change = random_changes(
             self.settings.edits,
@@ -153,10 +212,11 @@ class EditorRecipe(TargetRecipe):
         if is_edited.any():
             edited = self._sample_images((ws + change)[is_edited])
             target = target.index_put((is_edited,), edited)
-        is_exact = is_edited & (uniform[:, 1] < EXACT_SHARE)
-        ws = torch.where(is_exact[:, None, None], ws, self._predict_ws(image))
-        return Pairs(image, target, ws, change)
+        has_codes = is_edited_photo | (is_edited & (uniform[:, 1] < EXACT_SHARE))
+        ws = torch.where(has_codes[:, None, None], ws, self._predict_ws(image))
+        return Pairs(image, target, ws, change, is_edited_photo, targets.label)
 
+    @torch.no_grad()
     def _predict_ws(self, image: Tensor) -> Tensor:
         """In-domain codes (N, L, D) by one forward pass; the encoder's iterations would cost more
         than all else."""
@@ -210,7 +270,7 @@ class EditorRecipe(TargetRecipe):
                     self._descriptor(after) - self._descriptor(before)
                     for before, after in (edited, in_domain)
                 )
-                shares.append((actual * expected).sum(1) / expected.square().sum(1))
+                shares.append(_share_of(actual, expected))
             scores[f"{source}/edit share"] = float(torch.cat(shares).mean())
         return scores
 
@@ -220,11 +280,8 @@ class EditorRecipe(TargetRecipe):
         features = [image] if self.perceptual is None else self.perceptual.features(image)
         return torch.cat([x.flatten(1) for x in features], 1)
 
-    def save(self, out: Path) -> None:
-        settings = self.settings
-        config = replace(
-            self.ema.config, residual_weight=settings.residual_weight, gate=settings.gate
-        )
-        editor = FeatureEditor(config).to(self.device, settings.dtype)
-        editor.load_state_dict(self.ema.state_dict())
-        save(editor, out / FILE)
+
+def _share_of(actual: Tensor, expected: Tensor) -> Tensor:
+    """(N,): how far the changes (N, ..) go along those expected; 1 is all the way."""
+    size = expected.square().sum(1)
+    return (actual * expected).sum(1) / size.clamp_min(torch.finfo(size.dtype).tiny)

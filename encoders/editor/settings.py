@@ -53,15 +53,23 @@ class EditorSettings(TargetSettings):
     optimizer: CosineSettings = CosineSettings(lr=1e-3)
     width: int = 88
     """Channels of the editor at the feature's side, rounded up to a multiple of 8."""
-    residual_weight: float = 0.5
-    """Of what the network adds to F + delta, in use; the training is without it. Between 0 and 1;
-    measured with --gate on faces that the editor was not trained on."""
+    residual_weight: float = 1.0
+    """Of what the network adds to F + delta, between 0 and 1."""
     gate: float | None = 0.39
     """Mean square of a feature's change, in standard deviations, where the in-domain code's feature
-    takes half of the photo's place; in use, not in training. None: it never does."""
+    takes half of the photo's place. None: it never does."""
+    distance_weight: float = 1.0
+    """Of edited photos: weight of how far the edit falls short of the same edit of the in-domain
+    code, as a squared share of the way."""
+    photo_identity_weight: float = 0.3
+    """Of edited photos: weight of |e(edited) - e(photo)|^2, with the network of --identity."""
+    adversarial_weight: float = 0.02
+    """Of edited photos: weight of softplus(-D(edited)), with the generator's discriminator as it
+    is; 0: no critic."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 0, "residual_weight")
+        at_least(self, 0, "residual_weight", "distance_weight", "photo_identity_weight")
+        at_least(self, 0, "adversarial_weight")
         if self.gate is not None and not self.gate > 0:
             raise ValueError(f"--gate is {self.gate}; it must be above 0, or None")

@@ -8,6 +8,7 @@ import torch
 
 from facsimile import checkpoints, encoders
 from facsimile.commands.train import WRONG_USE, main
+from facsimile.editing.feature_transport import FeatureTransport
 from facsimile.encoders import KINDS
 from facsimile.encoders.editor import EditorConfig, FeatureEditor
 from facsimile.encoders.editor.edits import NUMBERS, random_changes
@@ -224,26 +225,54 @@ def test_part_of_the_way_to_another_sample(codes):
 
 
 def test_pairs(make_recipe, pictures):
-    """Of fifteen images nine are photos; six of these, on average, are their own target."""
+    """Of fifteen images nine are photos; three of these, on average, are their own target, and
+    three are edited."""
     recipe = make_recipe(photos=photos_of(pictures), batch=60)
     pairs = recipe._pairs(BatchSlice(0, 0, 60))
+    photos = recipe.sampler.images(recipe.photos, BatchSlice(0, 0, 60), True)
     still = (pairs.change == 0).flatten(1).all(1)
-    assert 15 <= int(still.sum()) <= 33
+    free = pairs.is_edited_photo
+    assert 5 <= int(still.sum()) <= 20
+    assert 5 <= int(free.sum()) <= 20
+    assert not (still & free).any()
+    assert torch.equal(pairs.image[still | free], photos[still | free])
     assert torch.equal(pairs.image[still], pairs.target[still])
-    torch.testing.assert_close(pairs.ws[still], recipe.in_domain(pairs.image[still]))
+    torch.testing.assert_close(pairs.ws[still | free], recipe.in_domain(pairs.image[still | free]))
     # The others are samples; the codes of some are known, and give image and target.
     ws, change = pairs.ws[~still], pairs.change[~still]
     images, targets = (recipe.generator.synthesize(x).clamp(-1, 1) for x in (ws, ws + change))
     exact = (images - pairs.image[~still]).abs().amax((1, 2, 3)) < 1e-4
     assert 8 <= int(exact.sum()) <= len(exact) - 8
-    torch.testing.assert_close(targets[exact], pairs.target[~still][exact], rtol=0, atol=1e-4)
+    # An edited photo is compared with its in-domain code's picture.
+    known = exact | free[~still]
+    torch.testing.assert_close(targets[known], pairs.target[~still][known], rtol=0, atol=1e-4)
     predicted = recipe.in_domain(pairs.image[~still])
     torch.testing.assert_close(ws[~exact], predicted[~exact])
 
 
+def test_edited_photos_have_terms_of_their_own(make_recipe, pictures):
+    """The distance is the whole way where nothing moves; all of them reach the editor."""
+    batch, weights = BatchSlice(0, 0, 12), {"distance_weight": 2.0, "adversarial_weight": 0.5}
+    recipe = make_recipe(photos=photos_of(pictures, 1.0), batch=12, **weights)
+    edited = recipe.forward(batch)
+    losses = recipe.losses("encoder", batch, edited)
+    assert {"encoder/distance", "encoder/adversarial", "encoder/pixel"} <= losses.keys()
+    pairs = edited.pairs
+    for name in ("encoder/distance", "encoder/adversarial"):
+        (gradient,) = torch.autograd.grad(
+            losses[name], recipe.encoder.last.weight, retain_graph=True
+        )
+        assert gradient.abs().sum() > 0, name
+    with torch.no_grad():
+        prediction = recipe.feature.predict(pairs.image, recipe.generator)
+        own = recipe.generator.synthesize(prediction.ws, start=prediction.feature)
+        still = recipe._photo_losses(edited._replace(image=own))["encoder/distance"]
+    torch.testing.assert_close(still, torch.tensor(2.0), rtol=0, atol=1e-4)
+
+
 def test_edits_are_those_of_feature_and_codes(make_recipe):
     """A new editor adds the change of the in-domain codes' feature."""
-    recipe = make_recipe()
+    recipe = make_recipe(gate=None)
     generator, pairs = recipe.generator, recipe._pairs(BatchSlice(0, 0, 6))
     edited = recipe._edit(recipe.encoder, pairs.image, pairs.ws, pairs.change)
     prediction = recipe.feature.predict(pairs.image, generator)
@@ -256,6 +285,21 @@ def test_edits_are_those_of_feature_and_codes(make_recipe):
     )
     expected = generator.synthesize(prediction.ws + pairs.change, start=feature)
     torch.testing.assert_close(edited, expected)
+
+
+def test_the_edit_is_that_of_feature_transport(make_recipe):
+    """Which `facsimile edit` uses."""
+    recipe = make_recipe(gate=0.5)
+    editor = recipe.encoder
+    with torch.no_grad():
+        editor.last.weight.add_(torch.randn_like(editor.last.weight))
+    pairs = recipe._pairs(BatchSlice(0, 0, 6))
+    with torch.no_grad():
+        edited = recipe._edit(editor, pairs.image, pairs.ws, pairs.change)
+    transport = FeatureTransport(LAYER, recipe.in_domain, editor, editor.in_domain_share)
+    latents = encoders.encode(recipe.feature, recipe.generator, pairs.image, "f/w+")
+    moved = transport.move(recipe.generator, latents, pairs.ws, pairs.change)
+    torch.testing.assert_close(moved.synthesize(recipe.generator), edited)
 
 
 def test_one_batch_is_learned(make_recipe, train_step):
@@ -282,8 +326,9 @@ def test_other_generators(make_recipe, make_network, train_step, tmp_path, chang
     assert train_step(recipe, 0, 6)["encoder/pixel"] > 0
     assert {x.shape for x in recipe.sample_grid()} == {(3, 16, 16)}
     recipe.save(tmp_path)
-    expected = replace(recipe.encoder.config, residual_weight=0.5, gate=0.39)
-    assert encoders.load(tmp_path, recipe.generator).config == expected
+    config = encoders.load(tmp_path, recipe.generator).config
+    assert config == recipe.encoder.config
+    assert config.gate == 0.39
 
 
 def test_sheet_and_file(make_recipe, pictures, tmp_path):
