@@ -13,28 +13,36 @@ TIMEOUT = 5.0
 """Seconds in which the download server must answer."""
 
 
+class MissingWeights(FileNotFoundError):
+    """Weights that are neither here nor to be had: the message says why and what to do."""
+
+    def __init__(self, reason: str, remedy: str, name: str = ""):
+        """name: of the missing file. remedy: what to do, in words that do without the reason."""
+        super().__init__(f"{reason}; {remedy}")
+        self.name, self.remedy = name, remedy
+
+
 def backbone_file(network: str, weights: Path | None = None) -> Path:
     """The file of a network's ImageNet weights: `weights` itself, or torchvision's own file.
 
     network: torchvision's name of the weights, such as "VGG16_Weights". Its own file is in
     torch's cache; if it is missing it is downloaded there, and its hash is checked.
-    Raises FileNotFoundError, which names the file and the folder, when it is not available.
+    Raises MissingWeights, which names the file and the folder, when it is not available.
     """
     path, url = (Path(weights), None) if weights is not None else _torchvision_file(network)
     if path.is_file():
         return path
     if url is None:
-        raise FileNotFoundError(
-            f"got the weights file {path}, which does not exist; check the path"
-        )
+        raise MissingWeights(f"got the weights file {path}, which does not exist", "check the path")
     try:
         _check_reachable(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
     except (OSError, HTTPException, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"{path.name} is not in {path.parent} and cannot be downloaded from {url} ({error}); "
-            "put the file into that folder, or pass its path as weights"
+        raise MissingWeights(
+            f"{path.name} is not on this machine and cannot be downloaded from {url} ({error})",
+            f"put the file into {_from_home(path.parent)}, or pass its path as weights",
+            path.name,
         ) from error
     return path
 
@@ -96,6 +104,12 @@ def _torchvision_file(network: str) -> tuple[Path, str]:
 
     url = get_weight(f"{network}.IMAGENET1K_V1").url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
+
+
+def _from_home(path: Path) -> str:
+    """A path as people write it, with ~ for the home folder."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 def _check_reachable(url: str) -> None:

@@ -92,8 +92,10 @@ def build_features(
                 f"InceptionV3 is not available ({missing}); install torch-fidelity and let it "
                 "download its weights once, or choose another --frechet"
             ) from missing
-        reason = str(missing).splitlines()[0]
-        return _discriminator(discriminator, f"because InceptionV3 is not available ({reason})")
+        remedy = "pip install torch-fidelity"
+        if not isinstance(missing, ImportError):
+            remedy = "torch-fidelity could not download its weights"
+        return _discriminator(discriminator, f"as InceptionV3 is not here ({remedy})")
 
 
 def _inception() -> FeatureExtractor:

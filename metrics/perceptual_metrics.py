@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from .backbone_weights import MissingWeights
 from .backbones import (
     IMAGE2STYLEGAN_PP,
     Discriminator,
@@ -63,7 +64,7 @@ def build_perceptual(
 def _auto(discriminator: Discriminator | None, weights: Path | None) -> Perceptual:
     try:
         perceptual = lpips_distance("vgg", weights)
-    except FileNotFoundError as missing:
+    except MissingWeights as missing:
         if weights is not None:
             raise
         if discriminator is None:
@@ -73,8 +74,8 @@ def _auto(discriminator: Discriminator | None, weights: Path | None) -> Perceptu
             ) from missing
         perceptual = discriminator_features(discriminator)
         perceptual.note = (
-            "perceptual distance: the generator's own discriminator, because LPIPS-VGG is not "
-            f"available: {missing}"
+            "perceptual distance: the generator's own discriminator, as LPIPS-VGG's weights, "
+            f"{missing.name}, are not here: {missing.remedy}"
         )
     else:
         perceptual.note = "perceptual distance: LPIPS-VGG, because its weights are available"

@@ -3,13 +3,14 @@
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
 import torch
 from torch import nn
 
-from facsimile.metrics import lpips_distance, vgg16_layers
+from facsimile.metrics import build_perceptual, lpips_distance, vgg16_layers
 from facsimile.metrics.backbone_weights import backbone_file, load_backbone
 
 
@@ -39,10 +40,25 @@ def test_offline_the_file_and_its_folder_are_named(hub, build, file):
     with pytest.raises(FileNotFoundError) as caught:
         build()
     message = str(caught.value)
-    assert f"{file} is not in {hub} and cannot be downloaded" in message
+    assert f"{file} is not on this machine and cannot be downloaded" in message
     assert "no internet" in message
-    assert "put the file into that folder, or pass its path as weights" in message
+    assert f"put the file into {hub}, or pass its path as weights" in message
     assert not hub.exists()
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_note_of_a_fallback_is_short_and_has_the_remedy(monkeypatch):
+    """In words of its own, without the address and the error; the cache is in the home folder."""
+    home = torch.hub.get_dir()
+    monkeypatch.setattr(Path, "home", lambda: Path(home).parent)
+    discriminator = SimpleNamespace(features=list, img_resolution=32, img_channels=3)
+    note = build_perceptual("auto", discriminator).note
+    assert note.endswith(
+        "vgg16-397923af.pth, are not here: put the file into ~/hub/checkpoints, or pass its path "
+        "as weights"
+    )
+    assert "http" not in note
+    assert len(note) < 200
 
 
 def test_a_silent_server_is_given_up_on(hub, monkeypatch):

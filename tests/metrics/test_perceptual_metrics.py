@@ -12,6 +12,7 @@ from facsimile.metrics import (
     squeezenet_features,
     vgg16_layers,
 )
+from facsimile.metrics.backbone_weights import MissingWeights
 from facsimile.metrics.backbones import IMAGE2STYLEGAN
 
 
@@ -43,7 +44,7 @@ def random_weights(monkeypatch):
 
 
 def missing(*_):
-    raise FileNotFoundError("vgg16-397923af.pth is not in a folder")
+    raise MissingWeights("vgg16.pth is not to be had", "put it into a folder", "vgg16.pth")
 
 
 @pytest.mark.usefixtures("random_weights")
@@ -74,13 +75,13 @@ def test_auto_falls_back_on_the_discriminator_and_says_why(monkeypatch, discrimi
     monkeypatch.setattr(perceptual_metrics, "lpips_distance", missing)
     perceptual = build_perceptual("auto", discriminator)
     assert perceptual.name == "discriminator"
-    reason = "own discriminator, because LPIPS-VGG is not available: vgg16-397923af.pth"
+    reason = "own discriminator, as LPIPS-VGG's weights, vgg16.pth, are not here: put it into a"
     assert reason in perceptual.note
 
 
 def test_auto_with_nothing_at_hand_names_the_ways_out(monkeypatch):
     monkeypatch.setattr(perceptual_metrics, "lpips_distance", missing)
-    with pytest.raises(FileNotFoundError, match=r"vgg16-397923af.pth.*discriminator.*none"):
+    with pytest.raises(FileNotFoundError, match=r"vgg16.pth.*discriminator.*none"):
         build_perceptual("auto")
 
 
