@@ -21,6 +21,7 @@ from .photos import (
     centre_square,
     find_photos,
     fit_square,
+    photo_bytes,
     read_photo,
     to_pil,
     to_rgb,
@@ -30,5 +31,5 @@ from .photos import (
 __all__ = ["Aligned", "Face", "FaceDetector", "ImageDataset", "LANDMARKERS", "Landmarker"]
 __all__ += ["Landmarks", "PhotoError", "align_face", "align_faces", "centre_square", "crop_quad"]
 __all__ += ["draw_landmarks", "draw_points", "face_quad", "ffhq_quad", "ffhq_quad_from_landmarks"]
-__all__ += ["find_photos", "fit_square", "from_uint8", "landmarker", "load_images", "read_photo"]
-__all__ += ["to_pil", "to_rgb", "to_tensor", "to_uint8"]
+__all__ += ["find_photos", "fit_square", "from_uint8", "landmarker", "load_images", "photo_bytes"]
+__all__ += ["read_photo", "to_pil", "to_rgb", "to_tensor", "to_uint8"]

@@ -10,6 +10,8 @@ import os
 import re
 import threading
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,7 @@ from facsimile.metrics.pixels import from_uint8, to_uint8
 PHOTO_NAME = re.compile(
     r"\.(jpe?g|jpe|jfif|a?png|webp|avif|hei[cf]|gif|bmp|tiff?|jp2|p[gnp]m)$", re.IGNORECASE
 )
+ZIP = ".zip"
 MAX_PIXELS = 210_000_000
 """Phones take photos of 200 megapixels. A small file of more may be made to fill the memory."""
 MIN_SIDE = 16
@@ -45,14 +48,16 @@ class PhotoError(ValueError):
 def find_photos(
     paths: str | Path | Iterable[str | Path], exclude: str | Path | None = None
 ) -> list[Path]:
-    """The files in `paths`, and the photos in its folders, at any depth.
+    """The files in `paths`, and the photos in its folders and zips, at any depth.
 
     exclude: a folder that is skipped inside of the others, such as that of the results. It is not
         skipped if it, or something in it, is itself in `paths`.
 
     The order of `paths` is kept; inside a folder "2.jpg" comes before "10.jpg". A file in `paths`
     may have any extension; in folders the extension decides, and hidden entries are left out. No
-    file is returned twice. Raises FileNotFoundError for a path that does not exist.
+    file is returned twice. A photo in a zip is returned as ARCHIVE.zip/NAME, which `read_photo` and
+    `photo_bytes` understand. Raises FileNotFoundError for a path that does not exist, and
+    ValueError for a damaged zip.
     """
     photos: dict[str, Path] = {}  # resolved -> as given
     excluded = None if exclude is None else os.path.realpath(exclude)
@@ -60,9 +65,13 @@ def find_photos(
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(
-                f"{path}: no such file or folder; expected photos or folders of photos, "
+                f"{path}: no such file or folder; expected photos, or folders or zips of photos, "
                 "check the spelling"
             )
+        if path.suffix.lower() == ZIP and path.is_file():
+            entries = _photos_in_zip(path)
+            photos |= {os.path.realpath(photo): photo for photo in entries}
+            continue
         if not path.is_dir():
             photos.setdefault(os.path.realpath(path), path)
             continue
@@ -72,6 +81,23 @@ def find_photos(
             resolved = os.path.join(folder, photo.relative_to(path))
             photos.setdefault(os.path.realpath(photo) if photo.is_symlink() else resolved, photo)
     return list(photos.values())
+
+
+def photo_bytes(path: Path) -> bytes:
+    """The content of a photo's file, or of an entry of a zip (ARCHIVE.zip/NAME). Raises OSError,
+    or PhotoError for a damaged zip."""
+    archive = _archive_of(path)
+    if archive is None:
+        return path.read_bytes()
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.read(path.relative_to(archive).as_posix())
+    except KeyError as error:
+        raise FileNotFoundError(f"{path}: no such entry in {archive}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise PhotoError(
+            f"{path}: cannot be read from {archive} ({error}); make it again"
+        ) from error
 
 
 def read_photo(
@@ -84,6 +110,8 @@ def read_photo(
     size is checked against `max_pixels` from the header, before anything is decoded.
     """
     path = Path(path)
+    if content is None and _archive_of(path) is not None:
+        content = photo_bytes(path)
     if content is None and not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected a photo, check the spelling")
     try:
@@ -202,6 +230,24 @@ def _photos_below(folder: Path, excluded: str | None) -> list[Path]:
             if not name.startswith(".") and PHOTO_NAME.search(name)
         ]
     return sorted(photos, key=lambda photo: _natural(photo.relative_to(folder)))
+
+
+def _archive_of(path: Path) -> Path | None:
+    """The zip in which a photo is; None for a file of its own."""
+    if os.path.lexists(path):
+        return None
+    zips = (x for x in path.parents if x.suffix.lower() == ZIP)
+    return next((archive for archive in zips if archive.is_file()), None)
+
+
+def _photos_in_zip(path: Path) -> list[Path]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [Path(name) for name in archive.namelist() if PHOTO_NAME.search(name)]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no zip, or is damaged ({error}); make it again") from error
+    shown = [name for name in names if not any(part.startswith((".", "__")) for part in name.parts)]
+    return [path / name for name in sorted(shown, key=_natural)]
 
 
 def _natural(path: Path) -> tuple:

@@ -15,12 +15,12 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
 def photos_for(paths: list[Path], out: Path) -> list[Path]:
-    """Photos, and those in folders, except what lies in `out`; see `data.find_photos`.
+    """Photos, and those in folders and zips, except what lies in `out`; see `data.find_photos`.
 
     Raises FileNotFoundError, and ValueError if there is none or `out` is one of the folders.
     """
     if not paths:
-        raise ValueError("no photo was named; give photos or folders of photos")
+        raise ValueError("no photo was named; give photos, or folders or zips of photos")
     if any(path.is_dir() and path.resolve() == out.resolve() for path in paths):
         raise ValueError(
             f"got {out} for both the photos and their results, which the next run would take for "
@@ -29,7 +29,8 @@ def photos_for(paths: list[Path], out: Path) -> list[Path]:
     photos = data.find_photos(paths, exclude=out)
     if not photos:
         raise ValueError(
-            f"no photo found in {', '.join(map(str, paths))}; expected photos or folders of photos"
+            f"no photo found in {', '.join(map(str, paths))}; expected photos, or folders "
+            "or zips of photos"
         )
     return photos
 
@@ -70,6 +71,12 @@ def unique_name(stem: str, out: Path, taken: set[str], suffix: str = ".png") -> 
             break
     taken.add(key)
     return name
+
+
+def natural_key(name: str) -> list[tuple[str, int]]:
+    """Sorts "me-2" before "me-10"."""
+    parts = re.findall(r"(\D*)(\d*)", name.casefold())
+    return [(text, int(number or -1)) for text, number in parts]
 
 
 def number_duplicates(stems: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ Legend: N images, C channels, R resolution of the generator.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facsimile import encoders, metrics, stylegan
 from facsimile.metrics import IdentityNetwork, Perceptual
-from facsimile.refine import DONE, NOT_FINITE, RefineResult, Step, refine
+from facsimile.refine import DONE, NOT_FINITE, RefineResult, Step, refine, state_after
 from facsimile.stylegan import Generator, Latents
 
 from .plan import InversionPlan
@@ -45,15 +45,24 @@ class Inverter:
         *,
         callback: Callable[[Step], None] | None = None,
         state: dict | None = None,
+        start: Latents | None = None,
+        phases_done: int = 0,
+        steps_done: Sequence[int] = (),
     ) -> Result:
         """Find the latents that reproduce targets (N, C, R, R) in [-1, 1], as one batch.
 
-        names: of the images. callback, state: see `refine.refine`.
+        names: of the images. callback, state: see `refine.refine`. start: latents that an earlier
+        result has after the plan's first `phases_done` phases, which took `steps_done` of each
+        image; the result is that of all phases at once.
         """
         began = time.perf_counter()
         generator, plan = self.generator, self.plan
         targets = targets.to(generator.device, generator.dtype)
-        latents = self.initial_latents(targets)
+        if start is not None:
+            start = start.to(generator.device, generator.dtype)
+        latents = self.initial_latents(targets) if start is None or phases_done else start
+        if start is not None and phases_done and state is None:
+            state = state_after(plan.recipe, phases_done, start, list(steps_done))
         if plan.steps:
             refined = refine(
                 generator,

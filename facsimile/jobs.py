@@ -1,8 +1,8 @@
 """A folder of photos as a job: skips what is done, resumes what was interrupted, lists failures.
 
-Every photo has a folder of its own in `out`, which appears whole. The batch in progress is stored
-in `out/.resume`, so that the same command continues where it stopped. While a batch is computed,
-the next photos are read and the last results are written.
+Every photo has a folder of its own in `out`, which appears whole; see `results_folder`. The batch
+in progress is stored in `out/.resume`, so that the same command continues where it stopped. While a
+batch is computed, the next photos are read and the last results are written.
 """
 
 import hashlib
@@ -17,16 +17,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facsimile.data import PhotoError
+from facsimile.data import PhotoError, photo_bytes
 from facsimile.refine import NOT_FINITE
 from facsimile.training.signals import interruptible
 
 from . import summary
-from .inputs import path_key, path_keys, unique_name
+from .edit_result import concatenate_latents
 from .inversion import Inverter
-from .json_files import read_json
-from .result import SCORES, Result
-from .resume import ProgressCallback, ResumeFile
+from .job_progress import JobProgress
+from .result import Result
+from .results_folder import ResultsFolder, Start, read_records
+from .resume import BatchCallback, ResumeFile
 from .targets import TargetReader
 from .workers import OrderedWorkers
 
@@ -46,10 +47,19 @@ class Item:
     source: Path
     digest: str
     """Of the photo's bytes."""
+    face: int
+    """Its number among the faces that were taken from the photo, from 0 on."""
     faces: int
-    """Number of faces that were taken from the photo."""
+    """How many these are."""
     target: Tensor
     """(C, R, R) in [-1, 1]."""
+    start: Start | None
+    """An earlier result from which it goes on."""
+
+    @property
+    def phases_done(self) -> int | None:
+        """Of the earlier result; None without one. The same for all items of a batch."""
+        return None if self.start is None else self.start.phases
 
 
 @dataclass
@@ -84,18 +94,23 @@ class Job:
     out: Path
     batch: int = 8
     """Faces inverted at once."""
+    replace: bool = False
+    """Put results in the place of those that other plans have made, instead of beside them."""
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     """Photo -> reason."""
     names: dict[Path, str] = field(default_factory=dict)
     """Photo -> name of the folder of its first face."""
+    beside: dict[str, str] = field(default_factory=dict)
+    """Name of a new result -> that of a result of the same photo, made otherwise, which stays."""
+    started_from: dict[str, str] = field(default_factory=dict)
+    """Name of a new result -> that of the earlier one from which it went on."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError(f"batch is {self.batch}; it must be at least 1")
         self.plan = self.inverter.plan
-        self._plan_record = self.plan.to_dict()
 
     def run(self, *, quiet: bool = False) -> None:
         """Invert every photo; quiet: without a progress bar.
@@ -105,9 +120,9 @@ class Job:
         """
         self.out.mkdir(parents=True, exist_ok=True)
         _check_writable(self.out)
-        self.names, batch = self._folder_names(), self.batch
-        unit = "step" if self.plan.steps else "face"
-        bar = tqdm(total=len(self.photos) * self._steps, unit=unit, disable=quiet, smoothing=0.05)
+        self.folder = ResultsFolder(self.out, self.plan, self.replace)
+        plan, batch = self.plan, self.batch
+        progress = JobProgress(len(self.photos), plan.steps, plan.typical_steps, quiet=quiet)
         with interruptible() as stop:
             try:
                 # One thread reads: Pillow's limit of size lets no two decode at once.
@@ -116,130 +131,120 @@ class Job:
                     OrderedWorkers(self._save, WRITERS, batch) as writers,
                 ):
                     try:
-                        for items in self._batches(reader, bar, stop):
-                            self._invert(items, writers, bar, stop)
+                        for items in self._batches(reader, progress, stop):
+                            self._invert(items, writers, progress, stop)
                             if stop.is_set():
                                 raise KeyboardInterrupt
                     finally:
                         self._record_saved(writers.drain())
-                ResumeFile.clear(self.out)
             finally:
-                bar.close()
+                progress.close()
                 self._summarise()
-
-    @property
-    def _steps(self) -> int:
-        """What a face counts in the progress bar."""
-        return self.plan.steps or 1
-
-    # Names ----------------------------------------------------------------------------------------
-
-    def _folder_names(self) -> dict[Path, str]:
-        """A folder name for each photo: its stem, with a number if two photos share one.
-
-        A folder that an earlier run filled from the same photo keeps its name.
-        """
-        records = [read_json(path) for path in sorted(self.out.glob(f"*/{SCORES}"))]
-        names_of_sources = {record.get("source"): record.get("photo") for record in records}
-        taken = path_keys(self.out.iterdir())
-        names = {}
-        for photo in self.photos:
-            name = names_of_sources.get(str(photo.resolve()))
-            if name is None:
-                stem = photo.stem
-                if self.plan.face == "all" and FACE_NAME.search(stem):
-                    stem += "-photo"
-                name = unique_name(stem, self.out, taken, suffix="")
-            taken.add(path_key(self.out / name))
-            names[photo] = name
-        return names
 
     # Reading --------------------------------------------------------------------------------------
 
     def _batches(
-        self,
-        reader: OrderedWorkers[Read],
-        bar: tqdm,
-        stop: threading.Event,
+        self, reader: OrderedWorkers[Read], progress: JobProgress, stop: threading.Event
     ) -> Iterator[list[Item]]:
-        """Faces that are still to be inverted, `batch` at a time."""
-        waiting: list[Item] = []
-        bar.set_description("reading", refresh=False)
+        """Faces that are still to be inverted, `batch` at a time.
+
+        Those of a batch have the same phases behind them.
+        """
+        waiting: dict[int | None, list[Item]] = {}
         for read in self._reads(reader):
             if stop.is_set():
                 raise KeyboardInterrupt
             self.skipped += read.done
             if read.error is not None:
                 self._fail(read.photo, read.error)
-            bar.total += (len(read.items) - 1) * self._steps
-            waiting += read.items
-            while len(waiting) >= self.batch:
-                yield waiting[: self.batch]
-                waiting = waiting[self.batch :]
-        if waiting:
-            yield waiting
+            progress.change_count(len(read.items) - 1)
+            for item in read.items:
+                waiting.setdefault(item.phases_done, []).append(item)
+            for phases, items in waiting.items():
+                while len(items) >= self.batch:
+                    yield items[: self.batch]
+                    items = waiting[phases] = items[self.batch :]
+        yield from filter(None, waiting.values())
 
     def _reads(self, reader: OrderedWorkers[Read]) -> Iterator[Read]:
         for photo in self.photos:
-            yield from reader.put(photo, self.names[photo])
+            yield from reader.put(photo)
         yield from reader.drain()
 
-    def _read(self, photo: Path, name: str) -> Read:
+    def _read(self, photo: Path) -> Read:
         try:
-            return self._faces(photo, name)
+            return self._faces(photo)
         except (PhotoError, OSError) as error:
             return Read(photo, [], error=error)
 
-    def _faces(self, photo: Path, name: str) -> Read:
+    def _faces(self, photo: Path) -> Read:
         try:
-            digest = hashlib.sha256(photo.read_bytes()).hexdigest()[:16]
+            digest = hashlib.sha256(photo_bytes(photo)).hexdigest()[:16]
         except OSError as error:
             raise PhotoError(
-                f"{photo}: cannot be read ({error.strerror}); check its permissions"
+                f"{photo}: cannot be read ({error.strerror or error}); check its permissions"
             ) from error
-        record = self._finished_record(name, digest)
+        stem = photo.stem
+        if self.plan.face == "all" and FACE_NAME.search(stem):
+            stem += "-photo"
+        place = self.folder.place(photo, digest, stem)
+        name = self.names[photo] = place.name
+        record = self.folder.finished(name, digest)
         faces = _face_names(name, record.get("faces", 1))
-        if record and all(self._finished_record(face, digest) for face in faces):
+        if record and all(self.folder.finished(face, digest) for face in faces):
             return Read(photo, [], faces)
         targets = self.reader.read(photo, align=self.plan.align, face=self.plan.face)
-        faces = _face_names(name, len(targets))
-        items = [
-            Item(face, name, photo, digest, len(targets), target)
-            for face, target in zip(faces, targets, strict=True)
-        ]
+        generator, count = self.inverter.generator, len(targets)
+        if place.beside:
+            self.beside[name] = place.beside
+        items = []
+        for i, (face, target) in enumerate(zip(_face_names(name, count), targets, strict=True)):
+            start = self.folder.start(photo, digest, i, generator)
+            items.append(Item(face, name, photo, digest, i, count, target, start))
         return Read(photo, items)
-
-    def _finished_record(self, name: str, digest: str) -> dict:
-        """scores.json of a finished face; {} unless it was made of these bytes by this plan."""
-        record = read_json(self.out / name / SCORES)
-        same = record.get("digest") == digest and self.plan.gives_same_result(
-            record.get("plan", {})
-        )
-        return record if same and record.get("status") != NOT_FINITE else {}
 
     # One batch ------------------------------------------------------------------------------------
 
     def _invert(
-        self, items: list[Item], writers: OrderedWorkers[Saved], bar: tqdm, stop: threading.Event
+        self,
+        items: list[Item],
+        writers: OrderedWorkers[Saved],
+        progress: JobProgress,
+        stop: threading.Event,
     ) -> None:
         names = [item.name for item in items]
-        faces = [(item.name, item.digest) for item in items]
+        faces = [(item.digest, item.face) for item in items]
         resume_file = ResumeFile(self.out, faces, self.plan.digest)
-        state, steps_done = resume_file.load(self.inverter.generator.device)
-        callback = ProgressCallback(bar, resume_file, stop, names, steps_done)
-        targets = torch.stack([item.target for item in items])
-        result = self.inverter.invert(targets, names, callback=callback, state=state)
-        callback.finish(len(items) * self._steps)
+        state, batch_steps = resume_file.load(self.inverter.generator.device)
+        progress.begin_batch(names, batch_steps)
+        starts = [item.start for item in items if item.start is not None]
+        start = concatenate_latents([one.latents for one in starts]) if starts else None
+        self.started_from |= {x.name: x.start.name for x in items if x.start is not None}
+        result = self.inverter.invert(
+            torch.stack([item.target for item in items]),
+            names,
+            callback=BatchCallback(progress, resume_file, stop),
+            state=state,
+            start=start,
+            phases_done=items[0].phases_done or 0,
+            steps_done=[one.steps for one in starts],
+        )
+        progress.end_batch(result.steps)
         for index, item in enumerate(items):
             self._record_saved(writers.put(result, index, item))
+        # Only now is the state of no use: what was computed from it is being written.
+        resume_file.remove()
 
     def _save(self, result: Result, index: int, item: Item) -> Saved:
         extra = {
             "photo": item.photo,
             "source": str(item.source.resolve()),
             "digest": item.digest,
+            "face": item.face,
             "faces": item.faces,
         }
+        if item.start is not None:
+            extra["started_from"] = item.start.name
         try:
             result.save_one(index, self.out, extra)
         except OSError as error:
@@ -272,13 +277,14 @@ class Job:
     # The whole run --------------------------------------------------------------------------------
 
     def records(self) -> list[dict]:
-        """scores.json of every finished face, in the order of the photos."""
-        return summary.read_records(self.out, [*self.skipped, *self.done], self.photos)
+        """scores.json of every face of these photos, by this plan."""
+        names = {*self.skipped, *self.done}
+        return [record for record in read_records(self.out) if record["name"] in names]
 
     def _summarise(self) -> None:
-        """Write overview.png and summary.json of all finished faces, earlier runs' too."""
+        """Write overview.png and summary.json of all that is in the folder."""
         try:
-            summary.write(self.out, self.records(), self.failed, self._plan_record)
+            summary.write(self.out, self.failed, [str(photo) for photo in self.photos])
         except OSError as error:
             self._fail(self.out / summary.FILE, error)
 

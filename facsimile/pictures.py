@@ -81,23 +81,35 @@ def difference(image: Tensor, target: Tensor, gain: float = 5.0) -> Tensor:
 
 def comparison(target: Tensor, image: Tensor) -> Image.Image:
     """Target, reconstruction, difference x5."""
-    return panels([target, image, difference(image, target)])
+    images = [target, image, difference(image, target)]
+    return panels(images, labels=["photo", "reconstruction", "difference x5"])
 
 
-def overview(pairs: Sequence[tuple[Image.Image, Image.Image]], cell: int = 128) -> Image.Image:
-    """Targets above their reconstructions, eight pairs to a row."""
+def overview(
+    pairs: Sequence[tuple[Image.Image, Image.Image]], cell: int = 128, labels: Sequence[str] = ()
+) -> Image.Image:
+    """Targets above their reconstructions, eight pairs to a row.
+
+    labels: what stands above each pair; none for ().
+    """
     columns = min(8, len(pairs))
-    rows = math.ceil(len(pairs) / columns)
-    height = 2 * cell + 3 * GAP
-    picture = Image.new("RGB", (columns * (cell + GAP) - GAP, rows * height - 2 * GAP), "white")
-    for index, pair in enumerate(pairs):
-        x, y = (index % columns) * (cell + GAP), (index // columns) * height
-        for below, panel in enumerate(pair):
-            larger = panel.width < cell
-            kernel = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS
-            small = panel.convert("RGB").resize((cell, cell), kernel)
-            picture.paste(small, (x, y + below * (cell + GAP)))
-    return picture
+    rows = []
+    for begin in range(0, len(pairs), columns):
+        row = pairs[begin : begin + columns]
+        picture = Image.new("RGB", (columns * (cell + GAP) - GAP, 2 * cell + GAP), "white")
+        for index, pair in enumerate(row):
+            for below, panel in enumerate(pair):
+                larger = panel.width < cell
+                kernel = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS
+                small = panel.convert("RGB").resize((cell, cell), kernel)
+                picture.paste(small, (index * (cell + GAP), below * (cell + GAP)))
+        words = [*labels[begin : begin + columns], *[""] * (columns - len(row))]
+        rows.append(label_columns(picture, words if labels else ()))
+    step = rows[0].height + 2 * GAP
+    whole = Image.new("RGB", (rows[0].width, len(rows) * step - 2 * GAP), "white")
+    for index, row_picture in enumerate(rows):
+        whole.paste(row_picture, (0, index * step))
+    return whole
 
 
 def save_losses(history: Mapping[str, Tensor], path: Path) -> None:

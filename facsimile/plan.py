@@ -6,13 +6,13 @@ The plan is printed, runs, keys the resume, and is stored in scores.json.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.metrics import IdentityNetwork, Perceptual
-from facsimile.refine import Recipe, recipes, terms
+from facsimile.refine import Phase, Recipe, recipes, terms
 from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.generator import fingerprint
 
@@ -21,6 +21,10 @@ from .initial_encoder import domain_encoder, fit_recipe, initial_encoder
 from .targets import Faces
 
 Init = Literal["mean", "random", "encoder"]
+EXACT_PSNR = 40.0
+"""dB, at which an exact inversion stops: errors of 2.6 levels of 256, which hardly anyone sees."""
+TYPICAL_STEPS = 150
+"""Of a phase that stops when an image is done: for the estimate of the time alone."""
 
 
 class PlanOptions(TypedDict, total=False):
@@ -29,11 +33,14 @@ class PlanOptions(TypedDict, total=False):
     recipe: str | Recipe
     """A recipe, or its name: see `refine.recipes`."""
     steps: int | None
-    """Steps of the first phase, the others in proportion; None: the recipe's own."""
+    """Steps of the first phase, the others in proportion, exactly so many; None: until each image
+    is done, at most the recipe's own (which a `Recipe` that is passed has as it is)."""
+    exact: bool
+    """Then the noise maps, until the picture is within EXACT_PSNR of the photo."""
     lr: float
     """Factor of every learning rate."""
     patience: int | None
-    """Stop an image when its loss has not fallen by 0.1 % in so many steps."""
+    """Stop an image when its loss has not fallen by 0.1 % in so many steps, and not otherwise."""
     layer: str | None
     """Convolution whose output is the feature of f/ recipes; None: the encoder's, or the
     generator's default."""
@@ -103,10 +110,18 @@ class InversionPlan:
         """Steps of all phases."""
         return self.recipe.steps
 
+    @property
+    def typical_steps(self) -> int:
+        """Steps that a photo takes as a rule: all, or TYPICAL_STEPS of a phase that stops early."""
+        return sum(
+            min(phase.steps, TYPICAL_STEPS) if _stops_early(phase) else phase.steps
+            for phase in self.recipe.phases
+        )
+
     def describe(self) -> str:
         """The plan in words, a line per decision."""
         phases = ", then ".join(
-            f"{' and '.join(v.name for v in phase.variables)} for {phase.steps} steps"
+            f"{' and '.join(v.name for v in phase.variables)} {_duration(phase)}"
             for phase in self.recipe.phases
         )
         lines = [f"recipe: {self.recipe.name} ({phases if self.steps else 'no refinement'})"]
@@ -141,17 +156,59 @@ class InversionPlan:
         """Whether `record`, the `to_dict` of another plan, gives the same result as this plan."""
         return record | {"generator": self.generator} == self.to_dict()
 
+    def phases_done(self, record: dict) -> int | None:
+        """How many of this plan's phases a result by another plan has behind it, exactly.
+
+        record: the `to_dict` of that plan. 0: it is an encoder's prediction, or whatever else this
+        plan starts from. None: this plan would not have come by it.
+        """
+        mine, other = self.to_dict(), record
+        try:
+            phases, done = mine["recipe"].pop("phases"), other["recipe"]["phases"]
+            done = [phase for phase in done if phase["steps"]]
+            recipe = {k: v for k, v in other["recipe"].items() if k not in ("phases", "name")}
+        except (KeyError, TypeError):
+            return None
+        del mine["recipe"]["name"]
+        count = len(done)
+        # What only phases need decides nothing where none has run.
+        free = {"generator", "recipe"} | (set() if done else {"perceptual", "identity", "networks"})
+        same = all(other.get(name) == mine[name] for name in mine.keys() - free)
+        if recipe == mine["recipe"] and same and done == phases[:count] and count < len(phases):
+            return count
+        return None
+
     @property
     def digest(self) -> str:
         """16 hexadecimal digits: plans that give the same result have the same digest."""
-        record = self.to_dict()
-        del record["generator"]  # the fingerprint says which one it is
-        text = json.dumps(record, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of(self.to_dict())
+
+
+def _stops_early(phase: Phase) -> bool:
+    return phase.patience is not None or phase.goal is not None
+
+
+def _duration(phase: Phase) -> str:
+    if phase.goal is not None:
+        return f"to {EXACT_PSNR:.0f} dB, at most {phase.steps} steps"
+    if phase.patience is not None:
+        return f"until a photo is done, at most {phase.steps} steps"
+    return f"for {phase.steps} steps"
+
+
+def digest_of(record: dict) -> str:
+    """The digest of the plan whose `to_dict` is the record."""
+    record = {k: v for k, v in record.items() if k != "generator"}  # its fingerprint is there
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def adapt_recipe(
-    recipe: str | Recipe, steps: int | None, lr: float, patience: int | None, layer: str | None
+    recipe: str | Recipe,
+    steps: int | None,
+    exact: bool,
+    lr: float,
+    patience: int | None,
+    layer: str | None,
 ) -> Recipe:
     """A recipe with the changes of `PlanOptions`; ValueError for numbers out of range."""
     if lr <= 0:
@@ -162,6 +219,10 @@ def adapt_recipe(
         raise ValueError(f"patience is {patience}; it must be 1 or more")
     if isinstance(recipe, str):
         recipe = recipes.get(recipe)
+        if steps is None and patience is None:
+            recipe = recipe.until_done()
+    if exact:
+        recipe = _exact(recipe)
     if steps is not None:
         recipe = recipe.with_steps(steps)
     if lr != 1:
@@ -169,6 +230,22 @@ def adapt_recipe(
     if patience is not None:
         recipe = recipe.with_patience(patience)
     return recipe if layer is None else recipe.with_layer(layer)
+
+
+def _exact(recipe: Recipe) -> Recipe:
+    """The recipe, then its noise maps until the picture is within EXACT_PSNR of the target."""
+    if not any(phase.has_variable("noise") for phase in recipe.phases):
+        recipe = recipes.with_suffix(recipe, "+noise")
+    last = recipe.phases[-1]
+    if [term.name for term in last.terms] != ["pixel"]:
+        raise ValueError(
+            f'the recipe "{recipe.name}" ends with the terms '
+            f"{', '.join(term.name for term in last.terms)}, and exact needs the pixel term alone; "
+            "take a recipe without noise maps of its own, or with +noise"
+        )
+    mse = 4 * 10 ** (-EXACT_PSNR / 10)  # of images in [-1, 1]
+    goal = replace(last, goal=mse * float(last.terms[0].weight_for("none")))
+    return replace(recipe, phases=(*recipe.phases[:-1], goal))
 
 
 def make_plan(

@@ -21,7 +21,7 @@ from . import pictures
 from .json_files import write_json
 from .plan import InversionPlan
 
-SCORES = "scores.json"
+SCORES, LATENTS = "scores.json", "latents.safetensors"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Result:
             pictures.save(pictures.comparison(target, image), folder / "comparison.png")
             history = {name: values[:, index] for name, values in self.history.items()}
             pictures.save_losses(history, folder / "loss.png")
-        self.latents[index].save(folder / "latents.safetensors", name=self.names[index])
+        self.latents[index].save(folder / LATENTS, name=self.names[index])
         write_json(folder / SCORES, self.record(index) | extra)
 
     def record(self, index: int) -> dict:

@@ -1,11 +1,21 @@
 """Initial latents -> better latents, image by image: one loop, a page per paper and term."""
 
-from .engine import DONE, NOT_FINITE, STOPPED_EARLY, RefineResult, Step, refine
+from .engine import (
+    DONE,
+    NOT_FINITE,
+    REACHED,
+    STOPPED_EARLY,
+    RefineResult,
+    Step,
+    refine,
+    state_after,
+)
 from .recipe import Phase, Recipe, Schedule, Term, Variable
 
 __all__ = [
     "DONE",
     "NOT_FINITE",
+    "REACHED",
     "STOPPED_EARLY",
     "Phase",
     "Recipe",
@@ -15,4 +25,5 @@ __all__ = [
     "Term",
     "Variable",
     "refine",
+    "state_after",
 ]

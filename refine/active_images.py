@@ -39,6 +39,8 @@ class ActiveImages:
     """(A,) the loss from which the next improvement is measured."""
     since_improved: Tensor
     """(A,) evaluations since the last improvement."""
+    halvings: Tensor
+    """(A,) how many times the image's learning rate was halved."""
     steps_taken: Tensor
     """(A,)"""
     running: Tensor
@@ -51,6 +53,7 @@ class ActiveImages:
         "best_loss",
         "reference_loss",
         "since_improved",
+        "halvings",
         "steps_taken",
         "running",
         "not_finite",
@@ -79,6 +82,7 @@ class ActiveImages:
             best_loss=infinite,
             reference_loss=infinite.clone(),
             since_improved=zero,
+            halvings=zero.clone(),
             steps_taken=zero.clone(),
             running=zero == 0,
             not_finite=zero != 0,
@@ -99,7 +103,8 @@ class ActiveImages:
         return self.targets.inputs(latents)
 
     def track_best(self, phase: Phase, loss: Tensor) -> None:
-        """Save the variables where they are best; stop what does not improve or is not finite.
+        """Save the variables where they are best; stop what is at the goal, does not improve or is
+        not finite.
 
         loss: (A,).
         """
@@ -111,12 +116,18 @@ class ActiveImages:
         for name, x in self.variables.items():
             per_image = better.reshape(-1, *[1] * (x.ndim - 1))
             self.best[name] = torch.where(per_image, x.detach(), self.best[name])
+        if phase.goal is not None:
+            self.running &= loss > phase.goal
         if phase.patience is not None:
             threshold = self.reference_loss * (1 - phase.min_rel_delta)
             improved = self.reference_loss.isinf() | (loss < threshold)
             self.reference_loss = torch.where(improved, loss, self.reference_loss)
             self.since_improved = torch.where(improved, 0, self.since_improved + 1)
-            self.running &= self.since_improved < phase.patience
+            stalled = self.since_improved >= phase.patience
+            slower = stalled & (self.halvings < phase.halvings)
+            self.halvings += slower
+            self.since_improved = torch.where(slower, 0, self.since_improved)
+            self.running &= ~stalled | slower
 
     def step(self, phase: Phase, loss: Tensor, index: int) -> None:
         """Step number `index` of the phase: the optimiser's, down the sum of `loss` (A,)."""
@@ -131,7 +142,16 @@ class ActiveImages:
         factor = phase.schedule.factor(index, phase.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
-        self.optimiser.step()
+        if not phase.halvings:
+            self.optimiser.step()
+        else:
+            # The optimiser has one rate for all images; each takes its share of the step.
+            before = {name: leaf.detach().clone() for name, leaf in self.variables.items()}
+            self.optimiser.step()
+            share = 0.5**self.halvings
+            for name, leaf in self.variables.items():
+                of_image = share.reshape(-1, *[1] * (leaf.ndim - 1)).to(leaf)
+                leaf.data = torch.lerp(before[name], leaf.detach(), of_image)
         self.steps_taken += self.running
 
     def retract(self) -> None:

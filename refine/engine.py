@@ -24,7 +24,8 @@ from .recipe import Phase, Recipe
 # Steps between two checks whether images have stopped. On a GPU a check waits for the device.
 SYNC_EVERY = {"cpu": 1, "cuda": 10, "mps": 10}
 
-DONE, STOPPED_EARLY, NOT_FINITE = "done", "stopped early", "not finite"
+DONE, STOPPED_EARLY, REACHED = "done", "stopped early", "reached its goal"
+NOT_FINITE = "not finite"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class RefineResult:
     history: dict[str, Tensor]
     """"phase/term" -> (T + 1, N) weighted values; NaN where an image was no longer active."""
     status: list[str]
-    """Per image: "done", "stopped early" or "not finite"."""
+    """Per image how its last phase ended: "done" after all steps, "stopped early", "reached its
+    goal" or "not finite"."""
     steps: list[int]
     """Steps that each image took, in all phases."""
 
@@ -93,6 +95,23 @@ def refine(
         while run.phase < len(recipe.phases):
             run.optimise_phase(callback)
     return RefineResult(run.latents.detach(), run.history, run.status, run.steps)
+
+
+def state_after(recipe: Recipe, phases: int, latents: Latents, steps: list[int]) -> dict:
+    """The state of a run whose first phases are over, so many of them: for `refine(state=...)`.
+
+    latents: of the N images, after these phases. steps: that each image took. The history of such
+    a run begins with its next phase. The recipe must have numbers as weights, see
+    `Recipe.for_networks`.
+    """
+    values = (phases, 0, [DONE] * len(latents), steps)
+    return {
+        "recipe": repr(recipe),
+        **dict(zip(_Run.PLAIN, values, strict=True)),
+        "latents": latents.tensors(),
+        "history": {},
+        "images": None,
+    }
 
 
 @dataclass
@@ -182,12 +201,16 @@ class _Run:
             images.steps_taken,
             images.running,
             images.not_finite,
+            images.best_loss,
         )
+        goal = self.recipe.phases[self.phase].goal
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        for index, has_stopped, steps, running, not_finite in rows:
+        for index, has_stopped, steps, running, not_finite, loss in rows:
             if has_stopped:
                 self.steps[index] += steps
                 status = DONE if running else STOPPED_EARLY
+                if goal is not None and loss <= goal:
+                    status = REACHED
                 self.status[index] = NOT_FINITE if not_finite else status
 
     def _report(self, phase: Phase, active: Tensor, losses: dict[str, Tensor]) -> Step:

@@ -84,6 +84,10 @@ class Phase:
     """An image stops after so many steps without an improvement; None: after `steps`."""
     min_rel_delta: float = 1e-3
     """Relative fall of the loss that counts as an improvement."""
+    halvings: int = 0
+    """So many times an image goes on with half its learning rate instead of stopping."""
+    goal: float | None = None
+    """An image stops once its loss is no more than this; None: whatever the loss."""
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -101,6 +105,20 @@ class Phase:
 
     def has_variable(self, name: str) -> bool:
         return any(variable.name == name for variable in self.variables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """When an image is done; see the fields of `Phase`."""
+
+    lr: float
+    """Factor of the learning rates that the phase begins with."""
+    patience: int
+    min_rel_delta: float
+    halvings: int
+
+
+UNTIL_DONE = Stopping(lr=4.0, patience=10, min_rel_delta=0.02, halvings=4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +224,18 @@ class Recipe:
         """The feature at another layer."""
         return replace(self, layer=layer)
 
-    def with_patience(self, patience: int | None, min_rel_delta: float = 1e-3) -> "Recipe":
+    def with_patience(
+        self, patience: int | None, min_rel_delta: float = 1e-3, halvings: int = 0
+    ) -> "Recipe":
         """Every phase with early stopping."""
-        phases = [replace(p, patience=patience, min_rel_delta=min_rel_delta) for p in self.phases]
+        phases = [
+            replace(p, patience=patience, min_rel_delta=min_rel_delta, halvings=halvings)
+            for p in self.phases
+        ]
         return replace(self, phases=tuple(phases))
+
+    def until_done(self) -> "Recipe":
+        """Every phase until an image is done, at most its own steps: see UNTIL_DONE."""
+        return self.with_lr(UNTIL_DONE.lr).with_patience(
+            UNTIL_DONE.patience, UNTIL_DONE.min_rel_delta, UNTIL_DONE.halvings
+        )

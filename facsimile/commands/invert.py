@@ -1,6 +1,7 @@
 """`facsimile invert`: find the latents that reproduce photos."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,33 +13,47 @@ from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import photos_for
 from facsimile.jobs import Job
 from facsimile.metrics import PERCEPTUAL_METRICS
+from facsimile.plan import EXACT_PSNR, Init
+from facsimile.refine import REACHED
 from facsimile.summary import mean_scores
+
+from .options import ComputeOptions, OptionalInt, OptionalName, OptionalPath
+
+NAMED = 5
+"""Photos of a kind that are named one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invert:
+class Invert(ComputeOptions):
     """Find the latents that reproduce photos.
 
-    Writes OUT/NAME/ for every photo, with target.png, reconstruction.png, latents.safetensors and
-    scores.json, and unless --steps is 0 comparison.png and loss.png; for the whole run
-    OUT/overview.png and OUT/summary.json. Run the same command again to continue after a stop:
-    finished photos are skipped.
+    An encoder makes a first guess, which is refined until it hardly improves. Writes OUT/NAME/ for
+    every photo, with target.png, reconstruction.png, latents.safetensors and scores.json, and after
+    refinement comparison.png and loss.png; for the whole folder OUT/overview.png and
+    OUT/summary.json. Run the same command again to continue after a stop: finished photos are
+    skipped. Results of other settings stay, and the new ones are written beside them.
 
     One photo: facsimile invert me.jpg --out out
 
-    A folder, nearly exactly: facsimile invert holiday/ --out out --recipe "w+ +noise"
+    As fast as possible, by the encoder alone: facsimile invert holiday/ --out out --fast
 
-    Aligned faces, another generator: facsimile invert aligned/ --out out --no-align --generator
+    Nearly exactly, with the noise maps: facsimile invert holiday/ --out out --exact
+
+    Aligned faces, another generator: facsimile invert aligned.zip --out out --no-align --generator
     my-generator.safetensors
-
-    As fast as possible, by an encoder alone: facsimile invert holiday/ --out out --steps 0 --init
-    encoder
     """
 
     photos: tyro.conf.Positional[list[Path]]
-    """Photos, or folders of photos."""
+    """Photos, or folders or zips of photos."""
     out: Path
     """Folder for the results."""
+    fast: bool = False
+    """The encoder alone: the same as --steps 0 --init encoder."""
+    exact: bool = False
+    """After the code refine the noise maps too, until the picture is within 40 dB of the photo, or
+    to the recipe's number of steps."""
+    replace: bool = False
+    """Put results in the place of those that other settings have made, instead of beside them."""
     generator: str = "faces"
     """A bundled name, a generator's file, or a folder with generator.safetensors."""
     encoder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
@@ -47,9 +62,10 @@ class Invert:
     recipe: str = "f/z+"
     """What is optimised: z, z+, w, w+, p_n+, s, f/w+, f/p_n+, f/s, f/z, f/z+; in-domain (W+ close
     to its encoder); followed by the noise maps with "w+ +noise"."""
-    steps: int | None = None
-    """Steps of the code; those of the noise maps are in proportion. Default: the recipe's own.
-    0: no refinement, the initial latents; thousands of photos stream through."""
+    steps: OptionalInt = None
+    """Steps of the code, exactly so many; those of the noise maps are in proportion. Default: until
+    a photo is done, at most the recipe's own. 0: no refinement, the initial latents; thousands of
+    photos stream through."""
     seed: int = 0
     """Seed of random initial codes (the Z spaces)."""
     batch: int = 8
@@ -61,31 +77,31 @@ class Invert:
     """The network that recognises people. It adds the identity term to the recipe, and scores the
     result, where a photo shows a face. auto: dlib's, if its package is installed. off: no term;
     the scores stay."""
-    perceptual_weights: Path | None = None
+    perceptual_weights: OptionalPath = None
     """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
     init: Literal["mean", "random", "encoder"] | None = None
     """Initial latents. Default: an encoder's prediction in f/ recipes (the feature), w+ and
     in-domain if there is such an encoder, else random in Z spaces and the mean in the others."""
-    label: int | None = None
+    label: OptionalInt = None
     """Class of a conditional generator, from 0 on."""
-    layer: str | None = None
+    layer: OptionalName = None
     """Convolution whose output is the feature of f/ recipes, e.g. b16.conv0. Default: the feature
     encoder's, else the first of 16 pixels, or of an eighth of the image's side."""
     lr: float = 1.0
     """Factor of the papers' learning rates. About 3 gets further in a few hundred steps."""
-    patience: int | None = None
-    """Stop an image early when its loss has not fallen by 0.1 % in so many steps."""
+    patience: OptionalInt = None
+    """Stop an image when its loss has not fallen by 0.1 % in so many steps, instead of when it is
+    done by this program's own measure."""
     align: bool = True
     """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
     face: Literal["largest", "all"] = "largest"
     """Which faces of a photo with several."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
 
     def run(self) -> int:
+        steps, init = self._steps_and_init()
         photos = photos_for(self.photos, self.out)
         perceptual = self.perceptual
-        if perceptual == "auto" and self.steps == 0:
+        if perceptual == "auto" and steps == 0:
             perceptual = "none"  # scoring would take longer than the prediction
         studio = studios.load(
             self.generator,
@@ -96,11 +112,12 @@ class Invert:
         )
         plan = studio.plan(
             self.recipe,
-            steps=self.steps,
+            steps=steps,
+            exact=self.exact,
             lr=self.lr,
             patience=self.patience,
             layer=self.layer,
-            init=self.init,
+            init=init,
             seed=self.seed,
             label=self.label,
             align=self.align,
@@ -108,19 +125,61 @@ class Invert:
             identity=self.identity,
         )
         print(plan.describe())
-        job = Job(studio.inverter(plan), studio.target_reader, photos, self.out, self.batch)
+        inverter, reader = studio.inverter(plan), studio.target_reader
+        job = Job(inverter, reader, photos, self.out, self.batch, self.replace)
         job.run()
         return report(job)
+
+    def _steps_and_init(self) -> tuple[int | None, Init | None]:
+        """What --fast stands for; ValueError beside what contradicts it."""
+        if not self.fast:
+            return self.steps, self.init
+        if self.exact or self.steps or self.init not in (None, "encoder"):
+            other = "--exact" if self.exact else f"--steps {self.steps}" if self.steps else "--init"
+            raise ValueError(f"--fast is the encoder alone, and {other} asks for something else")
+        return 0, "encoder"
 
 
 def report(job: Job) -> int:
     """Print what became of the photos; returns the exit status."""
-    means = mean_scores(job.records())
+    records = job.records()
+    means = mean_scores(records)
     if means:
         print("  ".join(f"{name} {value:.4g}" for name, value in means.items()))
+    for line in [*_endings(records), *_neighbours(job)]:
+        print(line)
     skipped = f", {len(job.skipped)} done before" if job.skipped else ""
     overview = job.out / "overview.png"
     print(f"{len(job.done)} inverted{skipped}, {len(job.failed)} failed: {overview}")
     for reason in job.failed.values():
         print(f"  {reason}", file=sys.stderr)
     return SOME_FAILED if job.failed else OK
+
+
+def _endings(records: Sequence[dict]) -> list[str]:
+    """How the photos of an exact inversion ended: at the goal or at the cap."""
+    if not any(phase["goal"] for x in records for phase in x["plan"]["recipe"]["phases"]):
+        return []
+    reached = sum(record["status"] == REACHED for record in records)
+    rest = [record for record in records if record["status"] != REACHED]
+    lines = [f"{reached} of {len(records)} reached {EXACT_PSNR:.0f} dB"]
+    for record in rest[:NAMED]:
+        psnr, steps = record["scores"]["psnr"], record["steps"]
+        lines.append(f"  {record['name']} stopped at its cap, {steps} steps, with {psnr:.1f} dB")
+    return lines
+
+
+def _neighbours(job: Job) -> list[str]:
+    """Which new results stand beside others, and which went on from others."""
+    lines = []
+    for new, old in list(job.started_from.items())[:NAMED]:
+        lines.append(f"{new}: refined from {old}")
+    made = {new: old for new, old in job.beside.items() if new in job.done}
+    if made:
+        pairs = ", ".join(f"{new} beside {old}" for new, old in list(made.items())[:NAMED])
+        more = f" and {len(made) - NAMED} more" if len(made) > NAMED else ""
+        lines.append(
+            f"results that other settings have made stay: {pairs}{more} "
+            "(--replace puts the new ones in their place)"
+        )
+    return lines

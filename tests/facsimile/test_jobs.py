@@ -14,7 +14,8 @@ from PIL import Image
 
 import facsimile
 from facsimile.jobs import Job
-from facsimile.resume import ProgressCallback
+from facsimile.pictures import GAP
+from facsimile.resume import BatchCallback
 from facsimile.stylegan import Latents
 
 
@@ -23,9 +24,11 @@ def studio(network):
     return facsimile.load(network, perceptual="discriminator", device="cpu")
 
 
-def run(studio, photos, out, steps=4, recipe="f/z+", batch=2, align=False, **options):
+def run(
+    studio, photos, out, steps=4, recipe="f/z+", batch=2, align=False, replace=False, **options
+):
     plan = studio.plan(recipe, steps=steps, align=align, **options)
-    job = Job(studio.inverter(plan), studio.target_reader, photos, out, batch)
+    job = Job(studio.inverter(plan), studio.target_reader, photos, out, batch, replace)
     job.run(quiet=True)
     return job
 
@@ -41,7 +44,9 @@ def test_writes_every_photo_and_a_summary(studio, squares, tmp_path):
     assert summary["done"] == 3
     assert summary["failed"] == {}
     values = [record["scores"]["mse"] for record in summary["photos"]]
-    assert summary["mean_scores"]["mse"] == pytest.approx(sum(values) / 3)
+    (settings,) = summary["settings"].values()
+    assert settings["done"] == 3
+    assert settings["mean_scores"]["mse"] == pytest.approx(sum(values) / 3)
     with Image.open(tmp_path / "out" / "overview.png") as picture:
         assert picture.width > 3 * 128
     assert not (tmp_path / "out" / ".resume").exists()
@@ -57,13 +62,105 @@ def test_run_again_skips_what_is_done(studio, squares, tmp_path):
     assert json.loads((out / "summary.json").read_text())["done"] == 3
 
 
-def test_other_settings_or_another_picture_are_done_anew(studio, squares, tmp_path):
+def contents(folder):
+    """Everything in the folders of results: path -> bytes."""
+    files = sorted(path for path in folder.glob("*/*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def summary_of(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_other_settings_are_written_beside_what_is_there(studio, squares, tmp_path):
     photos, out = sorted(squares.iterdir()), tmp_path / "out"
     run(studio, photos, out)
-    assert run(studio, photos, out, steps=5).done == ["0", "1", "2"]
+    first = contents(out)
+    made = run(studio, photos[:2], out, steps=5)
+    assert made.done == ["0-2", "1-2"]
+    assert made.beside == {"0-2": "0", "1-2": "1"}
+    assert contents(out).items() >= first.items()
+    # The summary is of the folder: both settings, each with its own means.
+    summary = summary_of(out)
+    assert [record["name"] for record in summary["photos"]] == ["0", "0-2", "1", "1-2", "2"]
+    assert sorted(one["done"] for one in summary["settings"].values()) == [2, 3]
+    for digest, one in summary["settings"].items():
+        values = [x["scores"]["mse"] for x in summary["photos"] if x["settings"] == digest]
+        assert one["mean_scores"]["mse"] == pytest.approx(sum(values) / len(values))
+    # Each of the commands finds its own again.
+    assert run(studio, photos, out).skipped == ["0", "1", "2"]
+    assert run(studio, photos, out, steps=5).skipped == ["0-2", "1-2"]
+    assert run(studio, photos, out, steps=6).done == ["0-3", "1-3", "2-3"]
+
+
+def test_replace_puts_the_new_result_in_the_place_of_the_old_one(studio, squares, tmp_path):
+    photos, out = sorted(squares.iterdir()), tmp_path / "out"
+    run(studio, photos, out)
+    others = {k: v for k, v in contents(out).items() if not k.startswith("0/")}
+    made = run(studio, photos[:1], out, steps=5, replace=True)
+    assert (made.done, made.beside) == (["0"], {})
+    assert json.loads((out / "0" / "scores.json").read_text())["steps"] == 5
+    assert {k: v for k, v in contents(out).items() if not k.startswith("0/")} == others
+    assert summary_of(out)["done"] == 3
+
+
+def test_other_photos_and_a_subset_leave_the_summary_whole(studio, squares, tmp_path):
+    photos, out = sorted(squares.iterdir()), tmp_path / "out"
+    run(studio, photos[:2], out)
+    first = contents(out)
+    assert run(studio, photos[2:], out).done == ["2"]
+    assert run(studio, photos[1:2], out).skipped == ["1"]
+    assert contents(out).items() >= first.items()
+    assert [record["name"] for record in summary_of(out)["photos"]] == ["0", "1", "2"]
+    with Image.open(out / "overview.png") as picture:
+        assert picture.width == 3 * (128 + GAP) - GAP
+
+
+def test_a_photo_that_has_changed_is_another_photo(studio, squares, tmp_path):
+    photos, out = sorted(squares.iterdir()), tmp_path / "out"
+    run(studio, photos, out)
+    first = contents(out)
     photos[0].write_bytes(photos[1].read_bytes())
-    made = run(studio, photos, out, steps=5)
-    assert (made.skipped, made.done) == (["1", "2"], ["0"])
+    made = run(studio, photos, out)
+    assert (made.skipped, made.done) == (["1", "2"], ["0-2"])
+    assert contents(out).items() >= first.items()
+
+
+def test_what_failed_stays_in_the_summary_until_it_is_tried_again(studio, squares, tmp_path):
+    photos, out = sorted(squares.iterdir()), tmp_path / "out"
+    good = photos[0].read_bytes()
+    photos[0].write_text("no picture")
+    run(studio, photos[:1], out)
+    run(studio, photos[1:], out)
+    assert list(summary_of(out)["failed"]) == [str(photos[0])]
+    photos[0].write_bytes(good)
+    run(studio, photos[:1], out)
+    assert summary_of(out)["failed"] == {}
+    assert summary_of(out)["done"] == 3
+
+
+@pytest.mark.parametrize("recipe", ["f/z+", "w+"])
+def test_more_of_the_same_goes_on_from_what_is_there(studio, squares, tmp_path, recipe):
+    """Oracle: all at once. From the encoder's prediction, and from the end of the first phase."""
+    photos, out = sorted(squares.iterdir())[:2], tmp_path / "out"
+    noisy = f"{recipe} +noise"
+    made = [run(studio, photos, out, recipe=x, steps=n) for x, n in ((recipe, 0), (recipe, 5))]
+    assert made[1].started_from == {"0-2": "0", "1-2": "1"}
+    last = run(studio, photos, out, recipe=noisy, steps=5)
+    assert last.started_from == {"0-3": "0-2", "1-3": "1-2"}
+    fresh = tmp_path / "fresh"
+    run(studio, photos, fresh, recipe=noisy, steps=5)
+    for name in ("0", "1"):
+        a = Latents.load(out / f"{name}-3" / "latents.safetensors").tensors()
+        b = Latents.load(fresh / name / "latents.safetensors").tensors()
+        assert a.keys() == b.keys()
+        for key, x in a.items():
+            torch.testing.assert_close(x, b[key], atol=1e-5, rtol=1e-4)
+    records = [json.loads((x / "scores.json").read_text()) for x in (out / "0-3", fresh / "0")]
+    assert records[0]["steps"] == records[1]["steps"] == 8
+    # Other settings share no beginning.
+    assert run(studio, photos, out, recipe=noisy, steps=6).started_from == {"0-4": "0", "1-4": "1"}
+    assert run(studio, photos, out, recipe=recipe, steps=5, seed=1).started_from == {}
 
 
 @pytest.fixture
@@ -83,7 +180,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
     photos = sorted(squares.iterdir())
     run(studio, photos, tmp_path / "whole", steps=20, recipe="f/z+ +noise")
     calls = []
-    callback = ProgressCallback.__call__
+    callback = BatchCallback.__call__
 
     def counting(self, step):
         calls.append(step.done)
@@ -94,7 +191,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
 
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
-        patch.setattr(ProgressCallback, "__call__", counting)
+        patch.setattr(BatchCallback, "__call__", counting)
         with pytest.raises(KeyboardInterrupt):
             run(studio, photos, out, steps=20, recipe="f/z+ +noise")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -102,7 +199,7 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
     assert json.loads((out / "summary.json").read_text())["done"] == 2
     done = len(calls)
     with monkeypatch.context() as patch:
-        patch.setattr(ProgressCallback, "__call__", counting)
+        patch.setattr(BatchCallback, "__call__", counting)
         made = run(studio, photos, out, steps=20, recipe="f/z+ +noise")
     assert (made.skipped, made.done) == (["0", "1"], ["2"])
     assert len(calls) - done < 12  # it went on, it did not begin anew
@@ -111,6 +208,35 @@ def test_interrupted_half_way_and_run_again_equals_uninterrupted(
         cut = Latents.load(out / name / "latents.safetensors").tensors()
         assert all(torch.equal(whole[key], cut[key]) for key in whole)
     assert not (out / ".resume").exists()
+
+
+@pytest.mark.usefixtures("heard")
+def test_after_ctrl_c_another_call_loses_nothing(studio, squares, tmp_path, monkeypatch):
+    """Other photos and other settings first, then the interrupted command: it goes on."""
+    photos, out, calls = sorted(squares.iterdir()), tmp_path / "out", []
+    callback = BatchCallback.__call__
+
+    def counting(self, step):
+        calls.append(step.done)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        callback(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchCallback, "__call__", counting)
+        with pytest.raises(KeyboardInterrupt):
+            run(studio, photos[:2], out, steps=10)
+    assert summary_of(out)["done"] == 0
+    assert run(studio, photos[2:], out, steps=10).done == ["2"]
+    assert run(studio, photos[:1], out, steps=3).done == ["0"]
+    before, done = contents(out), len(calls)
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchCallback, "__call__", counting)
+        made = run(studio, photos[:2], out, steps=10)
+    assert len(calls) - done < 5
+    assert made.done == ["0-2", "1"]
+    assert contents(out).items() >= before.items()
+    assert [record["name"] for record in summary_of(out)["photos"]] == ["0", "0-2", "1", "2"]
 
 
 def test_stems_of_two_folders_do_not_collide_and_keep_their_names(studio, squares, tmp_path):
