@@ -3,11 +3,13 @@
 The exit statuses are in `exit_status`.
 """
 
+import contextlib
+import os
+import shlex
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Union
+from typing import Annotated, Any, Union
 
-import torch
 import tyro
 
 from facsimile import __version__
@@ -20,10 +22,13 @@ from .commands.demo import Demo
 from .commands.info import Info
 from .commands.invert import Invert
 from .commands.landmarks import Landmarks
+from .commands.options import ComputeOptions
 from .commands.prepare_data import PrepareData
 from .commands.reenact import Reenact
 from .commands.sample import Sample
+from .devices import is_out_of_memory, set_threads
 from .exit_status import INTERRUPTED, WRONG_USE
+from .threads import LoadMeter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,39 +53,56 @@ COMMANDS = {
 their own arguments and are listed for the help."""
 
 
-def main(args: list[str] | None = None) -> None:
-    """Entry point of `facsimile`; leaves with the exit status."""
+def main(args: list[str] | None = None, meter: LoadMeter | None = None) -> None:
+    """Leave with the exit status of a command. meter: of other programs' load; None: a new one."""
     args = sys.argv[1:] if args is None else args
     if args == ["--version"]:
         print(f"facsimile {__version__}")
         sys.exit(0)
     malloc.retain_freed_memory()
+    again = shlex.join(["facsimile", *args])
     try:
-        sys.exit(_run(args))
+        status = _run(args, meter)
     except KeyboardInterrupt:
-        print("\nstopped; run the same command again to continue", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        print("\nstopped", file=sys.stderr)
+        status = INTERRUPTED
     except (ValueError, OSError) as error:
         print(f"facsimile: {error}", file=sys.stderr)
-        sys.exit(WRONG_USE)
-    except torch.OutOfMemoryError:
+        status = WRONG_USE
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         print(
             "facsimile: out of memory; choose a smaller --batch, or --device cpu", file=sys.stderr
         )
-        sys.exit(WRONG_USE)
+        status = WRONG_USE
+    if status == INTERRUPTED and args[:1] != ["train"]:
+        print(f"to go on: {again}", file=sys.stderr)
+    sys.exit(status)
 
 
-def _run(args: list[str]) -> int:
-    if args[:1] == ["edit"]:
-        return edit.main(args[1:])
+def _run(args: list[str], meter: LoadMeter | None) -> int:
     if args[:1] == ["train"]:
         from .commands import train  # imports all that training needs
 
         return train.main(args[1:])
+    command = edit.parse(args[1:]) if args[:1] == ["edit"] else _parse(args)
+    quiet = getattr(command, "quiet", False)
+    with contextlib.ExitStack() as stack:
+        if quiet:
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        if isinstance(command, ComputeOptions):
+            note = set_threads(command.threads, meter or LoadMeter())
+            print(note, end="\n" * bool(note))
+        return command.run()
+
+
+def _parse(args: list[str]) -> Any:
     commands = [
         Annotated[options, tyro.conf.subcommand(name)] for name, options in COMMANDS.items()
     ]
-    command = tyro.cli(  # type: ignore[call-overload]
+    return tyro.cli(  # type: ignore[call-overload]
         Union[tuple(commands)],  # noqa: UP007, a union that is computed
         prog="facsimile",
         description="StyleGAN inversion: find the latents that reproduce a photo, and edit it. "
@@ -88,4 +110,3 @@ def _run(args: list[str]) -> int:
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return command.run()

@@ -1,6 +1,53 @@
-"""The device that a name stands for."""
+"""What a command computes on: the device, the CPU threads, and memory that does not suffice."""
+
+import os
 
 import torch
+
+from .threads import LoadMeter, free_cores
+
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+"""What the errors of a CPU's allocator, and of libraries on a GPU, say."""
+
+
+def set_threads(threads: int | None, meter: LoadMeter) -> str:
+    """Set the number of CPU threads; returns a line on it, "" where all cores are used.
+
+    threads: as many; None: as the environment's OMP_NUM_THREADS says, else by what other programs
+    leave free. meter: of the load by now. Raises ValueError for less than one.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"--threads is {threads}; expected at least 1")
+        torch.set_num_threads(threads)
+        return ""
+    if "OMP_NUM_THREADS" in os.environ:
+        return ""
+    most = torch.get_num_threads()
+    if most == 1:
+        return ""
+    taken = meter.cores_taken()
+    free = min(most, free_cores(taken))
+    if free == most:
+        return ""
+    torch.set_num_threads(free)
+    return (
+        f"threads: {free} of {most}, as other programs keep {taken:.1f} cores busy; --threads sets "
+        "another number"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU or a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(x in str(error) for x in OUT_OF_MEMORY)
+
+
+def release_memory() -> None:
+    """Give memory that is cached for later tensors back to the GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def pick_device(name: str) -> torch.device:

@@ -1,6 +1,9 @@
-"""Which networks let the features of latents follow an edit of their codes."""
+"""Which networks let the features of latents follow an edit of their codes.
 
-from collections.abc import Sequence
+Legend: N images, L style inputs, D numbers in w, R resolution of the generator.
+"""
+
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -26,21 +29,41 @@ def find_transport(
     with_feature = [one for one in latents if one.feature is not None]
     if not (edit.moves_codes and with_feature):
         return None, ""
+    transport, problem = open_transport(generator, encoder_set, with_feature)
+    if transport is None:
+        return None, f"{STAY}: {problem}"
+    return transport, f"features of {transport.layer} follow the codes by the feature editor"
+
+
+def open_transport(
+    generator: Generator, encoder_set: EncoderSet, latents: Sequence[Latents]
+) -> tuple[FeatureTransport | None, str]:
+    """(transport for latents with features, ""), or (None, why there is none).
+
+    Raises ValueError for a damaged encoder.
+    """
     missing = [kind for kind in (EDITOR, IN_DOMAIN) if not encoder_set.has(kind)]
     if missing:
         names = " and no ".join(f"{kind} encoder" for kind in missing)
         commands = " and ".join(f"facsimile train {kind}" for kind in missing)
-        return None, f"{STAY}: this generator has no {names}; run {commands}"
-    editor, in_domain = (encoder_set.get(kind).network for kind in (EDITOR, IN_DOMAIN))
-
-    def predict_ws(images: Tensor) -> Tensor:
-        return encoders.encode(in_domain, generator, images, "w+").code
-
+        return None, f"this generator has no {names}; run {commands}"
+    editor = encoder_set.get(EDITOR).network
+    predict_ws = in_domain_encoder(generator, encoder_set)
     transport = FeatureTransport(editor.config.layer, predict_ws, editor, editor.in_domain_share)
-    for one in with_feature:
+    for one in latents:
         if not transport.fits(generator, one):
             return None, (
-                f'{STAY}: the latents are in "{one.space}" with a feature of {one.layer}, and the '
+                f'the latents are in "{one.space}" with a feature of {one.layer}, and the '
                 f"editor is for features of {transport.layer} beside codes of W+"
             )
-    return transport, f"features of {transport.layer} follow the codes by the feature editor"
+    return transport, ""
+
+
+def in_domain_encoder(generator: Generator, encoder_set: EncoderSet) -> Callable[[Tensor], Tensor]:
+    """Images (N, img_channels, R, R) in [-1, 1] -> codes (N, L, D) in W+; ValueError for none."""
+    network = encoder_set.get(IN_DOMAIN).network
+
+    def predict_ws(images: Tensor) -> Tensor:
+        return encoders.encode(network, generator, images, "w+").code
+
+    return predict_ws

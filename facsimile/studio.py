@@ -36,10 +36,12 @@ from .plan import (
 from .reenactment import (
     Driver,
     Reenactment,
+    SourceFinder,
     find_driver,
-    needs_inversion,
+    is_latents_file,
     pick_encoder,
     prepare_reenactment,
+    takes_codes,
 )
 from .result import Result, concatenate
 from .targets import Faces, Photo, TargetReader
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 SOURCE_RECIPE = "in-domain"
 """Refines the source of a reenactment: W+ close to its encoder, where difference encoders learn."""
+SOURCE_STEPS = 100
+"""Of that refinement, unless others are asked for."""
 
 
 def load(
@@ -307,39 +311,41 @@ class Studio:
         *,
         relative: bool | None = None,
         smoothing: float = SMOOTHING,
-        refine: int = 0,
+        source_steps: int = SOURCE_STEPS,
         frames: int | None = None,
         landmarks: str | data.Landmarker = "auto",
         align: bool = True,
         preserve_source: bool = True,
         fps: float | None = None,
         batch: int = 8,
+        callback: Callable[[Step], None] | None = None,
     ) -> Reenactment:
         """The face of `source` with the landmarks of `driver`, synthesized when it is saved.
 
         Args:
-            source: a photo, or a latents file.
+            source: a photo, or a latents file of one image, in any space.
             driver: a video, a folder of photos, a photo, a landmarks file, a motion such as
                 "yaw:20" or "yaw:-20,20,0" (see `reenactment.scripted`), or what `driver` opened.
             relative: True: the source's landmarks move as the driver's do since its first face;
                 False: they become the driver's; None: False for a single pose, else True.
             smoothing: seconds, see `editing.landmark_motion.OneEuro`.
-            refine: steps that refine the source's code.
+            source_steps: steps that refine the code of a photo; 0: the encoder's prediction.
             frames: number of frames of a morph to a single pose.
             landmarks: "auto", "fan", "small" or a Landmarker.
             align: find faces and crop them as FFHQ does; False: they are such crops already.
             preserve_source: the source's own landmarks reproduce it exactly.
             fps: frames per second, instead of the driver's; for a driver given as a path.
-            batch: frames synthesized at once.
+            batch: frames synthesized at once; halved where memory does not suffice.
+            callback: called with every step of the photo's refinement; see `refine.refine`.
 
         Raises FileNotFoundError or ValueError for what cannot be used.
         """
         landmarker = self._landmarker(landmarks)
         encoder = pick_encoder(self.encoders)
         inverter = None
-        if needs_inversion(encoder, source):
+        if takes_codes(encoder) and not is_latents_file(source):
             plan = self.plan(
-                SOURCE_RECIPE, steps=refine, init="encoder", align=align, identity="off"
+                SOURCE_RECIPE, steps=source_steps, init="encoder", align=align, identity="off"
             )
             inverter = self.inverter(plan)
         if isinstance(driver, str | Path):
@@ -348,12 +354,18 @@ class Studio:
             self.generator,
             self.name,
             encoder,
-            landmarker,
             source,
             driver,
-            reader=self.target_reader,
-            inverter=inverter,
-            align=align,
+            find_source=SourceFinder(
+                generator=self.generator,
+                encoders=self.encoders,
+                landmarker=landmarker,
+                reader=self.target_reader,
+                takes_codes=takes_codes(encoder),
+                inverter=inverter,
+                align=align,
+                callback=callback,
+            ),
             relative=relative,
             smoothing=smoothing,
             frames=frames,

@@ -11,9 +11,11 @@ from facsimile.devices import pick_device
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import path_keys, photos_for, unique_name
 
+from .options import ComputeOptions
+
 
 @dataclass(frozen=True, kw_only=True)
-class Align:
+class Align(ComputeOptions):
     """Find the faces in photos and crop them as FFHQ does.
 
     Writes OUT/NAME.png; with --face all further faces are NAME-face2.png and so on.
@@ -27,8 +29,6 @@ class Align:
     """Side of the crops in pixels."""
     face: Literal["largest", "all"] = "largest"
     """Which faces of a photo with several."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
 
     def run(self) -> int:
         photos = photos_for(self.photos, self.out)

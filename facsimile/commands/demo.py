@@ -9,12 +9,14 @@ from facsimile import data, pictures
 from facsimile.exit_status import OK
 from facsimile.studio import load
 
+from .options import ComputeOptions
+
 RECIPES = {"f/z+": 400, "w+ +noise": 400}
 """Recipe -> steps: about a minute on two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class Demo(ComputeOptions):
     """Invert the face of scikit-image's astronaut photo in F/Z+, and in W+ followed by the noise.
 
     Prints a table, and writes OUT/demo.png (target and both reconstructions) and a folder for each
@@ -25,10 +27,16 @@ class Demo:
     """Folder for the results."""
 
     def run(self) -> int:
-        return demo(self.out, RECIPES)
+        return demo(self.out, RECIPES, self.device)
 
 
-def demo(out: Path, recipes: dict[str, int]) -> int:
+def recipe_folder(recipe: str) -> str:
+    """A folder's name that needs no quotes: "f-z-plus", "w-plus-noise"."""
+    words = recipe.replace(" +", "-").replace("+", "-plus").replace("/", "-")
+    return words.replace(" ", "")
+
+
+def demo(out: Path, recipes: dict[str, int], device: str = "auto") -> int:
     """recipes: name -> steps. Returns the exit status."""
     from skimage.data import astronaut  # a public-domain photo by NASA, inside scikit-image
 
@@ -36,7 +44,7 @@ def demo(out: Path, recipes: dict[str, int]) -> int:
     photo = Image.fromarray(astronaut())
     photo.save(out / "astronaut.png")
     # The discriminator needs no download, so that the demo is the same everywhere.
-    studio = load("faces", perceptual="discriminator")
+    studio = load("faces", perceptual="discriminator", device=device)
     target = studio.targets(photo)
     data.to_pil(target[0]).save(out / "aligned.png")
     note = "" if studio.perceptual is None else studio.perceptual.note
@@ -45,11 +53,11 @@ def demo(out: Path, recipes: dict[str, int]) -> int:
     images = [target[0]]
     for recipe, steps in recipes.items():
         result = studio.invert(target, studio.plan(recipe, steps=steps), names=["astronaut"])
-        folder = result.save(out / recipe.replace("/", "-").replace(" ", ""))[0]
+        folder = result.save(out / recipe_folder(recipe))[0]
         mse, psnr, ssim = (result.scores[name][0] for name in ("mse", "psnr", "ssim"))
         columns = f"{mse:>10.4f}{psnr:>10.2f}{ssim:>8.3f}{result.seconds:>9.1f}"
         print(f"{recipe:<12}{result.steps[0]:>7}{columns}  {folder}")
         images.append(result.images[0])
-    pictures.panels(images).save(out / "demo.png")
+    pictures.panels(images, labels=["target", *recipes]).save(out / "demo.png")
     print(f"target, {', '.join(recipes)} side by side: {out / 'demo.png'}")
     return OK

@@ -22,13 +22,15 @@ from facsimile.metrics import PERCEPTUAL_METRICS
 from facsimile.studio import Studio
 from facsimile.stylegan import Latents
 
+from .options import ComputeOptions
+
 LATENTS = "latents.safetensors"
 INVERSIONS = "inversions"
 """Folder inside --out with the inversions of photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditOptions:
+class EditOptions(ComputeOptions):
     """Options of every edit."""
 
     inputs: tyro.conf.Positional[list[Path]]
@@ -60,8 +62,6 @@ class EditOptions:
     """For photos: find the face and crop it as FFHQ does. --no-align: they are such crops."""
     batch: int = 8
     """For photos: how many are inverted at once."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
 
     edit_name: ClassVar[str]
 
@@ -149,8 +149,8 @@ class EditHelp:
     """Edit photos or latents: facsimile edit list, facsimile edit NAME --help."""
 
 
-def main(args: list[str]) -> int:
-    """Run `facsimile edit` with these arguments; returns the exit status.
+def parse(args: list[str]) -> EditOptions | ListEdits:
+    """What `facsimile edit` is to do with these arguments.
 
     The first is the name of an edit, "list", or the path of a page (.py) with an edit.
     """
@@ -159,7 +159,7 @@ def main(args: list[str]) -> int:
     commands = [Annotated[ListEdits, tyro.conf.subcommand("list")]]
     for name, edit in sorted(editing.EDITS.items()):
         commands.append(Annotated[options_of(edit), tyro.conf.subcommand(name)])
-    command = tyro.cli(  # type: ignore[call-overload]
+    return tyro.cli(  # type: ignore[call-overload]
         Union[tuple(commands)],  # noqa: UP007, a union that is computed
         prog="facsimile edit",
         description="Change photos, or latents, by an edit. An edit of your own is a page, see "
@@ -167,7 +167,6 @@ def main(args: list[str]) -> int:
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return command.run()
 
 
 def options_of(edit: Edit) -> type[EditOptions]:

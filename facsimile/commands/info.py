@@ -13,9 +13,11 @@ from facsimile.exit_status import OK
 from facsimile.stylegan import Discriminator, Generator, Latents, files
 from facsimile.stylegan.generator import fingerprint
 
+from .options import CommonOptions
+
 
 @dataclass(frozen=True, kw_only=True)
-class Info:
+class Info(CommonOptions):
     """Describe a file of networks or of latents.
 
     It opens whatever convert opens, and executes nothing that is in a file.

@@ -10,20 +10,22 @@ import numpy as np
 import torch
 import tyro
 from PIL import Image
-from tqdm import tqdm
 
 from facsimile import data, pictures
+from facsimile.data.progress import ProgressBar
 from facsimile.devices import pick_device
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import path_keys, photos_for, unique_name
 from facsimile.landmarks import load_landmarker
+
+from .options import ComputeOptions
 
 SIDE = 256
 """Side in pixels of the crops in which landmarks are detected, and of the pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Landmarks:
+class Landmarks(ComputeOptions):
     """Find the 68 landmarks of the largest face in each photo.
 
     Writes OUT/NAME.json with the points in pixels of the photo, OUT/NAME.png (face, points,
@@ -43,8 +45,6 @@ class Landmarks:
     trained here."""
     align: bool = True
     """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
 
     def run(self) -> int:
         photos = photos_for(self.photos, self.out)
@@ -56,7 +56,7 @@ class Landmarks:
         landmarks: dict[Path, np.ndarray] = {}
         failed: list[str] = []
         taken = path_keys(photos)
-        for path in tqdm(photos, unit="photo", disable=len(photos) < 2):
+        for path in ProgressBar(photos, unit="photo", disable=self.quiet or len(photos) < 2):
             try:
                 points, score, picture = _detect(path, landmarker, detector, device)
             except (data.PhotoError, OSError) as error:

@@ -19,15 +19,17 @@ from typing import Literal
 import torch
 import tyro
 from PIL import Image
-from tqdm import tqdm
 
 from facsimile import data
+from facsimile.data.progress import ProgressBar
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import photos_for
 
+from .options import CommonOptions
+
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareData:
+class PrepareData(CommonOptions):
     """Make a training set for facsimile train out of photos: a zip of aligned faces.
 
     Photos without a face are listed and left out. Run the same command again to continue after a
@@ -58,6 +60,7 @@ class PrepareData:
             align=self.align,
             face=self.face,
             processes=self.processes,
+            quiet=self.quiet,
         )
         skipped = f", {prepared.skipped} photos done before" if prepared.skipped else ""
         print(f"{prepared.faces} faces{skipped}, {len(prepared.failed)} photos failed: {self.out}")
@@ -86,10 +89,11 @@ def prepare(
     align: bool = True,
     face: Literal["largest", "all"] = "largest",
     processes: int = 1,
+    quiet: bool = False,
 ) -> Prepared:
     """Add the faces of `photos` to the zip `out`, and those of a stopped run.
 
-    Raises ValueError if `out` is not a zip, or has other settings.
+    quiet: without a progress bar. Raises ValueError if `out` is not a zip, or has other settings.
     """
     settings = f"facsimile {resolution} px, {f'{face} aligned' if align else 'not aligned'}"
     present = _entries(out, settings)
@@ -106,7 +110,7 @@ def prepare(
     waiting = [(digest, photo) for digest, photo in digests.items() if digest not in finished]
     task = partial(_faces, resolution=resolution, align=align, face=face)
     skipped = len(digests) - len(waiting)
-    with tqdm(total=len(digests), initial=skipped, unit="photo") as bar:
+    with ProgressBar(total=len(digests), initial=skipped, unit="photo", disable=quiet) as bar:
         for digest, faces in _run(task, waiting, processes):
             bar.update()
             if isinstance(faces, str):

@@ -1,6 +1,7 @@
 """`facsimile reenact`: a photo's face follows a video, a folder, a photo, landmarks or a script."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,17 +10,22 @@ import tyro
 
 from facsimile import data
 from facsimile import studio as studios
+from facsimile.data.progress import ProgressBar
 from facsimile.data.video import CODECS
+from facsimile.edit_result import LATENTS
 from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
 from facsimile.inputs import path_keys, photos_for, unique_name
 from facsimile.landmarks import load_landmarker
 from facsimile.reenactment import Driver, Reenactment
-from facsimile.studio import Studio
+from facsimile.refine import Step
+from facsimile.studio import SOURCE_STEPS, Studio
+
+from .options import ComputeOptions, OptionalFloat, OptionalInt, OptionalPath
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reenact:
+class Reenact(ComputeOptions):
     """Give the face of a photo the expressions and the pose of another, frame by frame.
 
     Writes OUT/reenacted.mp4, and OUT/side_by_side.mp4 with driver, landmarks and result;
@@ -42,7 +48,7 @@ class Reenact:
     """
 
     source: tyro.conf.Positional[Path]
-    """A photo, or latents.safetensors of an inversion in z, z+, w, w+, p_n or p_n+; or a folder of
+    """A photo; or latents.safetensors of an inversion by any recipe, or its folder; or a folder of
     photos."""
     driver: tyro.conf.Positional[Path]
     """A video, a folder of photos, one photo, or a file of landmarks (.json or .npz, as facsimile
@@ -63,16 +69,16 @@ class Reenact:
     the driver's. auto: absolute for a single pose, else relative."""
     smoothing: float = SMOOTHING
     """Seconds over which jitter of a resting point is averaged; 0: no smoothing."""
-    refine: int = 0
-    """Steps that refine the source's code first, by the recipe in-domain."""
-    frames: int | None = None
+    source_steps: int = SOURCE_STEPS
+    """For a photo: steps that refine its code first, by the recipe in-domain; 0: none."""
+    frames: OptionalInt = None
     """With a single pose: a video of so many frames from the source's pose to that pose."""
-    fps: float | None = None
+    fps: OptionalFloat = None
     """Frames per second. Default: those of the video, else 25."""
     landmarks: Literal[data.LANDMARKERS] = "auto"  # type: ignore[valid-type]
     """Network. fan: face-alignment's FAN; small: the bundled one; auto: FAN if its weights are
     there, else the bundled one. The one that the encoder was trained with is best."""
-    landmark_weights: Path | None = None
+    landmark_weights: OptionalPath = None
     """Local file of the network's weights: FAN's, or with --landmarks small one that was
     trained here."""
     align: bool = True
@@ -87,14 +93,15 @@ class Reenact:
     """Format of the videos; web pages play webm."""
     pictures: bool = False
     """Also write every frame as a picture, in OUT/reenacted/ and OUT/side_by_side/."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
 
     def run(self) -> int:
         """Returns the exit status; raises ValueError or OSError for what cannot be used."""
+        source = self.source
+        if (source / LATENTS).is_file():
+            source = source / LATENTS
         studio = studios.load(
             self.generator,
-            perceptual="auto" if self.refine else "none",
+            perceptual="auto" if self.source_steps else "none",
             encoders=self.encoder,
             device=self.device,
         )
@@ -103,19 +110,28 @@ class Reenact:
         driver = studio.driver(
             self.driver, landmarker, align=self.align, fps=self.fps, exclude=self.out
         )
-        if self.source.is_dir():
+        if source.is_dir():
             return self._save_all(studio, driver, landmarker)
-        return self._save(self._prepare(self.source, studio, driver, landmarker), self.out)
+        with SourceBar(self.quiet) as callback:
+            reenactment = self._prepare(source, studio, driver, landmarker, callback)
+            reenactment.prepare()  # Ctrl-C until here leaves no files
+        return self._save(reenactment, self.out)
 
     def _prepare(
-        self, source: Path, studio: Studio, driver: Driver, landmarker: data.Landmarker
+        self,
+        source: Path,
+        studio: Studio,
+        driver: Driver,
+        landmarker: data.Landmarker,
+        callback: Callable[[Step], None],
     ) -> Reenactment:
         return studio.reenact(
             source,
             driver,
             relative={"auto": None, "relative": True, "absolute": False}[self.driving],
             smoothing=self.smoothing,
-            refine=self.refine,
+            source_steps=self.source_steps,
+            callback=callback,
             frames=self.frames,
             landmarks=landmarker,
             align=self.align,
@@ -133,18 +149,22 @@ class Reenact:
         status, done, failed = OK, 0, []
         for photo, name in zip(photos, _folder_names(photos, self.out), strict=True):
             print(f"{photo}:")
+            done_before = False
             try:
-                reenactment = self._prepare(photo, studio, driver, landmarker)
+                with SourceBar(self.quiet) as callback:
+                    reenactment = self._prepare(photo, studio, driver, landmarker, callback)
+                    done_before = reenactment.is_done(self.out / name, **self._formats)
+                    if not done_before:
+                        reenactment.prepare()
             except (data.PhotoError, OSError) as error:
                 failed.append(str(error) if str(photo) in str(error) else f"{photo}: {error}")
                 print(f"failed: {failed[-1]}")
                 continue
-            if reenactment.is_done(self.out / name, **self._formats):
+            if done_before:
                 print(f"done before: {self.out / name}")
             else:
                 status = self._save(reenactment, self.out / name)
             if status:
-                print("run the same command again to continue", file=sys.stderr)
                 break
             done += 1
         print(f"{done} of {len(photos)} photos done, {len(failed)} failed: {self.out}")
@@ -160,15 +180,38 @@ class Reenact:
 
     def _save(self, reenactment: Reenactment, out: Path) -> int:
         """Returns OK, or INTERRUPTED after Ctrl-C while frames are written."""
-        reenactment.prepare()  # Ctrl-C until here leaves no files
+        if reenactment.source.face.note:
+            print(reenactment.source.face.note)
         print(f"driving: {'relative to its first face' if reenactment.relative else 'absolute'}")
         try:
-            summary = reenactment.save(out, **self._formats, quiet=False)
+            summary = reenactment.save(out, **self._formats, quiet=self.quiet)
         except KeyboardInterrupt:
             print(f"\nstopped; the frames until then are in {out}", file=sys.stderr)
             return INTERRUPTED
         _report(summary, self.driver, out)
         return OK
+
+
+class SourceBar:
+    """The progress of the refinement of a source; a context, which ends the bar."""
+
+    def __init__(self, quiet: bool):
+        self.quiet = quiet
+        self._bar: ProgressBar | None = None
+
+    def __call__(self, step: Step) -> None:
+        if self._bar is None:
+            self._bar = ProgressBar(
+                total=step.total, desc="source", unit="step", leave=False, disable=self.quiet
+            )
+        self._bar.update(step.done - self._bar.n)
+
+    def __enter__(self) -> "SourceBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _report(summary: dict, driver: Path, out: Path) -> None:

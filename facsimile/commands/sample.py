@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from facsimile import checkpoints, data, pictures
+from facsimile.data.progress import ProgressBar
 from facsimile.devices import pick_device
 from facsimile.exit_status import OK
 from facsimile.stylegan.randomness import keyed_generator
+
+from .options import ComputeOptions
 
 PER_ROW = 8
 """Samples in a row of the sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(ComputeOptions):
     """Synthesize random samples of a generator, as one sheet or as a folder of pictures.
 
     A sheet: facsimile sample --out samples.png
@@ -35,8 +37,6 @@ class Sample:
     """1 gives the generator's full variety, 0 its average image."""
     seed: int = 0
     """Sample i of a seed is the same for any count."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
 
     def run(self) -> int:
         if self.count < 1:
@@ -49,7 +49,8 @@ class Sample:
             pictures.sheet(rows, smallest=1).save(self.out)
         else:
             self.out.mkdir(parents=True, exist_ok=True)
-            for index, image in enumerate(tqdm(samples, total=self.count, unit="sample")):
+            bar = ProgressBar(samples, total=self.count, unit="sample", disable=self.quiet)
+            for index, image in enumerate(bar):
                 pictures.save(data.to_pil(image.clamp(-1, 1)), self.out / f"{index:06d}.png")
         print(self.out)
         return OK

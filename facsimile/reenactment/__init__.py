@@ -2,11 +2,12 @@
 
 from .drivers import Driver, DriverFrame, LandmarkDriver, VideoDriver
 from .scripted import ScriptedDriver, is_motion, read_motion
-from .setup import find_driver, needs_inversion, pick_encoder, prepare_reenactment
-from .stream import FrameStream, ReenactedFrame, Source
+from .setup import find_driver, pick_encoder, prepare_reenactment, takes_codes
+from .source import Face, Source, SourceFinder, is_latents_file
+from .stream import FrameStream, ReenactedFrame
 from .video import Reenactment
 
 __all__ = ["Driver", "DriverFrame", "LandmarkDriver", "ScriptedDriver", "VideoDriver"]
-__all__ += ["FrameStream", "ReenactedFrame", "Reenactment", "Source"]
-__all__ += ["find_driver", "is_motion", "needs_inversion", "pick_encoder"]
-__all__ += ["prepare_reenactment", "read_motion"]
+__all__ += ["Face", "FrameStream", "ReenactedFrame", "Reenactment", "Source", "SourceFinder"]
+__all__ += ["find_driver", "is_latents_file", "is_motion", "pick_encoder"]
+__all__ += ["prepare_reenactment", "read_motion", "takes_codes"]

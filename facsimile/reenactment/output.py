@@ -135,8 +135,8 @@ def write_folder(stream: FrameStream, out: Path, log: FrameLog, summary: dict) -
     image = stream.synthesize(landmarks)[0].cpu()
     drawing = data.draw_landmarks(landmarks, side, side)[0]
     pictures.panels([source.target, drawing, image]).save(out / "source.png")
-    if isinstance(source.face, Latents):
-        source.face.to("cpu").save(out / "source.safetensors", name=source.name)
+    if isinstance(source.face.given, Latents):
+        source.face.given.to("cpu").save(out / "source.safetensors", name=source.name)
     write_track(out / "landmarks.npz", torch.stack(log.raw_points), stream.driver.fps, log.names)
     write_json(out / SUMMARY, summary)
 

@@ -1,25 +1,19 @@
-"""What happens before the first frame: the encoder, the driver and the source are prepared.
-
-Legend: C channels, R resolution of the generator, K = 68 points.
-"""
+"""What happens before the first frame: the encoder, the driver and the source are prepared."""
 
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from facsimile import data
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.encoders import KINDS
-from facsimile.inversion import Inverter
-from facsimile.stylegan import Generator, Latents
+from facsimile.stylegan import Generator
 from facsimile.stylegan.generator import fingerprint
-from facsimile.targets import TargetReader
 
 from .drivers import Driver, open_driver
 from .scripted import ScriptedDriver, is_motion, read_motion
-from .stream import Source
+from .source import SourceFinder
 from .video import Reenactment
 
 
@@ -30,13 +24,9 @@ def pick_encoder(encoders: EncoderSet) -> LoadedEncoder:
     return encoders.get(next((x.name for x in kinds if encoders.has(x.name)), kinds[0].name))
 
 
-def is_latents_file(source: str | Path | Image.Image) -> bool:
-    return not isinstance(source, Image.Image) and Path(source).suffix == ".safetensors"
-
-
-def needs_inversion(encoder: LoadedEncoder, source: str | Path | Image.Image) -> bool:
-    """Whether the encoder takes codes, and the source is a photo."""
-    return KINDS[encoder.kind].source == "w+" and not is_latents_file(source)
+def takes_codes(encoder: LoadedEncoder) -> bool:
+    """Whether the encoder takes codes in W+, and not images."""
+    return KINDS[encoder.kind].source == "w+"
 
 
 def find_driver(
@@ -58,13 +48,10 @@ def prepare_reenactment(
     generator: Generator,
     name: str,
     encoder: LoadedEncoder,
-    landmarker: data.Landmarker,
     source: str | Path | Image.Image,
     driver: Driver,
     *,
-    reader: TargetReader,
-    inverter: Inverter | None,
-    align: bool,
+    find_source: SourceFinder,
     relative: bool | None,
     smoothing: float,
     frames: int | None,
@@ -73,9 +60,9 @@ def prepare_reenactment(
 ) -> Reenactment:
     """Check what was asked for and find the source's face; see `Studio.reenact`.
 
-    name: of the generator. reader: reads the source's photo. inverter: finds the latents of the
-    source; None if it needs no inversion, see `needs_inversion`.
+    name: of the generator.
     """
+    landmarker = find_source.landmarker
     if batch < 1:
         raise ValueError(f"got a batch of {batch}; it must be at least 1")
     _check_frames(driver, frames)
@@ -87,8 +74,7 @@ def prepare_reenactment(
             f"{driver.path} is a single pose, and relative driving needs one to compare it with; "
             "take absolute driving, or a driver of several frames"
         )
-    takes_codes = KINDS[encoder.kind].source == "w+"
-    face = _find_source(generator, source, takes_codes, landmarker, reader, inverter, align)
+    face = find_source(source)
     return Reenactment(
         generator=generator,
         encoder=encoder.network,
@@ -98,7 +84,7 @@ def prepare_reenactment(
         # A script has no jitter.
         smoothing=0 if scripted else smoothing,
         landmarker=landmarker,
-        preserve_source=preserve_source and takes_codes,
+        preserve_source=preserve_source and find_source.takes_codes,
         batch=batch,
         frames=frames,
         settings={
@@ -109,7 +95,7 @@ def prepare_reenactment(
                 "name": landmarker.name,
                 "fingerprint": _network_fingerprint(landmarker),
             },
-            "align": align,
+            "align": find_source.align,
         },
     )
 
@@ -130,50 +116,3 @@ def _network_fingerprint(landmarker: data.Landmarker) -> str:
     """Of the landmark network's weights; "" for a user's landmarker without a network."""
     network = getattr(landmarker, "network", None)
     return "" if network is None else fingerprint(network.state_dict())
-
-
-def _find_source(
-    generator: Generator,
-    source: str | Path | Image.Image,
-    takes_codes: bool,
-    landmarker: data.Landmarker,
-    reader: TargetReader,
-    inverter: Inverter | None,
-    align: bool,
-) -> Source:
-    path = None if isinstance(source, Image.Image) else Path(source)
-    latents = None
-    if path is not None and is_latents_file(path):
-        latents = Latents.load(path, generator).to(generator.device, generator.dtype)
-        if len(latents) != 1:
-            raise ValueError(f"{path}: got latents of {len(latents)} images, expected those of one")
-        with torch.no_grad():
-            target = latents.synthesize(generator).clamp(-1, 1).cpu()
-    else:
-        target = reader.read(source, align=align)
-    landmarks = _source_landmarks(landmarker, target.to(generator.device), path or "the source")
-    name = "image" if path is None else path.stem
-    if not takes_codes:
-        return Source(name, target[0], landmarks, lambda: target, {})
-    if latents is not None:
-        return Source(name, target[0], landmarks, lambda: latents, {})
-    assert inverter is not None  # see `needs_inversion`
-
-    def find_face() -> Latents:
-        return inverter.invert(target, [name]).latents
-
-    return Source(name, target[0], landmarks, find_face, inverter.plan.to_dict())
-
-
-@torch.no_grad()
-def _source_landmarks(landmarker: data.Landmarker, image: Tensor, name: str | Path) -> Tensor:
-    """Landmarks (K, 2) of an image (1, C, R, R), on the CPU; data.PhotoError without a face."""
-    detected = landmarker(image[:, :3] if image.shape[1] > 3 else image)
-    points = detected.points[0].float().cpu()
-    if not (detected.is_face[0] and points.isfinite().all()):
-        raise data.PhotoError(
-            f"{name}: got a source in which the landmark network sees no upright face (score "
-            f"{float(detected.score[0]):.2f} of 1), expected one seen from the front; use another "
-            "photo, or align it by leaving --no-align out"
-        )
-    return points

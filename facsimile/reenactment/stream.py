@@ -5,9 +5,8 @@ Legend: N frames of a batch, C channels, R resolution of the generator, K = 68 p
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,31 +15,11 @@ from facsimile import data
 from facsimile.editing import LandmarkMotion, interpolate_landmarks, reenact_latents
 from facsimile.editing.reenactment import LandmarkEncoder
 from facsimile.stylegan import Generator as ImageGenerator
-from facsimile.stylegan import Latents
 
 from ..workers import prefetch
 from .drivers import Driver, DriverFrame
 from .landmark_error import landmark_errors
-
-
-@dataclass(frozen=True)
-class Source:
-    """The face that is reenacted."""
-
-    name: str
-    target: Tensor
-    """(C, R, R) in [-1, 1]: the photo's face, or the image of given latents."""
-    landmarks: Tensor
-    """(K, 2) in pixels of the target."""
-    find_face: Callable[[], Latents | Tensor]
-    """Computes `face`, which may take a while."""
-    settings: dict
-    """What decides the face, beside the target."""
-
-    @cached_property
-    def face(self) -> Latents | Tensor:
-        """What the encoder takes: latents, or the image (1, C, R, R)."""
-        return self.find_face()
+from .source import Source
 
 
 @dataclass(frozen=True)
@@ -109,12 +88,15 @@ class FrameStream:
     @torch.no_grad()
     def synthesize(self, landmarks: Tensor) -> Tensor:
         """The source with landmarks (N, K, 2) in pixels of R: (N, C, R, R) in [-1, 1]."""
+        face = self.source.face
         latents = reenact_latents(
             self.encoder,
             self.generator,
-            self.source.face,
+            face.given,
             landmarks,
             self.source.landmarks[None] if self.preserve_source else None,
+            ws=face.ws,
+            transport=face.transport,
         )
         return latents.synthesize(self.generator).clamp(-1, 1)
 

@@ -81,7 +81,7 @@ def driver(tmp_path):
 @pytest.fixture
 def reenact(studio, squares):
     def run(driver, **options):
-        options = {"landmarks": Grey(), "align": False} | options
+        options = {"landmarks": Grey(), "align": False, "source_steps": 0} | options
         return studio.reenact(squares / "0.png", driver, **options)
 
     return run
@@ -114,7 +114,7 @@ def test_a_driver_that_stands_still_leaves_the_source(reenact, studio, tmp_path)
         Image.new("RGB", (40, 40), (80, 80, 80)).save(still / f"{index}.png")
     found = reenact(still)
     with torch.no_grad():
-        drawn = found.source.face.synthesize(studio.generator).clamp(-1, 1)[0]
+        drawn = found.source.face.given.synthesize(studio.generator).clamp(-1, 1)[0]
     for one in found:
         assert torch.equal(one.landmarks, found.source.landmarks)
         torch.testing.assert_close(one.image, drawn, atol=1e-4, rtol=0)
@@ -162,9 +162,9 @@ def test_a_folder_of_results(reenact, driver, tmp_path):
 
 def test_a_saved_source(reenact, studio, driver, tmp_path):
     first = reenact(driver)
-    first.source.face.save(tmp_path / "me.safetensors")
+    first.source.face.given.save(tmp_path / "me.safetensors")
     found = studio.reenact(tmp_path / "me.safetensors", driver, landmarks=Grey(), align=False)
-    torch.testing.assert_close(found.source.face.code, first.source.face.code)
+    torch.testing.assert_close(found.source.face.given.code, first.source.face.given.code)
     assert len(list(found)) == 11
 
 
@@ -249,7 +249,7 @@ def test_what_cannot_be_done(reenact, studio, driver, squares, tmp_path):
     for options, said in (
         ({"frames": 5}, "a morph goes to a single one"),
         ({"batch": 0}, "batch of 0"),
-        ({"refine": -1}, "steps is -1"),
+        ({"source_steps": -1}, "steps is -1"),
         ({"smoothing": -1}, "smoothing of -1"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -297,14 +297,14 @@ def test_what_is_done_when_it_is_stopped_is_kept(reenact, driver, tmp_path):
 def test_refinement_brings_the_source_closer(reenact, driver, studio):
     def error(found):
         with torch.no_grad():
-            drawn = found.source.face.synthesize(studio.generator)
+            drawn = found.source.face.given.synthesize(studio.generator)
         return (drawn - found.source.target).square().mean()
 
-    assert error(reenact(driver, refine=15)) < error(reenact(driver))
+    assert error(reenact(driver, source_steps=15)) < error(reenact(driver))
 
 
 def test_the_source_is_the_same_however_it_is_asked_for(reenact, driver):
-    iterated, prepared = (reenact(driver, refine=3) for _ in range(2))
+    iterated, prepared = (reenact(driver, source_steps=3) for _ in range(2))
     prepared.prepare()
     frames = [torch.stack([one.image for one in run]) for run in (iterated, prepared)]
     assert torch.equal(*frames)
@@ -316,7 +316,7 @@ def command(network, moving, monkeypatch, capsys):
     monkeypatch.setattr(data, "landmarker", lambda *_, **__: Grey())
 
     def run(*args):
-        fixed = ["--generator", network, "--device", "cpu", "--no-align"]
+        fixed = ["--generator", network, "--device", "cpu", "--no-align", "--source-steps", 0]
         with pytest.raises(SystemExit) as left:
             main(["reenact", *(str(arg) for arg in (*args, *fixed))])
         return left.value.code, capsys.readouterr()
@@ -327,20 +327,20 @@ def command(network, moving, monkeypatch, capsys):
 def test_what_is_done_is_known(reenact, driver, tmp_path, monkeypatch):
     """Without finding the source's code again, which refinement makes long; what differs is not."""
     out, pictures = tmp_path / "out", {"video": None}
-    assert not reenact(driver, refine=2).is_done(out, **pictures)
-    reenact(driver, refine=2).save(out, **pictures)
+    assert not reenact(driver, source_steps=2).is_done(out, **pictures)
+    reenact(driver, source_steps=2).save(out, **pictures)
     with monkeypatch.context() as patched:
         patched.setattr(Inverter, "invert", None)
-        assert reenact(driver, refine=2).is_done(out, **pictures)
-        assert not reenact(driver, refine=2).is_done(out)  # a video
+        assert reenact(driver, source_steps=2).is_done(out, **pictures)
+        assert not reenact(driver, source_steps=2).is_done(out)  # a video
         for other in (
-            *({"refine": 3}, {"preserve_source": False}, {"fps": 10.0}, {"smoothing": 0.0}),
+            *({"source_steps": 3}, {"preserve_source": False}, {"fps": 10.0}, {"smoothing": 0.0}),
             *({"relative": False}, {"landmarks": Other()}),
         ):
-            assert not reenact(driver, **({"refine": 2} | other)).is_done(out, **pictures)
+            assert not reenact(driver, **({"source_steps": 2} | other)).is_done(out, **pictures)
     said = json.loads((out / "summary.json").read_text())
     (out / "summary.json").write_text(json.dumps(said | {"stopped": True}))
-    assert not reenact(driver, refine=2).is_done(out, **pictures)
+    assert not reenact(driver, source_steps=2).is_done(out, **pictures)
 
 
 def test_what_another_run_spoilt_is_not_done(reenact, driver, tmp_path, monkeypatch):
@@ -422,7 +422,7 @@ def test_a_folder_that_cannot_be(command, moving, driver, tmp_path):
     Image.new("RGB", (32, 32), (90,) * 3).save(sources / "a.png")
     broken.write_bytes(b"no picture")
     for source, other, out, wrong in (
-        (empty, driver, tmp_path / "out", "expected photos or folders of photos"),
+        (empty, driver, tmp_path / "out", "no photo found in"),
         (sources, driver, tmp_path / "x.mp4", "for their results; expected a folder"),
         (sources, driver, sources, "would take for photos; choose another --out"),
         (sources, broken, tmp_path / "out", "broken.png"),
