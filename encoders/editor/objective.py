@@ -116,23 +116,15 @@ class EditorRecipe(AdversarialRecipe):
         """mean((y' - y)^2) + |phi(y') - phi(y)|^2 + lambda |e(y') - e(y)|^2, y' from `_edit`;
         for edited photos the terms of `_photo_losses`."""
         pairs, weight = shared.pairs, self.settings.identity.identity_weight
-        has_target = ~pairs.is_edited_photo
-        if has_target.all():
-            features = self._target_features(pairs.target)
-            return self._picture_losses(
-                shared.image, pairs.target, features, identity_weight=weight
-            )
-        target = pairs.target[has_target]
+        # An edited photo has no target: its own image costs nothing.
+        no_target = pairs.is_edited_photo[:, None, None, None]
+        target = torch.where(no_target, shared.image.detach(), pairs.target)
         features = self._target_features(target)
-        image = shared.image[has_target]
-        losses = self._picture_losses(image, target, features, identity_weight=weight)
-        share = float(has_target.float().mean())
-        losses = {name: share * x for name, x in losses.items()}
-        photo_losses = self._photo_losses(shared)
-        return losses | {name: (1 - share) * x for name, x in photo_losses.items()}
+        losses = self._picture_losses(shared.image, target, features, identity_weight=weight)
+        return losses | self._photo_losses(shared)
 
     def _photo_losses(self, shared: Edited) -> dict[str, Tensor]:
-        """Of the edited photos, means over these:
+        """Means over the batch, in which all but edited photos count as 0, of
 
             max(0, 1 - <d', d> / |d|^2)^2,  lambda_id |e(y') - e(x)|^2,  softplus(-D(y'))
 
@@ -140,8 +132,22 @@ class EditorRecipe(AdversarialRecipe):
         in-domain code. Not in the paper: the first says how far an edit goes, as `evaluate` does.
         """
         settings, pairs = self.settings, shared.pairs
-        chosen = pairs.is_edited_photo
+        if not settings.photos.fraction:
+            return {}
+        # One at least, if only to count as 0: all processes have the same terms.
+        chosen = pairs.is_edited_photo.nonzero()[:, 0]
+        if not len(chosen):
+            chosen = torch.zeros_like(pairs.is_edited_photo[:1], dtype=torch.long)
+        weight = pairs.is_edited_photo[chosen].to(settings.dtype) / len(pairs.image)
+        terms = {}
         edited, photo = shared.image[chosen], pairs.image[chosen]
+        if self.identity is not None:
+            error = self.identity.embed(edited) - self.identity.embed(photo)
+            terms["photo identity"] = settings.photo_identity_weight * error.square().sum(1)
+        if self.critic is not None:
+            label = None if pairs.label is None else pairs.label[chosen]
+            logits = self._discriminate(edited, label)[:, 0]
+            terms["adversarial"] = settings.adversarial_weight * F.softplus(-logits)
         with torch.no_grad(), settings.autocast(self.device):
             prediction = self.feature.predict(photo, self.generator)
             own = self.generator.synthesize(prediction.ws, start=prediction.feature)
@@ -149,16 +155,8 @@ class EditorRecipe(AdversarialRecipe):
         own, in_domain = (self._descriptor(x.to(settings.dtype)) for x in (own, in_domain))
         expected = self._descriptor(pairs.target[chosen]) - in_domain
         goes = _share_of(self._descriptor(edited) - own, expected)
-        losses = {"encoder/distance": settings.distance_weight * F.relu(1 - goes).square().mean()}
-        if self.identity is not None:
-            error = self.identity.embed(edited) - self.identity.embed(photo)
-            identity = error.square().sum(1).mean()
-            losses["encoder/photo identity"] = settings.photo_identity_weight * identity
-        if self.critic is not None:
-            label = None if pairs.label is None else pairs.label[chosen]
-            realism = F.softplus(-self._discriminate(edited, label)).mean()
-            losses["encoder/adversarial"] = settings.adversarial_weight * realism
-        return losses
+        terms["distance"] = settings.distance_weight * F.relu(1 - goes).square()
+        return {f"encoder/{name}": (weight * x).sum() for name, x in terms.items()}
 
     def _edit(self, editor: nn.Module, image: Tensor, ws: Tensor, change: Tensor) -> Tensor:
         """The images (N, C, R, R) after a change of their codes.
