@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facsimile import data
 from facsimile.editing import LandmarkMotion, interpolate_landmarks, reenact_latents
+from facsimile.editing.landmark_noise import move_noise
 from facsimile.editing.reenactment import LandmarkEncoder
 from facsimile.stylegan import Generator as ImageGenerator
 
@@ -98,6 +99,7 @@ class FrameStream:
             ws=face.ws,
             transport=face.transport,
         )
+        latents = move_noise(self.generator, latents, self.source.landmarks[None], landmarks)
         return latents.synthesize(self.generator).clamp(-1, 1)
 
     def _poses(self) -> Iterator[tuple[Tensor, DriverFrame]]:
