@@ -7,7 +7,8 @@ from pathlib import Path
 import tyro
 
 from benchmarks import faces, report
-from benchmarks.bench import Bench, Row
+from benchmarks.bench import Bench
+from benchmarks.rows import Row
 
 LIMIT = 0.02
 COMPARED = ("mse", "perceptual")

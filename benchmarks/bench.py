@@ -3,11 +3,11 @@
 Legend: N faces, R resolution of the generator.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,26 +16,18 @@ from tqdm import tqdm
 import facsimile
 from benchmarks import report
 from benchmarks.faces import Faces, Options, read
-from facsimile import Studio, metrics
-from facsimile.inversion import DEVIATION
+from benchmarks.rows import Row, find, latents_path, plan_settings, row_path
+from benchmarks.timing import wait
+from facsimile import Studio, metrics, stylegan
+from facsimile.inversion import DEVIATION, Inverter
 from facsimile.metrics import Perceptual
 from facsimile.plan import Init, InversionPlan
-from facsimile.refine import Phase, Step, recipes, refine
-from facsimile.stylegan import Generator, Latents, spaces
+from facsimile.refine import Phase, Recipe, RefineResult, Step, recipes, refine
+from facsimile.stylegan import Generator, Latents, spaces, statistics
+from facsimile.stylegan.statistics_file import read_statistics, write_statistics
 
-
-@dataclass(frozen=True)
-class Row:
-    """A recipe's result on all faces."""
-
-    name: str
-    latents: Latents
-    record: dict
-    """Content of its JSON file: settings, seconds per image, mean and per-image scores."""
-
-    @property
-    def mean(self) -> dict[str, float]:
-        return self.record["mean"]
+SETTLED = 0.05
+"""Share of its last loss that an image may still lose once it has settled."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Bench:
 
     @staticmethod
     def load(options: Options) -> "Bench":
-        report.prepare(options.device, options.threads)
+        report.prepare(options.device, options.threads, tf32=options.tf32)
         studio = facsimile.load(
             options.generator,
             perceptual=options.perceptual,
@@ -58,46 +50,59 @@ class Bench:
             encoders=options.encoders,
             device=options.device,
         )
+        if options.statistics_samples is not None:
+            take_statistics(studio.generator, options.statistics_samples, options.rows_folder)
         judge = options.judge and metrics.squeezenet_features(options.judge).to(options.device)
         side = studio.generator.resolution
         faces = read(options.faces, side, options.count, options.first, options.every)
-        return Bench(options, studio, judge, Faces(faces.names, faces.images.to(options.device)))
+        return Bench(options, studio, judge, faces.to(options.device))
 
     @property
     def generator(self) -> Generator:
         return self.studio.generator
 
+    @property
+    def encoder_layer(self) -> str | None:
+        """The layer of the feature that an encoder predicts; None without such an encoder."""
+        found = filter(self.studio.encoders.has, ("feature", "base"))
+        kind = next(found, None)
+        return None if kind is None else self.studio.encoders.get(kind).network.config.layer
+
     def run(
         self,
-        name: str,
+        recipe: str | Recipe,
         batch: int | None = None,
         *,
         steps: int | None = None,
         init: Init | None = None,
+        layer: str | None = None,
+        code: Init | None = None,
     ) -> Row:
         """A recipe over all faces, `batch` at once; read from the folder if it is there already.
 
         steps: as in `Studio.plan`, but noise maps get three fifths of them after every recipe, so
-        that rows compare. init: likewise, but None is without an encoder.
+        that rows compare. init: likewise, but None is without an encoder. layer: of the feature.
+        code: where the code starts beside an encoder's feature; None: where the encoder says.
         """
-        batch = batch or self.options.batch
-        plan = self._plan(name, self.options.steps if steps is None else steps, init)
-        settings = self._settings(plan, batch)
-        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        stem = f"{plan.recipe.name.replace('/', '_').replace(' ', '')}-{key}"
-        json_path = self.options.out / f"{stem}.json"
-        latents_path = json_path.with_suffix(".safetensors")
-        if json_path.is_file() and latents_path.is_file():
-            latents = Latents.load(latents_path, self.generator).to(self.options.device)
-            record = json.loads(json_path.read_text())
+        batch, options = batch or self.options.batch, self.options
+        recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
+        recipe = recipe if layer is None else recipe.with_layer(layer)
+        plan = self._plan(recipe, options.steps if steps is None else steps, init)
+        settings = self._settings(plan, batch, code)
+        name, folder = plan.recipe.name, options.rows_folder
+        if (path := find(folder, name, settings, stored=options.stored)) is not None:
+            latents = Latents.load(latents_path(path), self.generator).to(options.device)
+            record = json.loads(path.read_text())
         else:
-            latents, record = self._refine(plan, batch)
-            self.options.out.mkdir(parents=True, exist_ok=True)
-            latents.save(latents_path)
-            record |= {"settings": settings, "machine": report.machine(self.options.device)}
+            path = row_path(folder, name, settings)
+            latents, record = self._refine(plan, batch, code)
+            folder.mkdir(parents=True, exist_ok=True)
+            latents.save(latents_path(path))
+            machine = report.machine(options.device)
+            record |= {"settings": settings, "machine": machine, "timed": not options.untimed}
         # Scores are computed each time: a judge may have been added.
         record |= self._score(latents)
-        report.write_json(json_path, metrics.jsonable(record))
+        report.write_json(path, metrics.jsonable(record))
         return Row(name, latents, record)
 
     @torch.no_grad()
@@ -109,8 +114,8 @@ class Bench:
             images = [part.synthesize(self.generator, noise) for part in parts]
         return torch.cat(images).clamp(-1, 1)
 
-    def _plan(self, name: str, steps: int, init: Init | None) -> InversionPlan:
-        recipe = recipes.get(name).with_steps(steps)
+    def _plan(self, recipe: Recipe, steps: int, init: Init | None) -> InversionPlan:
+        recipe = recipe.with_steps(steps)
         later = (replace(phase, steps=steps * 3 // 5) for phase in recipe.phases[1:])
         recipe = replace(recipe, phases=(*recipe.phases[:1], *later))
         init = init or recipe.init or spaces.parse(recipe.space)[0].default_init
@@ -118,67 +123,89 @@ class Bench:
             recipe, init=init, seed=self.options.seed, align=False, identity="off"
         )
 
-    def _settings(self, plan: InversionPlan, batch: int) -> dict:
+    def _settings(self, plan: InversionPlan, batch: int, code: Init | None) -> dict:
         """Everything that the result depends on."""
+        options = self.options
+        given = {
+            "code": code,
+            "statistics_samples": options.statistics_samples,
+            "tf32": options.tf32 or None,
+        }
         return {
-            "plan": plan.to_dict(),
+            "plan": plan_settings(plan),
             "faces": self.faces.names,
             "faces_fingerprint": self.faces.fingerprint,
             "batch": batch,
-            "device": torch.device(self.options.device).type,
-        }
+            "device": torch.device(options.device).type,
+        } | {name: value for name, value in given.items() if value is not None}
 
-    def _refine(self, plan: InversionPlan, batch: int) -> tuple[Latents, dict]:
+    def _refine(self, plan: InversionPlan, batch: int, code: Init | None) -> tuple[Latents, dict]:
         """The latents, and a record: seconds, status, the mean curve of every term.
 
         Of phases after the first, the seconds and curves are in `later`.
         """
         inverter, recipe = self.studio.inverter(plan), plan.recipe
-        networks = inverter.term_networks()
-        results, seconds_to_init, seconds = [], 0.0, 0.0
-        later = dict.fromkeys((phase.name for phase in recipe.phases[1:]), 0.0)
+        first, device = recipe.phases[0], self.options.device
+        results: list[RefineResult] = []
+        clock = Clock([phase.name for phase in recipe.phases])
         chunks = self.faces.images.split(batch)
+        self._start(inverter, chunks[0], code)  # the first use of a network takes longer
         with tqdm(total=recipe.steps * len(chunks), desc=recipe.name) as bar:
             for index, targets in enumerate(chunks):
-                before = index * recipe.steps
-                start = last = time.perf_counter()
 
-                def callback(step: Step, before: int = before) -> None:
-                    nonlocal last
+                def callback(step: Step, before: int = index * recipe.steps) -> None:
                     bar.update(before + step.done - bar.n)
-                    if step.phase in later:
-                        later[step.phase] += time.perf_counter() - last
-                    last = time.perf_counter()
+                    clock.lap(step.phase)
 
-                with torch.no_grad():
-                    latents = inverter.initial_latents(targets)
-                seconds_to_init += time.perf_counter() - start
+                wait(device)
+                clock.start()
+                latents = self._start(inverter, targets, code)
+                wait(device)
+                clock.lap("init")
                 results.append(
                     refine(
                         self.generator,
                         latents,
                         targets,
                         recipe,
-                        networks=networks,
+                        networks=inverter.term_networks(),
                         callback=callback,
                     )
                 )
-                seconds += time.perf_counter() - start
+                wait(device)
+                clock.lap(recipe.phases[-1].name)
         histories, count = [result.history for result in results], len(self.faces.names)
+        seconds = {name: value / count for name, value in clock.seconds.items()}
         return join([result.latents for result in results]), {
-            "seconds_per_image": seconds / count,
-            "seconds_to_init": seconds_to_init / count,
+            "seconds_per_image": sum(seconds.values()),
+            "seconds_to_init": seconds["init"],
             "steps": recipe.steps,
             "status": [status for result in results for status in result.status],
-            "curves": curves(recipe.phases[0], histories),
+            "curves": curves(first, histories),
+            "steps_to_settle": steps_to_settle(first, histories),
             "later": {
                 phase.name: {
-                    "seconds_per_image": later[phase.name] / count,
+                    "seconds_per_image": seconds[phase.name],
                     "curves": curves(phase, histories),
                 }
                 for phase in recipe.phases[1:]
             },
         }
+
+    @torch.no_grad()
+    def _start(self, inverter: Inverter, targets: Tensor, code: Init | None) -> Latents:
+        """Where refinement of the targets (N, 3, R, R) begins; code: as in `run`."""
+        latents = inverter.initial_latents(targets)
+        if code is None:
+            return latents
+        other = stylegan.init_latents(
+            self.generator,
+            spaces.parse(latents.space)[0].name,
+            len(latents),
+            init=code,
+            seed=self.options.seed,
+        )
+        return latents.with_tensors(latents.tensors() | {"code": other.code})
 
     def _score(self, latents: Latents) -> dict:
         networks = {"perceptual": self.studio.perceptual, "judge": self.judge}
@@ -192,6 +219,33 @@ class Bench:
         scores["deviation"] = latents.deviation(self.generator).tolist()
         mean = {name: metrics.mean(values) for name, values in scores.items()}
         return {"mean": mean, "per_image": scores, "metric_descriptions": descriptions}
+
+
+class Clock:
+    """Seconds of the parts of a run: of "init" and of every phase."""
+
+    def __init__(self, phases: Sequence[str]):
+        self.seconds = dict.fromkeys(("init", *phases), 0.0)
+        self.last = 0.0
+
+    def start(self) -> None:
+        self.last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """The time since the last call was that of `part`."""
+        now = time.perf_counter()
+        self.seconds[part] += now - self.last
+        self.last = now
+
+
+def take_statistics(generator: Generator, samples: int, folder: Path) -> None:
+    """Give the generator statistics of so many samples; a file in the folder holds them."""
+    path = folder / f"{generator.fingerprint}-{samples}.statistics.safetensors"
+    found = read_statistics(path, generator.fingerprint)
+    if found is None:
+        found = statistics.compute(generator, samples)
+        write_statistics(path, found, generator.fingerprint)
+    generator.statistics = found.to(generator.mapping.w_avg)
 
 
 def curves(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> dict[str, list[float]]:
@@ -210,6 +264,14 @@ def curves(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> dict[str, li
         name: (values.gather(0, best).mean(1) / weights[name]).tolist()
         for name, values in whole.items()
     }
+
+
+def steps_to_settle(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> list[int]:
+    """For each face the first step at which its lowest loss so far is near the last: SETTLED."""
+    names = [f"{phase.name}/{term.name}" for term in phase.terms]
+    total = torch.cat([torch.stack([x[name] for name in names]).sum(0) for x in histories], 1).cpu()
+    best = torch.where(total.isfinite(), total, torch.inf).cummin(0).values
+    return (best <= best[-1] * (1 + SETTLED)).int().argmax(0).tolist()
 
 
 def split(latents: Latents, size: int) -> list[Latents]:

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from benchmarks import faces, report
-from benchmarks.bench import Bench, Row
+from benchmarks.bench import Bench
 from benchmarks.judges import identity_judge
+from benchmarks.rows import Row
 from facsimile.stylegan import Latents
 from facsimile.stylegan.randomness import keyed_generator
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from benchmarks import faces, report
-from benchmarks.bench import Bench, Row
+from benchmarks.bench import Bench
 from benchmarks.judges import IdentityJudge, identity_judge
+from benchmarks.rows import Row, machines
 from facsimile import Studio, encoders
 from facsimile.checkpoints import EncoderSet
 from facsimile.encoders import InDomainEncoder
@@ -40,10 +41,13 @@ class Options(faces.Options):
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
+    if options.rows_only:
+        draw(bench, options.count, options.without_critic)
+        return
     judge = identity_judge(options.identity)
     lines = compare(bench, options.count, options.without_critic, judge, reference=False)
     text = "\n".join(lines)
-    (options.out / "encoders.md").write_text(text + "\n")
+    report.write_text(options.out / "encoders.md", text + "\n")
     print(text)
 
 
@@ -60,9 +64,30 @@ def compare(
     without_critic: an in-domain encoder that was trained without a critic. reference: whether the
     bench's own faces are also inverted by STEPS of Image2StyleGAN, for the expectations.
     """
+    many, rows = draw(bench, count, without_critic)
+    images = {name: many.synthesize(row.latents) for name, row in rows.items()}
+    faces.save_picture(bench.options.out / "encoders.png", {"target": many.faces.images} | images)
+    columns = {"sharpness": {n: sharpness(x, many.faces.images) for n, x in images.items()}}
+    if judge is not None:
+        persons = judge(many.faces.images)
+        cosines = {name: cosine_similarity(judge(x), persons) for name, x in images.items()}
+        # Where no face is detected, the similarity is 0.
+        columns["judge's cosine"] = {n: float(x.nan_to_num(0).mean()) for n, x in cosines.items()}
+    return [
+        f"Encoders alone, {count} faces:",
+        "",
+        _table(rows, columns),
+        "",
+        machines(list(rows.values())),
+        *(findings(bench, rows) if reference and IN_DOMAIN in rows else ()),
+    ]
+
+
+def draw(bench: Bench, count: int, without_critic: Path | None) -> tuple[Bench, dict[str, Row]]:
+    """The bench with `count` faces, and what each encoder draws of them."""
     options = bench.options
     many = faces.read(options.faces, bench.generator.resolution, count)
-    many = replace(bench, faces=replace(many, images=many.images.to(options.device)))
+    many = replace(bench, faces=many.to(options.device))
     rows = {"the mean face": many.run("w+", steps=0, init="mean")}
     encoder_set = bench.studio.encoders
     if encoder_set.has("in-domain"):
@@ -77,21 +102,7 @@ def compare(
     if encoder_set.has("feature") or encoder_set.has("base"):
         for space in ("f/w+", "f/z+"):
             rows[f"feature encoder, {space.upper()}"] = many.run(space, steps=0, init="encoder")
-    images = {name: many.synthesize(row.latents) for name, row in rows.items()}
-    faces.save_picture(options.out / "encoders.png", {"target": many.faces.images} | images)
-    columns = {"sharpness": {n: sharpness(x, many.faces.images) for n, x in images.items()}}
-    if judge is not None:
-        persons = judge(many.faces.images)
-        cosines = {name: cosine_similarity(judge(x), persons) for name, x in images.items()}
-        # Where no face is detected, the similarity is 0.
-        columns["judge's cosine"] = {n: float(x.nan_to_num(0).mean()) for n, x in cosines.items()}
-    return [
-        f"Encoders alone, {count} faces:",
-        "",
-        _table(rows, columns),
-        "",
-        *(findings(bench, rows) if reference and IN_DOMAIN in rows else ()),
-    ]
+    return many, rows
 
 
 def with_encoder(studio: Studio, path: Path) -> Studio:
@@ -123,7 +134,7 @@ def _table(rows: dict[str, Row], columns: dict[str, dict[str, float]]) -> str:
             name,
             *(f"{row.mean[n]:.4f}" for n in names),
             *(f"{column[name]:.2f}" for column in columns.values()),
-            f"{1000 * row.record['seconds_to_init']:.0f}",
+            "" if row.seconds is None else f"{1000 * row.record['seconds_to_init']:.0f}",
         )
         for name, row in rows.items()
     ]

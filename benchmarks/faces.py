@@ -4,10 +4,12 @@ Legend: N faces, HxW pixels, R side of the generator's images.
 """
 
 import hashlib
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 import tyro
@@ -16,6 +18,9 @@ from torch import Tensor
 from facsimile import data
 from facsimile.data.photos import PHOTO_NAME
 from facsimile.refine import recipes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECIPES = tuple(name for name, x in recipes.RECIPES.items() if x.init != "encoder")
 """Those without an encoder: the comparison is of spaces, not of encoders."""
@@ -40,6 +45,14 @@ class Options:
     """Steps of the first phase; those of the others are in proportion."""
     out: Path = Path("runs/faces")
     """Folder of the results. Rows that are there under the same settings are not computed again."""
+    rows: Path | None = None
+    """Folder of the rows, which several benchmarks may share. Default: that of the results."""
+    rows_only: bool = False
+    """Compute the rows and stop: no tables, pictures or judges."""
+    stored: bool = False
+    """Take rows that are there whatever their device, batch and precision."""
+    untimed: bool = False
+    """Other work slows the machine: leave the seconds of rows computed now out of the tables."""
     generator: str = "faces"
     """Name of a bundled generator, a file, or a folder with generator.safetensors."""
     encoders: tuple[Path, ...] = ()
@@ -55,8 +68,16 @@ class Options:
     """Faces refined at once."""
     seed: int = 0
     device: str = "cpu"
+    tf32: bool = False
+    """Multiply in TensorFloat-32 on CUDA devices."""
     threads: int | None = None
     """CPU threads; None: PyTorch's choice."""
+    statistics_samples: int | None = None
+    """Samples of the statistics of P_N and of the mean w; None: the generator's, of 100,000."""
+
+    @property
+    def rows_folder(self) -> Path:
+        return self.out if self.rows is None else self.rows
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,9 @@ class Faces:
         digest = hashlib.sha256("\n".join(self.names).encode())
         digest.update(self.images.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def to(self, device: str) -> "Faces":
+        return Faces(self.names, self.images.to(device))
 
 
 def read(path: Path, side: int, count: int, first: int = 0, every: int = 1) -> Faces:
@@ -118,5 +142,12 @@ def save_picture(path: Path, rows: dict[str, Tensor]) -> None:
         axes.imshow(strip.numpy(), interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         figure.text(left * 0.95, 1 - (index + 0.5) * row, name, ha="right", va="center")
+    save_figure(path, figure)
+
+
+def save_figure(path: Path, figure: "Figure") -> None:
+    """Write a .png whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)

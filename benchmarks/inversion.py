@@ -11,8 +11,9 @@ from pathlib import Path
 import tyro
 
 from benchmarks import edits, encoders_alone, faces, report
-from benchmarks.bench import Bench, Row
+from benchmarks.bench import Bench
 from benchmarks.judges import identity_judge
+from benchmarks.rows import Row, machines, seconds_cell
 from facsimile.plan import Init
 
 
@@ -59,6 +60,8 @@ class Options(faces.Options):
     """Steps of the reference; the others take a twenty-fifth, F/Z+ without encoder a tenth."""
     batch: int = 8
     out: Path = Path("runs/inversion")
+    recipes: tuple[str, ...] = ()
+    """With --rows-only, the rows of these recipes alone."""
     noise: bool = True
     """Rows with an encoder come again with noise maps after the code."""
     alone: int = 300
@@ -73,9 +76,13 @@ class Options(faces.Options):
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    ways = WAYS + NOISE * options.noise
-    rows = {way: _run(bench, way, options) for way in ways}
-    parts = [table(rows), *findings(rows)]
+    ways = [way for way in WAYS + NOISE * options.noise if chosen(way, options)]
+    rows = {way: run(bench, way, options.steps) for way in ways}
+    if options.rows_only:
+        if options.alone and not options.recipes:
+            encoders_alone.draw(bench, options.alone, options.without_critic)
+        return
+    parts = [table(rows), "", machines(list(rows.values())), *findings(rows)]
     if options.alone:
         judge = identity_judge(options.identity)
         without_critic = options.without_critic
@@ -87,18 +94,30 @@ def main(options: Options) -> None:
         named_rows = {way.name: row for way, row in rows.items()}
         parts += ["", *edits.compare(bench, named_rows, options.identity)]
     text = "\n".join(parts)
-    (options.out / "inversion.md").write_text(text + "\n")
+    report.write_text(options.out / "inversion.md", text + "\n")
     print(text)
     save_curves(options.out / "curves.png", rows)
     pictures = {way.name: bench.synthesize(row.latents) for way, row in rows.items()}
     faces.save_picture(options.out / "faces.png", {"target": bench.faces.images} | pictures)
 
 
-def _run(bench: Bench, way: Way, options: Options) -> Row:
-    return bench.run(way.recipe, steps=round(options.steps * way.share), init=way.init)
+def chosen(way: Way, options: Options) -> bool:
+    return not (options.rows_only and options.recipes) or way.recipe in options.recipes
+
+
+def run(bench: Bench, way: Way, steps: int) -> Row:
+    """steps: of the reference. Features lie at the encoder's layer, so that rows compare."""
+    layer = bench.encoder_layer if way.recipe.startswith("f/") else None
+    return bench.run(way.recipe, steps=round(steps * way.share), init=way.init, layer=layer)
 
 
 # Curves -------------------------------------------------------------------------------------------
+
+
+def is_timed(rows: dict[Way, Row]) -> bool:
+    """Whether the seconds of all rows count, and are of one machine."""
+    machines = {report.describe(row.record["machine"]) for row in rows.values()}
+    return len(machines) == 1 and all(row.seconds is not None for row in rows.values())
 
 
 def seconds(row: Row) -> list[float]:
@@ -139,7 +158,7 @@ def _marks(values: list[float]) -> list[int]:
 
 def table(rows: dict[Way, Row]) -> str:
     """One line per way and mark of its last phase, and the end with all scores."""
-    lines = []
+    timed, lines = is_timed(rows), []
     for way, row in rows.items():
         curves, times = row.record["curves"], seconds(row)
         named = [curves[name] for name in COMPARED if name in curves]
@@ -152,13 +171,14 @@ def table(rows: dict[Way, Row]) -> str:
         for mark in _marks(named[0]):
             cells = [f"{values[mark]:.4f}" for values in named]
             cells += [""] * (len(COMPARED) - len(cells))
-            lines.append((way.name, f"{before}{mark}", f"{times[mark]:.2f}", *cells, "", "", ""))
+            time = f"{times[mark]:.2f}" if timed else ""
+            lines.append((way.name, f"{before}{mark}", time, *cells, "", "", ""))
         mean = row.mean
         cells = [f"{mean[n]:.4f}" if n in mean else "" for n in ("mse", "perceptual")]
         ends = [f"{mean['psnr']:.2f}", f"{mean['ssim']:.3f}"]
         ends.append(f"{mean['judge']:.3f}" if "judge" in mean else "")
         steps = f"{before}{len(named[0]) - 1}"
-        whole = f"{row.record['seconds_per_image']:.2f}"
+        whole = seconds_cell(row, 2) if timed else ""
         lines.append((f"**{way.name}**", steps, whole, *cells, *ends))
     head = ("", "steps", "s/image", "MSE", "perceptual", "PSNR", "SSIM", "judge")
     return report.table(head, lines)
@@ -171,6 +191,7 @@ def findings(rows: dict[Way, Row]) -> list[str]:
     quality = ", ".join(f"{name} {value:.4f}" for name, value in thresholds.items())
     lines = ["", f"The reference's quality ({quality}) after {len(curves['pixel']) - 1} steps:"]
     whole, took = len(curves["pixel"]) - 1, rows[REFERENCE].record["seconds_per_image"]
+    timed = is_timed(rows)
     for way, row in rows.items():
         if way is REFERENCE or "+noise" in way.recipe:
             continue
@@ -179,8 +200,10 @@ def findings(rows: dict[Way, Row]) -> list[str]:
             lines.append(f"- {way.name}: not within {len(row.record['curves']['pixel']) - 1} steps")
             continue
         time = seconds(row)[step]
-        saved = f"1/{whole / max(step, 1):.0f} of the steps, 1/{took / time:.0f} of the seconds"
-        lines.append(f"- {way.name}: after {step} steps, {time:.2f} s an image ({saved})")
+        saved = f"1/{whole / max(step, 1):.0f} of the steps"
+        if timed:
+            saved = f"{time:.2f} s an image ({saved}, 1/{took / time:.0f} of the seconds)"
+        lines.append(f"- {way.name}: after {step} steps, {saved}")
     seeded, plain = (row for way, row in rows.items() if way.recipe == "f/z+")
     step = min(100, len(seeded.record["curves"]["pixel"]) - 1)
     for name in thresholds:
@@ -194,28 +217,39 @@ def findings(rows: dict[Way, Row]) -> list[str]:
 
 
 def save_curves(path: Path, rows: dict[Way, Row]) -> None:
-    """MSE and perceptual distance against the seconds of an image; noise maps, which minimise the
-    MSE alone, as dashes behind the row that they follow."""
+    """MSE and perceptual distance against the seconds of an image, or against steps where the
+    seconds do not count; noise maps, which minimise the MSE alone, as dashes behind the row that
+    they follow."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.5, 4.2), dpi=110, layout="constrained")
     first, *others = figure.subplots(1, len(COMPARED))
+    timed = is_timed(rows)
     for axes, name in zip((first, *others), COMPARED, strict=True):
         colours = {}
         for way, row in rows.items():
             if "+noise" in way.recipe:
-                if name == "pixel":
+                if name == "pixel" and (points := noise_curve(row))[1]:
                     colour = colours[way.name.removesuffix(NOISY)]
-                    axes.plot(*noise_curve(row), "--", color=colour, label=way.name)
+                    times = points[0] if timed else _steps(row, len(points[1]))
+                    axes.plot(times, points[1], "--", color=colour, label=way.name)
             elif name in row.record["curves"]:
-                times = seconds(row)
-                (line,) = axes.plot(times[1:], row.record["curves"][name][1:], label=way.name)
+                values = row.record["curves"][name]
+                times = seconds(row) if timed else range(len(values))
+                (line,) = axes.plot(times[1:], values[1:], label=way.name)
                 colours[way.name] = line.get_color()
-        axes.set(xscale="log", yscale="log", xlabel="seconds an image", title=name)
+        unit = "seconds an image" if timed else "steps"
+        axes.set(xscale="log", yscale="log", xlabel=unit, title=name)
         axes.grid(visible=True, which="both", alpha=0.2)
     names = first.get_legend_handles_labels()
     figure.legend(*names, loc="outside right center", fontsize=7)
-    figure.savefig(path)
+    faces.save_figure(path, figure)
+
+
+def _steps(row: Row, count: int) -> range:
+    """The numbers of `count` steps after those of the row's first phase."""
+    first = len(row.record["curves"]["pixel"]) - 1
+    return range(first, first + count)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 "Image2StyleGAN++: How to Edit the Embedded Images?", section 4.2 and figure 2: noise maps that are
 optimised jointly with the code take over its content, so that fresh noise costs more.
+"Image2StyleGAN", section 7: noise that is redrawn at every step gives worse results than one draw.
 """
 
 from dataclasses import dataclass
@@ -10,11 +11,20 @@ from pathlib import Path
 import tyro
 
 from benchmarks import faces, report
-from benchmarks.bench import Bench, Row
+from benchmarks.bench import Bench
+from benchmarks.rows import Row, machines, seconds_cell
 from facsimile import metrics
 
 CODE = "w+"
-VARIANTS = (CODE, "w+ +noise", "w+ +paper-noise", "w+ +joint-noise")
+VARIANTS = (
+    CODE,
+    "w+ +noise",
+    "w+ +paper-noise",
+    "w+ +joint-noise",
+    "w+ +redrawn-noise",
+    "image2stylegan",
+    "image2stylegan +redrawn-noise",
+)
 PICTURED = {"w+ +noise": "W+ then noise", "w+ +joint-noise": "W+ and noise at once"}
 
 
@@ -34,9 +44,11 @@ class Options(faces.Options):
 def main(options: Options) -> None:
     bench = Bench.load(options)
     rows = [bench.run(name) for name in options.recipes]
+    if options.rows_only:
+        return
     descriptions = [describe(bench, row, rows[0]) for row in rows]
-    text = table(descriptions)
-    (options.out / "noise.md").write_text(text + "\n")
+    text = f"{table(descriptions)}\n\n{machines(rows)}"
+    report.write_text(options.out / "noise.md", text + "\n")
     report.write_json(
         options.out / "noise.json", metrics.jsonable({x["name"]: x for x in descriptions})
     )
@@ -63,7 +75,7 @@ def describe(bench: Bench, row: Row, first: Row) -> dict:
         "psnr_fresh": fresh,
         "fall": [a - b for a, b in zip(psnr, fresh, strict=True)],
         "largest_noise": max(float(x.abs().max()) for x in maps),
-        "seconds_per_image": row.record["seconds_per_image"],
+        "seconds": seconds_cell(row),
     }
 
 
@@ -74,8 +86,8 @@ def table(descriptions: list[dict]) -> str:
     for x in descriptions:
         mean, gain, fresh, fall = (f"{metrics.mean(x[name]):.2f}" for name in lists)
         extremes = (f"{min(x['psnr']):.2f}", f"{max(x['psnr']):.2f}")
-        noise, seconds = f"{x['largest_noise']:.1f}", f"{x['seconds_per_image']:.1f}"
-        lines.append((x["name"], mean, *extremes, gain, fresh, fall, noise, seconds))
+        noise = f"{x['largest_noise']:.1f}"
+        lines.append((x["name"], mean, *extremes, gain, fresh, fall, noise, x["seconds"]))
     each = [[x["name"], *(f"{value:.2f}" for value in x["psnr"])] for x in descriptions]
     numbers = [str(i + 1) for i in range(len(descriptions[0]["psnr"]))]
     return f"{report.table(head, lines)}\n\nPSNR per image\n\n{report.table(['', *numbers], each)}"

@@ -58,13 +58,14 @@ def alternate(
 
 def clock(work: Callable[[], object], device: str) -> float:
     """Seconds of the work, including what it queued on the device."""
-    _wait(device)
+    wait(device)
     began = time.perf_counter()
     work()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - began
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Until what is queued on a device is done."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)

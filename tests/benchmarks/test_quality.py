@@ -14,8 +14,20 @@ import torch
 import tyro
 
 import benchmarks
-from benchmarks import batch, bench, edits, faces, identity, inversion, memory, noise, spaces
+from benchmarks import (
+    batch,
+    bench,
+    edits,
+    faces,
+    identity,
+    inversion,
+    memory,
+    noise,
+    report,
+    spaces,
+)
 from benchmarks.networks import random_discriminator, random_generator
+from benchmarks.rows import Row
 from facsimile import checkpoints, data, encoders, stylegan
 from facsimile.refine import recipes
 
@@ -172,11 +184,11 @@ def test_curves_are_of_the_best_so_far() -> None:
 def test_seconds_and_steps_to_a_quality() -> None:
     curves = {"pixel": [1.0, 0.5, 0.2], "perceptual": [0.4, 0.3, 0.3]}
     record = {"curves": curves, "seconds_to_init": 2.0, "seconds_per_image": 12.0, "later": {}}
-    row = bench.Row("w+", None, record)
+    row = Row("w+", None, record)
     assert inversion.seconds(row) == [2.0, 7.0, 12.0]
     assert inversion.noise_curve(row) == ([], [])
     noise = {"seconds_per_image": 4.0, "curves": {"pixel": [0.2, 0.1, 0.05]}}
-    noisy = bench.Row("w+ +noise", None, record | {"later": {"noise": noise}})
+    noisy = Row("w+ +noise", None, record | {"later": {"noise": noise}})
     assert inversion.seconds(noisy) == [2.0, 5.0, 8.0]
     assert inversion.noise_curve(noisy) == ([8.0, 10.0, 12.0], [0.2, 0.1, 0.05])
     assert inversion.steps_to(row, {"pixel": 0.5, "perceptual": 0.3}) == 1
@@ -207,7 +219,8 @@ def test_findings_say_when_the_reference_is_reached(
         last, end = round(5000 * way.share), ends.get(way.name, 0.2)
         falling = [1 - (1 - end) * i / last for i in range(last + 1)]
         record = {"curves": dict.fromkeys(terms, falling), "later": {}, "seconds_to_init": 0.0}
-        rows[way] = bench.Row(way.recipe, None, record | {"seconds_per_image": float(last)})
+        record["machine"] = report.machine("cpu")
+        rows[way] = Row(way.recipe, None, record | {"seconds_per_image": float(last)})
     said = inversion.findings(rows)
     wanted = ", ".join(f"{name} 0.2000" for name in terms)
     assert said[1] == f"The reference's quality ({wanted}) after 5000 steps:"
@@ -237,8 +250,12 @@ def test_edits_move_the_code_and_stay_on_the_space(networks: Path) -> None:
 
 def test_findings_name_what_fails() -> None:
     mse = {"z": 0.3, "z+": 0.2, "w+": 0.25, "f/p_n+": 0.1, "f/z+": 0.12}
-    rows = [bench.Row(name, None, {"mean": {"mse": value}}) for name, value in mse.items()]
-    assert [line.split(":")[0] for line in spaces.findings(rows)] == ["holds", "FAILS", "FAILS"]
+    rows = {}
+    for name, value in mse.items():
+        per_image = {"mse": [value, value], "ssim": [1 - value, 1 - value]}
+        rows[name] = Row(name, None, {"mean": {"mse": value}, "per_image": per_image})
+    said = [line.split(":")[0] for line in spaces.findings(rows)]
+    assert said == ["holds", "FAILS", "FAILS", "not shown", "not shown"]
 
 
 def test_memory_fails_when_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,107 @@
+"""Rows of the quality benchmarks as files: latents, and a JSON of settings, times, curves, scores.
+
+A row is there once its JSON is there. It is written after the latents, whole or not at all, so that
+several processes may write to one folder.
+"""
+
+import hashlib
+import json
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+
+from benchmarks import report
+from facsimile.plan import InversionPlan
+from facsimile.refine import Phase, Recipe
+from facsimile.stylegan import Latents
+
+HOW = ("batch", "device", "tf32")
+"""Settings on which a result depends by rounding alone."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe's result on all faces."""
+
+    name: str
+    latents: Latents
+    record: dict
+    """Content of its JSON file: settings, seconds per image, mean and per-image scores."""
+
+    @property
+    def mean(self) -> dict[str, float]:
+        return self.record["mean"]
+
+    @property
+    def seconds(self) -> float | None:
+        """Of an image; None where other work slowed the machine."""
+        return self.record["seconds_per_image"] if self.record.get("timed", True) else None
+
+
+def row_path(folder: Path, recipe: str, settings: dict) -> Path:
+    """The JSON of a row; its latents lie beside it, see `latents_path`."""
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"{_stem(recipe)}-{key}.json"
+
+
+def latents_path(path: Path) -> Path:
+    return path.with_suffix(".safetensors")
+
+
+def find(folder: Path, recipe: str, settings: dict, *, stored: bool) -> Path | None:
+    """The JSON of the row with these settings, or None.
+
+    stored: a row that was computed in another way (HOW), such as on another device, counts too.
+    """
+    paths = [row_path(folder, recipe, settings)]
+    if stored:
+        paths += sorted(folder.glob(f"{_stem(recipe)}-*.json"))
+    for path in paths:
+        if path.is_file() and latents_path(path).is_file():
+            found = json.loads(path.read_text())["settings"]
+            if found == settings or (stored and what(found) == what(settings)):
+                return path
+    return None
+
+
+def what(settings: dict) -> dict:
+    """The settings without HOW."""
+    return {name: value for name, value in settings.items() if name not in HOW}
+
+
+def plan_settings(plan: InversionPlan) -> dict:
+    """What the result depends on, without what is at its default: a later option changes no row.
+
+    Nor does the network that scores who is shown: the machine that refines may lack it.
+    """
+    record = plan.to_dict()
+    recipe = without_defaults(record.pop("recipe"), Recipe)
+    recipe["phases"] = [without_defaults(phase, Phase) for phase in recipe["phases"]]
+    del record["identity"]
+    return without_defaults(record, InversionPlan) | {"recipe": recipe}
+
+
+def without_defaults(record: dict, kind: type) -> dict:
+    """A dataclass' `asdict`, as JSON holds it, without the fields that are at their default."""
+    defaults = {x.name: x.default for x in fields(kind) if x.default is not MISSING}
+    plain = {
+        name: asdict(value) if is_dataclass(value) else value for name, value in defaults.items()
+    }
+    plain = json.loads(json.dumps(plain))
+    return {k: x for k, x in record.items() if k not in plain or x != plain[k]}
+
+
+def _stem(recipe: str) -> str:
+    return recipe.replace("/", "_").replace(" ", "")
+
+
+def seconds_cell(row: Row, digits: int = 1) -> str:
+    """The seconds of an image for a table; empty where they were not measured."""
+    return "" if row.seconds is None else f"{row.seconds:.{digits}f}"
+
+
+def machines(rows: list[Row]) -> str:
+    """A line that names where the rows were computed."""
+    described = {report.describe(row.record["machine"]): None for row in rows}
+    untimed = any(row.seconds is None for row in rows)
+    note = "; seconds are left out, as other work ran beside" if untimed else ""
+    return f"Computed on {' and '.join(described)}{note}."
