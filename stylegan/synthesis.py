@@ -32,10 +32,10 @@ class Feature(NamedTuple):
 
         An RGB skip goes the same share, resized to its side, if both have one.
         """
-        x, rgb = torch.lerp(self.x, other.x, share), self.rgb
+        x, rgb = torch.lerp(self.x, other.x.to(self.x), share.to(self.x)), self.rgb
         if rgb is not None and other.rgb is not None:
             share = F.interpolate(share, rgb.shape[2:], mode="bilinear", align_corners=False)
-            rgb = torch.lerp(rgb, other.rgb, share)
+            rgb = torch.lerp(rgb, other.rgb.to(rgb), share.to(rgb))
         return Feature(self.layer, x, rgb)
 
 

@@ -45,7 +45,8 @@ def make_network(tmp_path_factory, networks):
         shutil.copytree(networks(**changes), path)
         generator = checkpoints.find(path).generator
         kind = KINDS["feature"]
-        encoder = kind.network(kind.config.for_generator(generator, LAYER, 8, 8))
+        layer = generator.default_feature_layer() if "architecture" in changes else LAYER
+        encoder = kind.network(kind.config.for_generator(generator, layer, 8, 8))
         label = torch.eye(generator.c_dim)[[0] * 16] if generator.c_dim else None
         ws = generator.map(torch.randn(16, generator.z_dim), label)
         encoder.init_normalization(generator, ws)
@@ -320,7 +321,12 @@ def test_one_batch_is_learned(make_recipe, train_step):
     assert {"samples/mse", "samples/edit share"} <= scores.keys()
 
 
-@pytest.mark.parametrize("changes", [{"c_dim": 3}, {"img_channels": 1}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{"c_dim": 3}, {"img_channels": 1}, {"architecture": "stylegan1"}]
+    + [{"architecture": "stylegan3"}],
+    ids=str,
+)
 def test_other_generators(make_recipe, make_network, train_step, tmp_path, changes):
     """Labels and grey pictures: a step, the sheet, and the file."""
     recipe = make_recipe(make_network(**changes))
@@ -330,6 +336,16 @@ def test_other_generators(make_recipe, make_network, train_step, tmp_path, chang
     config = encoders.load(tmp_path, recipe.generator).config
     assert config == recipe.encoder.config
     assert config.gate == 0.39
+
+
+def test_in_bfloat16(make_recipe, pictures, train_step):
+    """Features in both precisions meet in an edit."""
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        recipe = make_recipe(photos=photos_of(pictures), precision=precision)
+        losses[precision] = train_step(recipe, 0, 6)
+    for name, x in losses["fp32"].items():
+        assert losses["bf16"][name] == pytest.approx(x, rel=0.1, abs=0.01), name
 
 
 def test_sheet_and_file(make_recipe, pictures, tmp_path):
