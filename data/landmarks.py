@@ -51,7 +51,7 @@ class SmallLandmarker:
     def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
         """path: the network's file or a run's folder. Raises FileNotFoundError or ValueError."""
         self.network = landmark_network.load(path, device)
-        self.note = "landmarks: the small network, as asked for"
+        self.note = "landmarks: the small network"
 
     def __call__(self, images: Tensor) -> Landmarks:
         check_square(images)
@@ -73,7 +73,7 @@ class FanLandmarker:
         Raises FileNotFoundError, or ValueError if the file holds something else.
         """
         self.network = fan.load(fan.weights_file(path), device)
-        self.note = "landmarks: FAN, as asked for"
+        self.note = "landmarks: FAN"
 
     def __call__(self, images: Tensor) -> Landmarks:
         points, score = fan.detect_landmarks(self.network, images)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -84,9 +85,69 @@ def test_an_encoder_alone(network, runs, squares, tmp_path, capsys):
     assert "0 inverted, 3 done before" in capsys.readouterr().out
     asked = ("--perceptual", "discriminator", "--recipe", "w+")
     assert command("invert", squares, "--out", tmp_path, *options, *named, *asked) == 0
-    assert "init: the in-domain encoder" in capsys.readouterr().out
-    record = json.loads((tmp_path / "1" / "scores.json").read_text())
+    printed = capsys.readouterr().out
+    assert "init: the in-domain encoder" in printed
+    assert "results that other settings have made stay: 0-2 beside 0, 1-2 beside 1" in printed
+    record = json.loads((tmp_path / "1-2" / "scores.json").read_text())
     assert "discriminator" in record["scores"]
+
+
+def test_fast_then_the_default_then_exact(network, runs, squares, tmp_path, capsys):
+    """Each goes on from the one before, beside it; the same command again skips all."""
+    options = ("--generator", network, "--no-align", "--device", "cpu", "--identity", "off")
+    options += ("--perceptual", "discriminator", "--encoder", runs / "base", "--out", tmp_path)
+    photo = squares / "0.png"
+
+    def inverted(*flags):
+        assert command("invert", photo, *options, *flags) == 0
+        return capsys.readouterr().out
+
+    assert "(no refinement)" in inverted("--fast")
+    printed = inverted("--patience", 2)
+    assert "0-2: refined from 0\n" in printed
+    assert "0-2 beside 0 (--replace puts" in printed
+    printed = inverted("--patience", 2, "--exact")
+    assert "0-3: refined from 0-2\n" in printed
+    assert "1 reached 40 dB" in printed or "stopped at its cap, " in printed
+    records = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("0-2", "0-3")]
+    assert [record["started_from"] for record in records] == ["0", "0-2"]
+    assert records[1]["steps"] > records[0]["steps"]
+    assert records[1]["scores"]["psnr"] > records[0]["scores"]["psnr"]
+    for flags in (["--fast"], ["--patience", 2], ["--patience", 2, "--exact"]):
+        assert "0 inverted, 1 done before, 0 failed" in inverted(*flags)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [record["name"] for record in summary["photos"]] == ["0", "0-2", "0-3"]
+
+
+def test_fast_is_the_encoder_alone(network, squares, tmp_path, capsys):
+    base = ("invert", squares, "--out", tmp_path, "--generator", network, "--no-align", "--fast")
+    for flags, message in (
+        ((), "no feature encoder (looked for "),
+        (("--steps", 3), "--fast is the encoder alone, and --steps 3 asks for something else"),
+        (("--exact",), "--fast is the encoder alone, and --exact asks for something else"),
+        (("--init", "mean"), "--fast is the encoder alone, and --init asks for something else"),
+    ):
+        assert command(*base, *flags) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_zip_of_photos(network, squares, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for path in squares.iterdir():
+            archive.write(path, f"holiday/{path.name}")
+        archive.writestr("__MACOSX/holiday/._0.png", "no picture")
+        archive.writestr("read.me", "no picture")
+    out = tmp_path / "out"
+    assert invert(network, tmp_path / "photos.zip", "--out", out) == 0
+    assert "3 inverted, 0 failed" in capsys.readouterr().out
+    assert invert(network, squares / "1.png", "--out", out) == 0
+    a, b = (out / name / "target.png" for name in ("1", "1-2"))
+    assert a.read_bytes() == b.read_bytes()
+    assert invert(network, tmp_path / "photos.zip", "--out", out) == 0
+    assert "0 inverted, 3 done before" in capsys.readouterr().out
+    (tmp_path / "bad.zip").write_text("no zip")
+    assert invert(network, tmp_path / "bad.zip", "--out", out) == 2
+    assert "bad.zip is no zip, or is damaged" in capsys.readouterr().err
 
 
 def test_no_steps_without_an_encoder(network, squares, tmp_path, capsys):
@@ -126,7 +187,7 @@ def test_ctrl_c_is_status_130(network, squares, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Inverter, "invert", interrupted)
     assert invert(network, squares, "--out", tmp_path / "out") == 130
-    assert "run the same command again" in capsys.readouterr().err
+    assert "to go on: facsimile invert " in capsys.readouterr().err
 
 
 def test_align_writes_crops_and_lists_failures(photo, squares, tmp_path, capsys):

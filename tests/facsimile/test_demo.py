@@ -13,11 +13,11 @@ def test_demo(tmp_path, capsys):
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith(("f/z+", "w+ +noise"))]
     assert [row.split()[-1] for row in rows] == [
-        str(tmp_path / "f-z+" / "astronaut"),
-        str(tmp_path / "w++noise" / "astronaut"),
+        str(tmp_path / "f-z-plus" / "astronaut"),
+        str(tmp_path / "w-plus-noise" / "astronaut"),
     ]
     assert [int(row[12:19]) for row in rows] == [2, 3]
-    for folder in ("f-z+", "w++noise"):
+    for folder in ("f-z-plus", "w-plus-noise"):
         assert len(Latents.load(tmp_path / folder / "astronaut" / "latents.safetensors")) == 1
     with Image.open(tmp_path / "demo.png") as picture, Image.open(tmp_path / "aligned.png") as face:
         panel = picture.crop((0, 0, picture.height, picture.height))

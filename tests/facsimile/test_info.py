@@ -6,6 +6,7 @@ from containers import rosinality_discriminator, write_rosinality
 
 from facsimile import checkpoints, encoders, stylegan
 from facsimile.cli import main
+from facsimile.stylegan import files
 
 
 def command(*args):
@@ -155,3 +156,21 @@ def test_info_of_latents(tmp_path, capsys, make_generator, fields, expected):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split(maxsplit=1) == ["kind", "latents of 1 image"]
     assert f"truncation  {expected}" in lines
+
+
+@pytest.mark.parametrize("given", ["folder", "name"])
+def test_convert_a_folder_or_a_bundled_name(network, tmp_path, monkeypatch, capsys, given):
+    if given == "name":
+        monkeypatch.setattr(checkpoints, "names", lambda: [network.name])
+        monkeypatch.setattr(checkpoints, "BUNDLED", network.parent)
+    source = network if given == "folder" else network.name
+    for kind in ("generator", "discriminator"):
+        out = tmp_path / f"{kind}.safetensors"
+        assert command("convert", source, "--out", out, "--network", kind) == 0
+        (_, made), (_, present) = (files.read_tensors(x) for x in (out, network / out.name))
+        assert made.keys() == present.keys()
+        assert all(torch.equal(made[name], x) for name, x in present.items())
+    out = tmp_path / "encoder.safetensors"
+    assert command("convert", source, "--out", out, "--network", "encoder") == 2
+    printed = capsys.readouterr().err
+    assert "has no encoder.safetensors; name one of the files in it: discriminator.safe" in printed

@@ -116,7 +116,9 @@ def test_without_encoders_recipes_start_as_their_spaces_do(load, targets):
     studio = load()
     for name, init in (("f/z+", "random"), ("f/w+", "mean"), ("w+", "mean"), ("z", "random")):
         plan = studio.plan(name, identity="off")
-        assert plan.recipe == recipes.get(name).for_networks({"perceptual": studio.perceptual})
+        assert plan.recipe == recipes.get(name).until_done().for_networks(
+            {"perceptual": studio.perceptual}
+        )
         assert f"\ninit: {init}" in plan.describe()
         assert ("this generator has no " in plan.describe()) == (name != "z")
         result = studio.invert(targets, recipe=name, steps=0)
@@ -131,7 +133,9 @@ def test_without_encoders_recipes_start_as_their_spaces_do(load, targets):
 def test_an_init_that_is_asked_for_comes_before_an_encoder(both):
     plan = both.plan("f/w+", init="mean", identity="off")
     assert (plan.init, plan.encoder, plan.init_note) == ("mean", None, "")
-    assert plan.recipe == recipes.get("f/w+").for_networks({"perceptual": both.perceptual})
+    assert plan.recipe == recipes.get("f/w+").until_done().for_networks(
+        {"perceptual": both.perceptual}
+    )
 
 
 def test_an_encoder_that_is_asked_for_must_be_there(load, targets):
@@ -250,10 +254,10 @@ def test_another_encoder_is_another_job(load, runs, squares, tmp_path, make_enco
     assert run(one, out).skipped == ["0", "1", "2"]
     assert len(run(two, out).done) == 3
     assert len(run(two, out, init="random").done) == 3
-    run(two, out)
     run(two, tmp_path / "fresh")
     for name in ("0", "1", "2"):
-        codes = [Latents.load(x / name / "latents.safetensors") for x in (out, tmp_path / "fresh")]
+        folders = (out / f"{name}-2", tmp_path / "fresh" / name)
+        codes = [Latents.load(folder / "latents.safetensors") for folder in folders]
         assert all(torch.equal(codes[0].tensors()[k], x) for k, x in codes[1].tensors().items())
 
 
@@ -267,6 +271,50 @@ def test_a_recipe_by_name_is_the_recipe(network, targets):
             assert plans[0].digest == plans[1].digest
             history = studio.invert(targets, plans[1]).history
             assert ("code/perceptual" in history) == (perceptual != "none")
+
+
+def test_a_plan_by_default_ends_when_a_photo_is_done(both):
+    """The recipe's steps are a cap; a number of steps is that number."""
+    (phase,) = both.plan("f/z+").recipe.phases
+    assert (phase.steps, phase.patience is None) == (1200, False)
+    for options in ({"steps": 300}, {"recipe": recipes.get("f/z+")}):
+        plan = both.plan(**options)
+        assert plan.recipe.phases[0].patience is None
+        assert plan.recipe.phases[0].variables == recipes.get("f/z+").phases[0].variables
+        assert plan.typical_steps == plan.steps == options.get("steps", 1200)
+    assert both.plan("f/z+").typical_steps < 1200
+    assert "until a photo is done, at most 1200 steps" in both.plan("f/z+").describe()
+
+
+def test_an_exact_plan_ends_at_40_db(both):
+    plan = both.plan("f/z+", exact=True)
+    assert plan.recipe.name == "f/z+ +noise +identity"
+    code, noise = plan.recipe.phases
+    assert (code.goal, noise.goal) == (None, pytest.approx(4e-4))
+    assert code == both.plan("f/z+").recipe.phases[0]
+    assert "then noise to 40 dB, at most 720 steps" in plan.describe()
+    with pytest.raises(ValueError, match="exact needs the pixel term alone"):
+        both.plan("f/z+ +joint-noise", exact=True)
+
+
+def test_how_many_phases_of_a_plan_another_has_behind_it(both):
+    """From its start, or up to the end of a phase; nothing else leads to the same result."""
+    exact, default = both.plan("f/z+", exact=True), both.plan("f/z+")
+    for plan, other, expected in (
+        (default, both.plan("f/z+", steps=0), 0),
+        (exact, both.plan("f/z+", steps=0), 0),
+        (exact, default, 1),
+        (default, exact, None),
+        (default, default, None),
+        (default, both.plan("f/z+", steps=100), None),
+        (default, both.plan("f/z+", steps=0, seed=1), None),
+        (default, both.plan("f/w+", steps=0), None),
+        (default, both.plan("f/z+", steps=0, init="random"), None),
+        (exact, both.plan("f/z+", identity="off"), None),
+        (default, both.plan("f/z+", steps=0, align=False), None),
+    ):
+        assert plan.phases_done(other.to_dict()) == expected
+    assert default.phases_done({}) is None
 
 
 def test_the_digest_follows_whatever_decides_the_result(both, load, runs):
