@@ -5,7 +5,7 @@ Legend: N faces, R resolution of the generator.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,8 +91,10 @@ class Bench:
         settings = self._settings(plan, batch, code)
         name, folder = plan.recipe.name, options.rows_folder
         if (path := find(folder, name, settings, stored=options.stored)) is not None:
-            latents = Latents.load(latents_path(path), self.generator).to(options.device)
             record = json.loads(path.read_text())
+            if not latents_path(path).is_file():
+                return Row(name, None, record)
+            latents = Latents.load(latents_path(path), self.generator).to(options.device)
         else:
             path = row_path(folder, name, settings)
             latents, record = self._refine(plan, batch, code)
@@ -104,6 +106,13 @@ class Bench:
         record |= self._score(latents)
         report.write_json(path, metrics.jsonable(record))
         return Row(name, latents, record)
+
+    def pictures(self, rows: Mapping[str, Row]) -> dict[str, Tensor]:
+        """The faces, and what each row draws of them, (N, 3, R, R); without rows that have no
+        latents."""
+        drawn = {name: row.latents for name, row in rows.items() if row.latents is not None}
+        images = {name: self.synthesize(latents) for name, latents in drawn.items()}
+        return {"target": self.faces.images} | images
 
     @torch.no_grad()
     def synthesize(self, latents: Latents, noise: str | None = None) -> Tensor:

@@ -97,8 +97,8 @@ def main(options: Options) -> None:
     report.write_text(options.out / "inversion.md", text + "\n")
     print(text)
     save_curves(options.out / "curves.png", rows)
-    pictures = {way.name: bench.synthesize(row.latents) for way, row in rows.items()}
-    faces.save_picture(options.out / "faces.png", {"target": bench.faces.images} | pictures)
+    pictures = bench.pictures({way.name: row for way, row in rows.items()})
+    faces.save_picture(options.out / "faces.png", pictures)
 
 
 def chosen(way: Way, options: Options) -> bool:

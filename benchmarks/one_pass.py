@@ -68,8 +68,8 @@ def main(options: Options) -> None:
     )
     report.write_text(options.out / "one_pass.md", text + "\n")
     print(text)
-    pictures = {way.name: bench.synthesize(row.latents) for way, row in rows.items()}
-    faces.save_picture(options.out / "one_pass.png", {"target": bench.faces.images} | pictures)
+    pictures = bench.pictures({way.name: row for way, row in rows.items()})
+    faces.save_picture(options.out / "one_pass.png", pictures)
 
 
 def seconds(bench: Bench) -> dict:
@@ -111,8 +111,10 @@ def table(bench: Bench, rows: dict[Way, Row], identity: Path | None) -> str:
     persons = None if judge is None else judge(bench.faces.images)
     lines = []
     for way, row in rows.items():
-        cells = [f"{row.mean[name]:.4f}" for name in names]
-        if judge is not None:
+        cells = [f"{row.mean[n]:.4f}" if n in row.mean else "" for n in names]
+        if judge is not None and row.latents is None:
+            cells.append("")
+        elif judge is not None:
             cosine = cosine_similarity(judge(bench.synthesize(row.latents)), persons)
             # Where no face is detected, the similarity is 0.
             cells.append(f"{cosine.nan_to_num(0).mean():.3f}")
@@ -127,7 +129,7 @@ def findings(rows: dict[Way, Row], times: dict, steps: int) -> list[str]:
     claims = []
     for better, worse in ((PASS, REFERENCE), (SEEDED, PLAIN)):
         for name in ("mse", "perceptual", "judge"):
-            if name in rows[better].mean:
+            if name in rows[better].mean and name in rows[worse].mean:
                 a, b = rows[better].mean[name], rows[worse].mean[name]
                 claims.append((f"{name}: {better.name} <= {worse.name} ({a:.4f}, {b:.4f})", a <= b))
     ratio = whole / part

@@ -23,7 +23,8 @@ class Row:
     """A recipe's result on all faces."""
 
     name: str
-    latents: Latents
+    latents: Latents | None
+    """None if only the record was brought here from another machine."""
     record: dict
     """Content of its JSON file: settings, seconds per image, mean and per-image scores."""
 
@@ -50,13 +51,14 @@ def latents_path(path: Path) -> Path:
 def find(folder: Path, recipe: str, settings: dict, *, stored: bool) -> Path | None:
     """The JSON of the row with these settings, or None.
 
-    stored: a row that was computed in another way (HOW), such as on another device, counts too.
+    stored: a row that was computed in another way (HOW), such as on another device, counts too, and
+    one without its latents.
     """
     paths = [row_path(folder, recipe, settings)]
     if stored:
         paths += sorted(folder.glob(f"{_stem(recipe)}-*.json"))
     for path in paths:
-        if path.is_file() and latents_path(path).is_file():
+        if path.is_file() and (stored or latents_path(path).is_file()):
             found = json.loads(path.read_text())["settings"]
             if found == settings or (stored and what(found) == what(settings)):
                 return path

@@ -75,8 +75,7 @@ def main(options: Options) -> None:
     text = "\n".join([table(rows), "", machines(list(rows.values())), "", *findings(rows)])
     report.write_text(options.out / "spaces.md", text + "\n")
     print(text)
-    pictures = {name: bench.synthesize(row.latents) for name, row in rows.items()}
-    faces.save_picture(options.out / "spaces.png", {"target": bench.faces.images} | pictures)
+    faces.save_picture(options.out / "spaces.png", bench.pictures(rows))
 
 
 def run(bench: Bench, name: str) -> Row:
@@ -112,10 +111,15 @@ def table(rows: dict[str, Row]) -> str:
     head = ("", *names, "deviation", "s/image", "paper's mse", "paper's ssim")
     lines = []
     for name, row in rows.items():
-        scores = [f"{row.mean[n]:.2f}" if n == "psnr" else f"{row.mean[n]:.5f}" for n in names]
+        scores = [_cell(row, n) for n in names]
         paper = [f"{x:.5f}" for x in PAPER.get(name.removesuffix(f" {PRINTED}"), ())] or ["", ""]
         lines.append((name, *scores, f"{row.mean['deviation']:.3f}", seconds_cell(row), *paper))
     return report.table(head, lines)
+
+
+def _cell(row: Row, score: str) -> str:
+    value = row.mean.get(score)
+    return "" if value is None else f"{value:.{2 if score == 'psnr' else 5}f}"
 
 
 def findings(rows: dict[str, Row]) -> list[str]:
