@@ -1,8 +1,12 @@
 """What a command computes on: the device, the CPU threads, and memory that does not suffice."""
 
 import os
+import sys
+from dataclasses import dataclass
 
 import torch
+
+from facsimile.data.progress import ProgressBar
 
 from .threads import LoadMeter, free_cores
 
@@ -44,10 +48,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(x in str(error) for x in OUT_OF_MEMORY)
 
 
-def release_memory() -> None:
-    """Give memory that is cached for later tensors back to the GPU."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+@dataclass
+class Batch:
+    """How many are computed at once: halved where memory does not suffice."""
+
+    size: int
+    unit: str
+    """What is computed, in the plural."""
+
+    def halve(self, error: BaseException) -> None:
+        """Halve the size and say so; raise the error if it is another one, or the size is 1."""
+        if self.size == 1 or not is_out_of_memory(error):
+            raise error
+        self.size //= 2
+        ProgressBar.write(
+            f"out of memory: from now on {self.size} {self.unit} at once", file=sys.stderr
+        )
 
 
 def pick_device(name: str) -> torch.device:

@@ -14,10 +14,13 @@ from torch import Tensor
 from facsimile.data import to_pil
 from facsimile.data.video import CODECS, FPS, VideoWriter
 from facsimile.editing.codes import same_kind
+from facsimile.metrics import IdentityNetwork
 from facsimile.stylegan import Generator, Latents
 
 from . import pictures
+from .devices import Batch
 from .json_files import write_json
+from .misses import person_distances, person_miss
 
 LATENTS = "latents.safetensors"
 SUMMARY = "edit.json"
@@ -27,7 +30,7 @@ STRIP = 8
 """Results in strip.png, evenly spaced, both ends included."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EditResult:
     """Made by `Studio.edit`."""
 
@@ -43,9 +46,14 @@ class EditResult:
     """Of the N images."""
     note: str = ""
     """Whether features follow the codes; "" where there are none."""
+    identity: IdentityNetwork | None = None
+    """Compares persons before and after; None: they are not compared."""
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def __repr__(self) -> str:
+        return f'EditResult({len(self)} image{"s" * (len(self) != 1)} by "{self.edit}")'
 
     def stream(self) -> Iterator[Tensor]:
         """The images (C, R, R) in [-1, 1], one after another, on the CPU."""
@@ -55,6 +63,22 @@ class EditResult:
     def images(self) -> Tensor:
         """(N, C, R, R) in [-1, 1], on the CPU."""
         return torch.stack(list(self.stream()))
+
+    @cached_property
+    def misses(self) -> list[str]:
+        """A sentence if the edit has made another person of a face; the frames that lead from one
+        face to another are not compared."""
+        same_count = sum(map(len, self.before)) == len(self)
+        if self.identity is None or not (same_count or len(self) == 1):
+            return []
+        before = (x for one in self.before for x in _synthesize(self.generator, one))
+        distances = []
+        for first, second in zip(before, self.stream(), strict=False):
+            first, second = (x[None].to(self.generator.device) for x in (first, second))
+            person = self.identity.embed(first)
+            distances += person_distances(self.identity, second, person)
+        sentence = person_miss(distances, self.identity, "result")
+        return [sentence] if sentence else []
 
     def save(self, out: str | Path, *, video: str | None = None) -> Path:
         """Write NAME.png for every image, strip.png, latents.safetensors and edit.json into `out`.
@@ -71,11 +95,13 @@ class EditResult:
         out.mkdir(parents=True, exist_ok=True)
         chosen = set(torch.linspace(0, len(self) - 1, min(STRIP, len(self))).round().int().tolist())
         strip = [x for one in self.before for x in _synthesize(self.generator, one)]
+        labels = ["before"] * len(strip)
         for index, image in enumerate(self.stream()):
             pictures.save(to_pil(image), out / f"{self.names[index]}.png")
             if index in chosen:
                 strip.append(image)
-        pictures.save(pictures.panels(strip, smallest=128), out / "strip.png")
+                labels.append(self.names[index])
+        pictures.save(pictures.panels(strip, 128, labels), out / "strip.png")
         if video is not None:
             with VideoWriter(out / f"video.{video}", FPS) as writer:
                 for image in self.stream():
@@ -91,6 +117,7 @@ class EditResult:
             "parameters": self.parameters,
             "images": self.names,
             "fingerprint": self.generator.fingerprint,
+            "misses": self.misses,
         }
         return record | ({"note": self.note} if self.note else {})
 
@@ -114,6 +141,13 @@ def concatenate_latents(parts: Sequence[Latents]) -> Latents:
 
 @torch.no_grad()
 def _synthesize(generator: Generator, latents: Latents) -> Iterator[Tensor]:
-    for start in range(0, len(latents), BATCH):
-        part = latents[start : start + BATCH].to(generator.device, generator.dtype)
-        yield from part.synthesize(generator).clamp(-1, 1).cpu()
+    batch, start = Batch(BATCH, "images"), 0
+    while start < len(latents):
+        part = latents[start : start + batch.size].to(generator.device, generator.dtype)
+        try:
+            images = part.synthesize(generator).clamp(-1, 1).cpu()
+        except (RuntimeError, MemoryError) as error:
+            batch.halve(error)
+            continue
+        start += len(part)
+        yield from images

@@ -106,6 +106,9 @@ class Studio:
         self._shows_face: FacePresence | None = None
         self.target_reader = TargetReader(generator.resolution, generator.img_channels)
 
+    def __repr__(self) -> str:
+        return f'Studio("{self.name}", {self.generator.resolution} px, on {self.device})'
+
     @property
     def device(self) -> torch.device:
         return self.generator.device
@@ -278,7 +281,14 @@ class Studio:
         if edit.inputs > 1:
             names = number_names(len(edited))
         return EditResult(
-            self.generator, edit.name, edit.complete(parameters), names, images, edited, note
+            generator=self.generator,
+            edit=edit.name,
+            parameters=edit.complete(parameters),
+            names=names,
+            before=images,
+            latents=edited,
+            note=note,
+            identity=self.identity_network(),
         )
 
     def driver(
@@ -366,6 +376,7 @@ class Studio:
                 align=align,
                 callback=callback,
             ),
+            identity=self.identity_network(),
             relative=relative,
             smoothing=smoothing,
             frames=frames,

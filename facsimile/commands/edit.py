@@ -99,6 +99,8 @@ class EditOptions(ComputeOptions):
         images = f"{len(result)} image{'s' * (len(result) != 1)}"
         if result.note:
             print(result.note)
+        for miss in result.misses:
+            print(f"note: {miss}")
         print(f"{edit.name}: {images}, {len(failed)} photos failed: {self.out / 'strip.png'}")
         for reason in failed:
             print(f"  {reason}", file=sys.stderr)
@@ -122,7 +124,7 @@ class EditOptions(ComputeOptions):
         job = Job(
             studio.inverter(plan), studio.target_reader, photos, self.out / INVERSIONS, self.batch
         )
-        job.run()
+        job.run(quiet=self.quiet)
         for photo in photos:
             path = job.out / job.names[photo] / LATENTS
             files[photo] = None if str(photo) in job.failed else path

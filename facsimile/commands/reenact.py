@@ -215,16 +215,21 @@ class SourceBar:
 
 
 def _report(summary: dict, driver: Path, out: Path) -> None:
-    print(
-        f"frames: {summary['frames']}; {summary['frames_without_a_face']} without a face repeat "
-        f"the previous pose; {summary['frames_per_second']} frames/s: {out}"
-    )
+    count, faceless = summary["frames"], summary["frames_without_a_face"]
+    if count == 1:
+        print(f"one picture: {out}")
+    else:
+        repeated = f"; {faceless} without a face repeat the previous pose" * bool(faceless)
+        print(f"{count} frames{repeated}; {summary['frames_per_second']} frames/s: {out}")
     error = summary["landmark_error"]
     if error["nme"] is not None:
+        missing = error["results_without_a_face"]
         print(
             f"landmark error: {error['nme']:.3f} of the distance between the eyes, Hausdorff "
-            f"{error['hausdorff']:.3f}; {error['results_without_a_face']} results without a face"
+            f"{error['hausdorff']:.3f}" + f"; {missing} results without a face" * bool(missing)
         )
+    for miss in summary["misses"]:
+        print(f"note: {miss}")
     for name, reason in summary["first_frames_without_a_face"].items():
         print(f"  {name}: {reason}", file=sys.stderr)
     if "ends_early" in summary:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,14 +17,16 @@ from facsimile import data
 from facsimile.data.landmark_tracks import write_track
 from facsimile.data.video import CODECS, VideoWriter
 from facsimile.editing.reenactment import SOURCE_SIGMA
+from facsimile.metrics import IdentityNetwork
 from facsimile.metrics.resize import resize
 from facsimile.stylegan import Latents
 
 from .. import pictures
 from ..json_files import read_json, write_json
+from ..misses import landmark_miss, person_miss
 from .drivers import Driver, VideoDriver
 from .landmark_error import summarise_errors
-from .stream import FrameStream, ReenactedFrame
+from .stream import IDENTITY, FrameStream, ReenactedFrame
 
 SUMMARY = "summary.json"
 LISTED = 20
@@ -64,7 +67,10 @@ def open_writers(
         return (lambda frame: writer.write(_result(frame))), [out]
     out.mkdir(parents=True, exist_ok=True)
     (out / SUMMARY).unlink(missing_ok=True)  # it does not describe what is written from here on
-    kinds = {"reenacted": _result, "side_by_side": side_by_side}
+    kinds: dict[str, Callable[[ReenactedFrame], Image.Image]] = {
+        "reenacted": _result,
+        "side_by_side": partial(side_by_side, source=stream.source.target),
+    }
     if stream.single:
         paths = [out / f"{name}.png" for name in kinds]
 
@@ -116,14 +122,15 @@ def _result(frame: ReenactedFrame) -> Image.Image:
     return data.to_pil(frame.image)
 
 
-def side_by_side(frame: ReenactedFrame) -> Image.Image:
-    """Driver, landmarks, result."""
+def side_by_side(frame: ReenactedFrame, source: Tensor) -> Image.Image:
+    """Source, driver if it has pictures, landmarks, result."""
     side = frame.image.shape[-1]
-    panels = [data.draw_landmarks(frame.landmarks[None], side, side)[0], frame.image]
+    columns = {"source": source}
     if frame.driver.picture is not None:
-        picture = resize(frame.driver.picture[None], (side, side), clamp=True)[0]
-        panels = [picture, *panels]
-    return pictures.panels(panels)
+        columns["driver"] = resize(frame.driver.picture[None], (side, side), clamp=True)[0]
+    columns["landmarks"] = data.draw_landmarks(frame.landmarks[None], side, side)[0]
+    columns["result"] = frame.image
+    return pictures.panels(list(columns.values()), labels=list(columns))
 
 
 def write_folder(stream: FrameStream, out: Path, log: FrameLog, summary: dict) -> None:
@@ -134,7 +141,9 @@ def write_folder(stream: FrameStream, out: Path, log: FrameLog, summary: dict) -
     side, landmarks = source.target.shape[-1], source.landmarks[None]
     image = stream.synthesize(landmarks)[0].cpu()
     drawing = data.draw_landmarks(landmarks, side, side)[0]
-    pictures.panels([source.target, drawing, image]).save(out / "source.png")
+    columns = {"source": source.target, "landmarks": drawing, "reconstruction": image}
+    picture = pictures.panels(list(columns.values()), labels=list(columns))
+    picture.save(out / "source.png")
     if isinstance(source.face.given, Latents):
         source.face.given.to("cpu").save(out / "source.safetensors", name=source.name)
     write_track(out / "landmarks.npz", torch.stack(log.raw_points), stream.driver.fps, log.names)
@@ -164,7 +173,38 @@ def summarise(stream: FrameStream, log: FrameLog, seconds: float) -> dict:
         summary["face_detections"] = driver.tracker.detections
     if stream.landmarker is not None:
         summary["landmark_error"] = summarise_errors(log.errors, stream.landmarker.name)
+    if stream.identity is not None:
+        summary["identity"] = _summarise_identity(log, stream.identity)
+    summary["misses"] = _misses(stream, log)
     return summary
+
+
+def _summarise_identity(log: FrameLog, network: IdentityNetwork) -> dict:
+    """The distances of the person from the source's, of the frames that were compared."""
+    per_frame = {
+        name: round(errors[IDENTITY], 4)
+        for name, errors in zip(log.names, log.errors, strict=True)
+        if IDENTITY in errors
+    }
+    descriptions = network.descriptions()
+    return {
+        "network": network.name,
+        "metric_descriptions": {IDENTITY: descriptions[IDENTITY]},
+        IDENTITY: round(sum(per_frame.values()) / max(1, len(per_frame)), 4),
+        "bound": network.threshold,
+        "per_frame": per_frame,
+    }
+
+
+def _misses(stream: FrameStream, log: FrameLog) -> list[str]:
+    """Sentences on what the results miss by more than a bound."""
+    found = []
+    if stream.landmarker is not None:
+        found.append(landmark_miss([errors["nme"] for errors in log.errors]))
+    if stream.identity is not None:
+        distances = [errors[IDENTITY] for errors in log.errors if IDENTITY in errors]
+        found.append(person_miss(distances, stream.identity))
+    return [sentence for sentence in found if sentence]
 
 
 def is_done(stream: FrameStream, out: Path, video: str | None, stills: bool | None) -> bool:

@@ -8,6 +8,7 @@ from PIL import Image
 from facsimile import data
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.encoders import KINDS
+from facsimile.metrics import IdentityNetwork
 from facsimile.stylegan import Generator
 from facsimile.stylegan.generator import fingerprint
 
@@ -52,6 +53,7 @@ def prepare_reenactment(
     driver: Driver,
     *,
     find_source: SourceFinder,
+    identity: IdentityNetwork | None,
     relative: bool | None,
     smoothing: float,
     frames: int | None,
@@ -60,7 +62,7 @@ def prepare_reenactment(
 ) -> Reenactment:
     """Check what was asked for and find the source's face; see `Studio.reenact`.
 
-    name: of the generator.
+    name: of the generator. identity: compares the persons of source and results.
     """
     landmarker = find_source.landmarker
     if batch < 1:
@@ -84,6 +86,7 @@ def prepare_reenactment(
         # A script has no jitter.
         smoothing=0 if scripted else smoothing,
         landmarker=landmarker,
+        identity=identity,
         preserve_source=preserve_source and find_source.takes_codes,
         batch=batch,
         frames=frames,

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,12 +16,19 @@ from facsimile import data
 from facsimile.editing import LandmarkMotion, interpolate_landmarks, reenact_latents
 from facsimile.editing.landmark_noise import move_noise
 from facsimile.editing.reenactment import LandmarkEncoder
+from facsimile.metrics import IdentityNetwork
 from facsimile.stylegan import Generator as ImageGenerator
 
+from ..devices import Batch
+from ..misses import person_distances
 from ..workers import prefetch
 from .drivers import Driver, DriverFrame
 from .landmark_error import landmark_errors
 from .source import Source
+
+IDENTITY = "identity_distance"
+IDENTITY_EVERY = 10
+"""Frames from one comparison of persons to the next, which takes longer than a frame."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,8 @@ class ReenactedFrame:
     """(K, 2) that were asked for."""
     driver: DriverFrame
     errors: dict[str, float]
-    """See `landmark_errors`; empty without a landmark network."""
+    """See `landmark_errors`, without a landmark network none of these; and of some frames IDENTITY,
+    the distance of the person from the source."""
 
 
 @dataclass
@@ -53,6 +62,8 @@ class FrameStream:
     batch: int
     landmarker: data.Landmarker | None = None
     """Measures the landmark errors of the results; None: nothing is measured."""
+    identity: IdentityNetwork | None = None
+    """Compares the person of every tenth result with the source's; None: nothing is compared."""
     frames: int | None = None
     """Number of frames of a morph to the driver's only pose."""
     settings: dict = field(default_factory=dict)
@@ -76,15 +87,43 @@ class FrameStream:
         """The frames in order; the driver is read ahead by a bounded number of frames."""
         self.frames_without_face = 0
         self.prepare()  # not under the no_grad of `synthesize`, which would round otherwise
-        poses = self._poses()
+        poses, number = self._poses(), 0
         while batch := list(itertools.islice(poses, self.batch)):
             landmarks = torch.stack([points for points, _ in batch])
-            images = self.synthesize(landmarks)
-            errors: list[dict[str, float]] = [{}] * len(batch)
-            if self.landmarker is not None:
-                errors = landmark_errors(self.landmarker, images, landmarks)
+            images = self._synthesize_in_parts(landmarks)
+            errors = self._errors(images, landmarks, number)
+            number += len(batch)
             for image, (points, frame), error in zip(images.cpu(), batch, errors, strict=True):
                 yield ReenactedFrame(image, points, frame, error)
+
+    def _synthesize_in_parts(self, landmarks: Tensor) -> Tensor:
+        """`synthesize`, of fewer frames at once where memory does not suffice for all."""
+        size = Batch(self.batch, "frames")
+        while True:
+            try:
+                return torch.cat([self.synthesize(part) for part in landmarks.split(size.size)])
+            except (RuntimeError, MemoryError) as error:
+                size.halve(error)
+            self.batch = size.size
+
+    def _errors(self, images: Tensor, landmarks: Tensor, number: int) -> list[dict[str, float]]:
+        """What is measured of each image; number: of the frames before."""
+        errors: list[dict[str, float]] = [{} for _ in images]
+        if self.landmarker is not None:
+            errors = landmark_errors(self.landmarker, images, landmarks)
+        chosen = [i for i in range(len(images)) if (number + i) % IDENTITY_EVERY == 0]
+        if self.identity is not None and chosen:
+            distances = person_distances(self.identity, images[chosen], self._person)
+            for index, distance in zip(chosen, distances, strict=True):
+                errors[index][IDENTITY] = distance
+        return errors
+
+    @cached_property
+    @torch.no_grad()
+    def _person(self) -> Tensor:
+        """The embedding (1, D) of the source."""
+        assert self.identity is not None
+        return self.identity.embed(self.source.target[None].to(self.generator.device))
 
     @torch.no_grad()
     def synthesize(self, landmarks: Tensor) -> Tensor:

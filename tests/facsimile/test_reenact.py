@@ -364,7 +364,7 @@ def test_the_command(command, moving, squares, driver, tmp_path):
     code, said = command(*paths, *known, "--video", "none", "--driving", "absolute")
     assert code == 0
     assert "driving: absolute" in said.out
-    assert "frames: 11; 4 without a face" in said.out
+    assert "11 frames; 4 without a face" in said.out
     assert "landmark error: " in said.out
     assert "1.png: no upright face was detected" in said.err
     assert len(pixels(tmp_path / "out" / "side_by_side")) == 11
@@ -435,4 +435,4 @@ def test_a_folder_that_cannot_be(command, moving, driver, tmp_path):
     for again in (False, True):
         code, said = command(sources, driver, "--out", driver / "out", *known)
         assert code == 0
-        assert ("done before" if again else "frames: 11; 4 without a face") in said.out
+        assert ("done before" if again else "11 frames; 4 without a face") in said.out
