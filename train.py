@@ -2,7 +2,10 @@
 
 import sys
 
-from facsimile.commands.train import main
+from facsimile.threads import wait_without_spinning
 
 if __name__ == "__main__":
+    wait_without_spinning()
+    from facsimile.commands.train import main  # imports torch
+
     sys.exit(main())

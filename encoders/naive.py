@@ -6,9 +6,10 @@ inputs, D numbers in w, K = 68 points.
 the latent difference encoder. The network is the in-domain encoder's.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from operator import attrgetter
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from facsimile.training.settings import at_least
 from .difference.faces import Faces
 from .difference.landmark_cnn import LANDMARK_CHANNELS, render_landmarks
 from .difference.objective import LandmarkObjective, Reenacted
-from .difference.settings import ReenactmentSettings, check_groups
+from .difference.settings import SMALL_REENACTMENT, ReenactmentSettings, check_groups
 from .in_domain.config import InDomainConfig
 from .in_domain.network import InDomainEncoder
 from .kinds import EncoderKind
@@ -93,6 +94,8 @@ class NaiveSettings(EncoderSettings):
     reconstruction_weight: float = 0.5
     """Weight of the pixel and perceptual term with the source's landmarks if there is a cycle; else
     it is 1."""
+
+    SMALL: ClassVar[Mapping[str, Any]] = SMALL_REENACTMENT
 
     def __post_init__(self) -> None:
         super().__post_init__()

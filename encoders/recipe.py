@@ -17,6 +17,7 @@ from facsimile.stylegan import freeze, spaces
 from facsimile.stylegan.randomness import keyed_generator
 from facsimile.training import BatchSlice, Distributed, Trainable, ema
 from facsimile.training.keyed_sampler import KeyedSampler
+from facsimile.training.progress import with_bar
 from facsimile.training.training_set import open_training_set
 
 from .files import FILE, read, save
@@ -241,11 +242,13 @@ class EncoderRecipe:
         """(images, codes) of held-out samples, or of photos with the mean code."""
         if source == "photos":
             mean = spaces.SPACES["w+"].initial_code(self.generator, 1, "mean")
-            for indices in torch.arange(min(count, len(self.eval_photos))).split(EVAL_BATCH):
+            count = min(count, len(self.eval_photos))
+            for indices in with_bar(torch.arange(count).split(EVAL_BATCH), count, source):
                 image = self.eval_photos.batch(indices, self.device, self.settings.dtype)
                 yield image, mean.expand(len(indices), -1, -1)
         else:
-            for ws in self._eval_codes("held out", count).split(EVAL_BATCH):
+            codes = self._eval_codes("held out", count).split(EVAL_BATCH)
+            for ws in with_bar(codes, count, source):
                 yield self.generator.synthesize(ws).clamp(-1, 1), ws
 
     @torch.no_grad()

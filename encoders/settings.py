@@ -1,9 +1,10 @@
 """Settings that all encoder recipes share, as sections to compose."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from facsimile import metrics
 from facsimile.training import EmaSettings, ImageSettings, OptimizerSettings, TrainingSettings
@@ -11,6 +12,8 @@ from facsimile.training.settings import at_least
 
 REAL_FRACTION = 3 / 5
 """Share of photos by default, where there are any."""
+MIN_EVAL_IMAGES, MAX_EVAL_IMAGES = 16, 64
+"""Of a score by default."""
 LAST_LR = 0.01
 """The last learning rate of `CosineSettings`, as a share of the highest."""
 
@@ -128,13 +131,15 @@ class EvaluationSettings:
     """Folders or zips of aligned photos, for scores and sheets only."""
     num_samples: int = 8
     """Generated images on a sheet, and as many photos, each beside its reconstruction."""
-    eval_images: int = 64
-    """Held-out samples, and at most as many photos, in a score."""
+    eval_images: int = 0
+    """Held-out samples, and at most as many photos, in a score. 0: 64, and of a run with fewer than
+    256 --images a quarter of these, but at least 16."""
 
     MAY_CHANGE = ("eval_data", "num_samples", "eval_images")
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "num_samples", "eval_images")
+        at_least(self, 1, "num_samples")
+        at_least(self, 0, "eval_images")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +163,15 @@ class EncoderSettings(TrainingSettings):
     generator was replaced. What fits by name and shape is taken over, and it is printed what does
     not. A run that has a checkpoint resumes from that."""
 
+    SMALL: ClassVar[Mapping[str, Any]] = {"batch": 8, "bn-group-size": 8, "num-samples": 4}
+    GROUP_FLAG: ClassVar[str | None] = "bn_group_size"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "bn_group_size", "width")
+        if not self.evaluation.eval_images:
+            count = max(MIN_EVAL_IMAGES, min(self.images // 4, MAX_EVAL_IMAGES))
+            object.__setattr__(self, "evaluation", replace(self.evaluation, eval_images=count))
 
     def lr_factor(self, images_seen: int) -> float:
         """Factor of the learning rates after so many images."""
@@ -181,6 +192,8 @@ class TargetSettings(EncoderSettings):
     ema: EmaSettings = EmaSettings(ema_images=8_000)
     bn_group_size: int = 1
     """Images that share the minibatch statistics of a critic; the encoder itself has none."""
+
+    SMALL: ClassVar[Mapping[str, Any]] = {"batch": 8, "num-samples": 4}
 
     def lr_factor(self, images_seen: int) -> float:
         return self.optimizer.decay_within(images_seen, self.images)

@@ -40,6 +40,10 @@ class Checkpoints:
             self.last.replace(self.before)
         part.replace(self.last)
 
+    def drop_before(self) -> None:
+        """Delete the older checkpoint: a run that is complete needs no second one."""
+        self.before.unlink(missing_ok=True)
+
     def load(self) -> dict[str, Any] | None:
         """The newest readable state, on the CPU; None if there is no checkpoint.
 

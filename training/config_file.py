@@ -1,6 +1,7 @@
-"""Settings from a file, as command-line flags: `train KIND --config FILE`."""
+"""Settings from a file or a preset, as command-line flags: --config FILE, --preset small."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ def expand_config(args: list[str]) -> list[str]:
     of flag names and values, or with such a table under "settings" as OUT/config.json has it.
     `--config` itself stays in place. Raises ValueError or FileNotFoundError.
     """
-    path = _config_path(args)
-    if path is None:
+    value = _value(args, "config")
+    if value is None:
         return args
+    path = Path(value)
     content = _read(path)
     kind, flags = _kind(args, content.get("kind"), path)
     settings = content.get("settings", content)
@@ -25,6 +27,19 @@ def expand_config(args: list[str]) -> list[str]:
         if name not in given | {"kind", "config"}:
             expanded += _flag(name, value, path)
     return [kind, *expanded, *flags]
+
+
+def expand_preset(args: list[str], presets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Arguments in which the settings of --preset stand as flags, if none overrides them.
+
+    args: as `expand_config` returns them. presets: settings by flag name, by the preset's name;
+    one that is not among them sets nothing. `--preset` itself stays in place.
+    """
+    flags = args[1:]
+    settings = presets.get(_value(flags, "preset") or "", {})
+    given = {_name(x) for x in flags if x.startswith("--")}
+    expanded = [_flag(k, v, Path("--preset")) for k, v in settings.items() if k not in given]
+    return [*args[:1], *sum(expanded, []), *flags]
 
 
 def _kind(args: list[str], kind_of_file: str | None, path: Path) -> tuple[str, list[str]]:
@@ -38,13 +53,15 @@ def _kind(args: list[str], kind_of_file: str | None, path: Path) -> tuple[str, l
     return kind_of_file, args
 
 
-def _config_path(args: list[str]) -> Path | None:
+def _value(args: list[str], name: str) -> str | None:
+    """The value of a flag; None if it is not given. The last one counts, as for tyro."""
+    found = None
     for index, arg in enumerate(args):
-        if arg == "--config" and index + 1 < len(args):
-            return Path(args[index + 1])
-        if arg.startswith("--config="):
-            return Path(arg.partition("=")[2])
-    return None
+        if arg == f"--{name}" and index + 1 < len(args):
+            found = args[index + 1]
+        if arg.startswith(f"--{name}="):
+            found = arg.partition("=")[2]
+    return found
 
 
 def _name(arg: str) -> str:

@@ -19,6 +19,7 @@ from facsimile.metrics.frechet import (
 from facsimile.stylegan.randomness import keyed_generator
 
 from .generator_settings import GeneratorSettings
+from .progress import with_bar
 from .recipe import Distributed
 
 PART = 16
@@ -42,18 +43,21 @@ class FrechetEvaluation:
         generate: a count -> so many images (n, C, R, R) in [-1, 1], by parts; values outside are
         clipped.
         """
+        count = self.settings.frechet_samples
         if self._features is None:
             self._features = self._build_features()
             if self._features is None:
                 return {}
-            print(self._features.note, flush=True)
-        network, count = self._features.network, self.settings.evaluation.frechet_samples
+            print(f"{self._features.note}; of {count} images", flush=True)
+        network = self._features.network
         if self._real is None:
             rng = keyed_generator("cpu", self.settings.seed, "judged")
-            indices = torch.randperm(len(images), generator=rng)[:count].split(PART)
-            parts = images.batches(indices, self.distributed.device, torch.float32)
+            indices = torch.randperm(len(images), generator=rng)[:count]
+            parts = images.batches(indices.split(PART), self.distributed.device, torch.float32)
+            parts = with_bar(parts, len(indices), "training images")
             self._real = moments(map(network, parts))
-        generated = moments(network(x.float().clamp(-1, 1)) for x in generate(count))
+        parts = with_bar(generate(count), count, "generated images")
+        generated = moments(network(x.float().clamp(-1, 1)) for x in parts)
         return {self._features.name: frechet_distance(generated, self._real)}
 
     def _build_features(self) -> FeatureExtractor | None:

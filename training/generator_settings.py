@@ -1,9 +1,10 @@
 """Settings of the recipe `generator`."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from facsimile.metrics.frechet import FRECHET_FEATURES
 
@@ -15,6 +16,9 @@ from .settings import (
     TrainingSettings,
     at_least,
 )
+
+MIN_SAMPLES, MAX_SAMPLES = 64, 5_000
+"""Of the Fréchet distance by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +102,9 @@ class EvaluationSettings:
     InceptionV3 of torch-fidelity, else a frozen discriminator. Only the second is called FID."""
     frechet_weights: Path | None = None
     """Local file of SqueezeNet 1.1's ImageNet weights."""
-    frechet_samples: int = 5_000
-    """Generated images, and training images at most, that are compared."""
+    frechet_samples: int | None = None
+    """Generated images, and training images at most, that are compared; only distances of as many
+    images compare. Default: 5,000, and of a run with fewer --images that many, but at least 64."""
 
     MAY_CHANGE: ClassVar[tuple[str, ...]] = (
         *("num_samples", "frechet", "frechet_weights", "frechet_samples"),
@@ -133,6 +138,19 @@ class GeneratorSettings(TrainingSettings):
     """The default of the ramp is 0.05, and 0 with --init-from of the same resolution: the average
     need not forget trained weights (9 % less Fréchet distance after 26,000 such images)."""
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    SMALL: ClassVar[Mapping[str, Any]] = {
+        "batch": 8,
+        "channel-base": 4096,
+        "channel-max": 128,
+    }
+    GROUP_FLAG: ClassVar[str | None] = "mbstd_group"
+
+    @property
+    def frechet_samples(self) -> int:
+        """Images that are compared."""
+        given = self.evaluation.frechet_samples
+        return max(MIN_SAMPLES, min(self.images, MAX_SAMPLES)) if given is None else given
 
 
 def check_resolution(resolution: int) -> None:

@@ -24,6 +24,7 @@ from facsimile.stylegan import freeze
 from . import ema, landmark_augment
 from .keyed_sampler import KeyedSampler
 from .landmark_settings import LandmarkDetectorSettings
+from .progress import with_bar
 from .recipe import BatchSlice, Distributed, Trainable
 from .training_set import open_training_set
 
@@ -179,6 +180,7 @@ class LandmarkDetectorRecipe:
         dtype = self.settings.dtype
         parts = torch.arange(min(count, len(self.eval_photos))).split(PART)
         batches = self.eval_photos.batches(parts, self.device, dtype)
+        batches = with_bar(batches, sum(map(len, parts)), how)
         for part, photos in zip(parts, batches, strict=True):
             points = self.eval_points[part].to(self.device, dtype)
             images = resize(photos, (self.side, self.side), clamp=True)

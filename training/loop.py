@@ -4,7 +4,7 @@ Each step: batch, forward, losses, backward, learning rate, optimizer step, movi
 log, save, sample and evaluate when they are due. Recipes compute; only the loop writes.
 """
 
-import sys
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,13 +13,16 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from facsimile.data.progress import ProgressBar
+
 from .checkpoint import Checkpoints, resume, run_state
 from .log import Log
 from .processes import Meter, all_reduce_gradients, check_finite
 from .read_ahead import BatchSchedule
 from .recipe import Distributed, TrainingRecipe
-from .settings import TrainingSettings, resume_key
+from .settings import TrainingSettings, flag, resume_key
 from .signals import GRACE, interruptible, stop_in_any_process
+from .speed import Speed
 
 
 def train(
@@ -38,12 +41,14 @@ def train(
     images_seen = step * settings.batch
     meter = Meter(distributed, settings.batch)
     log = Log(accelerator, settings.out, images_seen)
-    bar = tqdm(
+    speed = Speed(settings, images_seen, distributed.device)
+    bar = ProgressBar(
+        desc="training",
         total=settings.images,
         initial=min(images_seen, settings.images),
         unit="img",
         smoothing=0.02,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
+        mininterval=0.5,
         disable=not distributed.is_main,
     )
     with bar, interruptible(GRACE if distributed.processes > 1 else 0.0) as stop:
@@ -55,6 +60,8 @@ def train(
             bar.update(min(settings.batch, settings.images - bar.n))
             stopping, complete = stop_requested(), images_seen >= settings.images
             due = partial(_due, settings.batch, images_seen)
+            if speed.after_step(images_seen) and distributed.is_main:
+                bar.write(speed.expectation(images_seen, run_state(step, recipe)))
 
             # Log. All processes take part, as losses are means over all of them.
             save = complete or stopping or due(settings.save_every)
@@ -70,24 +77,54 @@ def train(
                     last = complete or stopping
                     write = checkpoints.save if last else _tolerate(checkpoints.save)
                     write(run_state(step, recipe))
-
-            # Sample.
             if distributed.is_main and (complete or stopping or due(settings.sample_every)):
                 _tolerate(recipe.save)(settings.out)
-                if images := recipe.sample_grid():
-                    _tolerate(log.sheet)(images, images_seen)
-                else:
-                    bar.write(f"{images_seen} images: no sheet, as there is no image to show")
+            if complete and distributed.is_main:
+                checkpoints.drop_before()
+                bar.write(speed.measured(images_seen))
 
-            # Evaluate.
-            if distributed.is_main and (complete or due(settings.score_every)):
-                scores = recipe.evaluate()
-                log.scalars(scores, images_seen)
-                values = (f"{name} {value:.5g}" for name, value in scores.items())
-                bar.write("  ".join([f"{images_seen} images", *values]))
+            # Sample and evaluate, unless a stop waits. A stop cuts both.
+            reports = [
+                (settings.sample_every, partial(_sample, recipe, log)),
+                (settings.score_every, partial(_evaluate, recipe, log)),
+            ]
+            for every, report in reports if distributed.is_main else []:
+                if not (complete or due(every)):
+                    continue
+                try:
+                    with stop.at_once():
+                        words = report(images_seen)
+                    if words:
+                        bar.write(f"{images_seen} images: {words}")
+                except KeyboardInterrupt:
+                    if complete:
+                        bar.write("stopped: the training is complete, and its scores are left out")
+                    elif distributed.processes == 1:
+                        stopping = True
+                        if not save:
+                            check_finite(recipe.trainables)
+                            checkpoints.save(run_state(step, recipe))
+                            _tolerate(recipe.save)(settings.out)
+                    break  # several processes stop together, after the next step
 
-            if stopping:
+            if stopping and not complete:
                 raise KeyboardInterrupt
+
+
+def _sample(recipe: TrainingRecipe, log: Log, images_seen: int) -> str:
+    """Write a sheet; returns what is to be said of it."""
+    images = recipe.sample_grid()
+    if not images:
+        return "no sheet, as there is no image to show"
+    _tolerate(log.sheet)(images, images_seen)
+    return ""
+
+
+def _evaluate(recipe: TrainingRecipe, log: Log, images_seen: int) -> str:
+    """Log the scores; returns them in words."""
+    scores = recipe.evaluate()
+    log.scalars(scores, images_seen)
+    return ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
 
 
 def train_step(
@@ -152,13 +189,24 @@ def check_batch(
     settings: TrainingSettings, recipe: TrainingRecipe, distributed: Distributed
 ) -> None:
     """ValueError if --batch cannot be divided over processes, micro-steps and groups."""
-    parts = distributed.processes * settings.accumulate
-    if settings.batch % (parts * recipe.group_size):
-        raise ValueError(
-            f"--batch is {settings.batch}; with {distributed.processes} processes, --accumulate "
-            f"{settings.accumulate} and groups of {recipe.group_size} images that share their "
-            f"statistics it must be a multiple of {parts * recipe.group_size}"
-        )
+    processes, group = distributed.processes, recipe.group_size
+    parts = processes * settings.accumulate
+    if settings.batch % (parts * group) == 0:
+        return
+    divides = [f"{processes} process{'es' * (processes > 1)}, --accumulate {settings.accumulate}"]
+    remedy = ""
+    if group > 1:
+        name = settings.GROUP_FLAG
+        divides.append(f"groups of {group} images that share their statistics")
+        if name:
+            divides[-1] += f" (--{flag(name)})"
+            smaller = math.gcd(settings.batch // parts, group)
+            if settings.batch % parts == 0 and smaller > 1:
+                remedy = f", or give --{flag(name)} {smaller}"
+    raise ValueError(
+        f"--batch is {settings.batch}; with {' and '.join(divides)} it must be a multiple of "
+        f"{parts * group}{remedy}"
+    )
 
 
 def _due(batch: int, images_seen: int, interval: int) -> bool:

@@ -5,7 +5,7 @@ command line every field is a flag of the same name, whatever its section; so is
 OUT/config.json.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -50,9 +50,16 @@ class TrainingSettings:
     """Print the configuration and the sizes of the networks, and exit."""
     config: Path | None = None
     """JSON or TOML file of settings, such as OUT/config.json; flags override it."""
+    preset: Literal["small", "paper"] = "paper"
+    """small: networks as wide as the bundled ones, and small batches, for a first try or a machine
+    without a GPU. paper: this recipe's defaults. Flags and --config override it."""
 
+    SMALL: ClassVar[Mapping[str, Any]] = {}
+    """By flag name, what `--preset small` sets; only the command line looks at it."""
+    GROUP_FLAG: ClassVar[str | None] = None
+    """Name of the setting that is `TrainingRecipe.group_size`, if there is one."""
     MAY_CHANGE: ClassVar[tuple[str, ...]] = (
-        *("out", "images", "accumulate", "device", "threads", "dry_run", "config"),
+        *("out", "images", "accumulate", "device", "threads", "dry_run", "config", "preset"),
         *("data_memory", "data_workers"),
         *("log_every", "save_every", "sample_every", "score_every"),
     )

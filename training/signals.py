@@ -1,4 +1,4 @@
-"""Stopping between two steps: what Ctrl-C and SIGTERM do, in one process and in several."""
+"""Stopping: what Ctrl-C and SIGTERM do, in one process and in several."""
 
 import contextlib
 import signal
@@ -15,14 +15,34 @@ GRACE = 2.0
 signal so soon after the first one is taken for the same."""
 
 
+class Stop(threading.Event):
+    """Set once a stop is asked for."""
+
+    acts_at_once = False
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For work that may be cut anywhere: a stop raises KeyboardInterrupt, there and then.
+
+        One that was asked for before raises it here.
+        """
+        self.acts_at_once = True
+        try:
+            if self.is_set():
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.acts_at_once = False
+
+
 @contextlib.contextmanager
-def interruptible(grace: float = 0.0) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that no step is cut in two.
+def interruptible(grace: float = 0.0) -> Iterator[Stop]:
+    """A stop that the first Ctrl-C or SIGTERM asks for, so that no step is cut in two.
 
     The second signal acts at once, unless it follows within `grace` seconds. Outside the main
     thread signals stay as they are.
     """
-    stop = threading.Event()
+    stop = Stop()
     main = threading.current_thread() is threading.main_thread()
     handlers: dict[int, Any] = {}
     first: float | None = None
@@ -38,6 +58,8 @@ def interruptible(grace: float = 0.0) -> Iterator[threading.Event]:
             first = time.monotonic()
             if not grace:
                 restore()
+            if stop.acts_at_once:
+                raise KeyboardInterrupt
         elif time.monotonic() - first > grace:
             restore()
             signal.raise_signal(number)
@@ -50,6 +72,23 @@ def interruptible(grace: float = 0.0) -> Iterator[threading.Event]:
         yield stop
     finally:
         restore()
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that what is open is closed.
+
+    Outside the main thread, and where SIGTERM is ignored, nothing changes.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stop_in_any_process(stop: threading.Event, processes: int) -> Callable[[], bool]:

@@ -1,7 +1,8 @@
 """Settings of the recipe `base`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from facsimile.training import OptimizerSettings
 from facsimile.training.settings import at_least
@@ -46,6 +47,8 @@ class BaseSettings(EncoderSettings):
     photos, which are not samples of the generator."""
     perceptual: PerceptualSettings = PerceptualSettings(perceptual_weight=10.0)
     optimizer: StaircaseSettings = StaircaseSettings(lr=1e-3)
+
+    SMALL: ClassVar[Mapping[str, Any]] = {**EncoderSettings.SMALL, "width": 64}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from facsimile.data import ImageDataset
 from facsimile.data.landmark_files import match_landmarks
 from facsimile.data.landmarks import Landmarker, Landmarks
+from facsimile.data.progress import ProgressBar
 from facsimile.stylegan import files
 from facsimile.training import BatchSlice, Distributed
 from facsimile.training.keyed_sampler import KeyedSampler
@@ -175,14 +175,19 @@ def with_codes(
         "landmarks": torch.zeros_like(photos.landmarks, dtype=dtype, device=device),
     }
     loaded = zip(batches, images.batches(batches, device, dtype), strict=True)
-    progress = {"total": len(batches), "disable": not distributed.is_main}
-    for batch, image in tqdm(loaded, desc="codes of the photos", mininterval=5, **progress):
+    count = sum(map(len, batches))
+    bar = ProgressBar(
+        total=count, desc="codes of the photos", unit="img", disable=not distributed.is_main
+    )
+    for batch, image in loaded:
         code = encode(image)
         detected = detect_landmarks(landmarker, synthesize(code))
         fallback = photos.landmarks[batch].to(detected.points)
         landmarks = detected.points.where(detected.is_face[:, None, None], fallback)
         tensors["codes"][batch] = code.to(dtype)
         tensors["landmarks"][batch] = landmarks.to(dtype)
+        bar.update(len(batch))
+    bar.close()
     processes = distributed.processes
     tensors = {k: (distributed.all_mean(x) * processes).cpu() for k, x in tensors.items()}
     if path is not None and distributed.is_main:

@@ -5,14 +5,18 @@ Latent Space"; three terms are not in the paper and 0 by default: `landmark_weig
 `identity_weight` and `source_landmark_weight`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from facsimile.training import R1Settings
 from facsimile.training.settings import at_least
 
 from ..settings import EncoderSettings, IdentitySettings
+
+SMALL_REENACTMENT: Mapping[str, Any] = {**EncoderSettings.SMALL, "width": 32, "max-width": 128}
+"""What `--preset small` sets for all reenactment recipes: the bundled encoder's widths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,8 @@ class DifferenceSettings(EncoderSettings):
     hidden: int = 0
     """Features of a layer that sees both the code and the landmarks, so that the movement may
     depend on the face. 0: none, as in the paper, where the difference is a sum of both."""
+
+    SMALL: ClassVar[Mapping[str, Any]] = {**SMALL_REENACTMENT, "hidden": 96}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,8 @@
 """Settings of the recipe `in-domain`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from facsimile.training import EmaSettings, R1Settings
 from facsimile.training.settings import at_least
@@ -165,6 +166,8 @@ class InDomainSettings(TargetSettings):
     the generator's domain. Default: 0.004; 0 with the resnet."""
     freeze: bool = False
     """Train the learned optimizer alone, after the encoder of --init-from."""
+
+    SMALL: ClassVar[Mapping[str, Any]] = {**TargetSettings.SMALL, "bn-group-size": 8}
 
     def __post_init__(self) -> None:
         _set_defaults(self)

@@ -7,8 +7,10 @@ To resume after a stop, run the same command again: the weights are the same as 
 Exit status: 0 complete, 1 a loss became NaN or infinite, 2 wrong use, 130 after Ctrl-C or SIGTERM.
 """
 
+import difflib
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -20,15 +22,18 @@ from accelerate import Accelerator
 
 from facsimile import checkpoints, encoders
 from facsimile.exit_status import INTERRUPTED, OK, WRONG_USE
+from facsimile.options import OPTIONAL
 from facsimile.training import Distributed, Diverged, TrainingRecipe, TrainingSettings, malloc
-from facsimile.training.config_file import expand_config
+from facsimile.training.config_file import expand_config, expand_preset
 from facsimile.training.generator import GeneratorRecipe
 from facsimile.training.generator_settings import GeneratorSettings
 from facsimile.training.landmark_detector import LandmarkDetectorRecipe
 from facsimile.training.landmark_settings import LandmarkDetectorSettings
 from facsimile.training.launcher import obey_launcher
 from facsimile.training.loop import check_batch, train
+from facsimile.training.machine import duration, folder_bytes, format_bytes
 from facsimile.training.settings import to_dict
+from facsimile.training.signals import sigterm_as_ctrl_c
 
 DIVERGED = 1
 """Exit status after a loss or a weight became NaN or infinite."""
@@ -52,19 +57,14 @@ def kinds() -> dict[str, Kind]:
 def main(args: list[str] | None = None) -> int:
     """Train as the arguments say, by default those of the process; returns the exit status."""
     malloc.retain_freed_memory()
+    args = sys.argv[1:] if args is None else args
     try:
-        args = expand_config(sys.argv[1:] if args is None else args)
-        table = kinds()
-        settings = tyro.extras.subcommand_cli_from_dict(
-            {name: kind.settings for name, kind in table.items()},
-            prog="facsimile train",
-            description=__doc__,
-            args=args,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-        run(args[0], obey_launcher(settings, os.environ), table[args[0]].recipe)
+        with sigterm_as_ctrl_c():
+            name, settings = parse(expand_config(args))
+            run(name, obey_launcher(settings, os.environ), kinds()[name].recipe)
     except KeyboardInterrupt:
-        print("\nstopped; run the same command again to resume", file=sys.stderr)
+        command = shlex.join(["facsimile", "train", *args])
+        print(f"\nstopped\nto go on: {command}", file=sys.stderr)
         return INTERRUPTED
     except Diverged as error:
         print(f"train: {error}", file=sys.stderr)
@@ -82,6 +82,34 @@ def main(args: list[str] | None = None) -> int:
         )
         return WRONG_USE
     return OK
+
+
+def parse(args: list[str]) -> tuple[str, TrainingSettings]:
+    """(what to train, its settings); prints, and leaves, for --help and for what cannot be.
+
+    args: the kind, then flags. Errors of a kind's flags are about that kind alone.
+    """
+    table = kinds()
+    options: dict[str, Any] = {"config": (tyro.conf.OmitArgPrefixes,), "registry": OPTIONAL}
+    if args and not args[0].startswith("-") and args[0] not in table:
+        near = difflib.get_close_matches(args[0], table, n=1)
+        raise ValueError(
+            f'there is no "{args[0]}" to train{f"; did you mean {near[0]}" if near else ""}? '
+            f"These can be trained: {', '.join(table)}"
+        )
+    kind = table.get(args[0]) if args else None
+    if kind is None:
+        tyro.extras.subcommand_cli_from_dict(
+            {name: x.settings for name, x in table.items()},
+            prog="facsimile train",
+            description=__doc__,
+            args=args,
+            **options,
+        )
+        raise AssertionError("tyro has left")
+    args = expand_preset(args, {"small": kind.settings.SMALL})
+    prog = f"facsimile train {args[0]}"
+    return args[0], tyro.cli(kind.settings, prog=prog, args=args[1:], **options)
 
 
 def run(
@@ -128,8 +156,8 @@ def run(
         for tracker in accelerator.trackers:
             tracker.finish()
     accelerator.wait_for_everyone()
-    minutes = (time.monotonic() - start) / 60
-    accelerator.print(f"done in {minutes:.1f} minutes: {settings.out}")
+    taken, disk = duration(time.monotonic() - start), format_bytes(folder_bytes(settings.out))
+    accelerator.print(f"done in {taken}: {settings.out}, {disk}")
     accelerator.end_training()
 
 

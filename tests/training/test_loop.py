@@ -116,5 +116,5 @@ def test_updates_by_hand(accumulate):
 
 
 def test_batches_that_cannot_be_divided():
-    with pytest.raises(ValueError, match=r"--batch is 4; with 1 processes, --accumulate 3"):
+    with pytest.raises(ValueError, match=r"--batch is 4; with 1 process, --accumulate 3"):
         step(0, accumulate=3)
