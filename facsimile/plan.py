@@ -74,7 +74,7 @@ class PlannedEncoder:
         return PlannedEncoder(kind=encoder.kind, path=encoder.path, fingerprint=encoder.fingerprint)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class InversionPlan:
     """What an inversion will do. Made by `Studio.plan`."""
 
@@ -105,9 +105,15 @@ class InversionPlan:
     """Why the initial latents are not an encoder's prediction, or not that of the encoder that the
     recipe names."""
 
+    def __repr__(self) -> str:
+        return (
+            f'InversionPlan("{self.recipe.name}" of the generator "{self.generator}", init '
+            f"{self.init}, {self.steps} steps)"
+        )
+
     @property
     def steps(self) -> int:
-        """Steps of all phases."""
+        """Steps of all phases; where a photo may stop before, the most that it takes."""
         return self.recipe.steps
 
     @property

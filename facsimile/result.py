@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from facsimile import metrics
 from facsimile.data import to_pil
 from facsimile.metrics import IDENTITY_SCORES, Scores, jsonable
 from facsimile.stylegan import Latents
@@ -24,7 +25,7 @@ from .plan import InversionPlan
 SCORES, LATENTS = "scores.json", "latents.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The result of `Studio.invert` for N images."""
 
@@ -52,6 +53,10 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        psnr = metrics.mean(self.scores.get("psnr", []))
+        return f'Result({_images(self.names)} by "{self.plan.recipe.name}", PSNR {psnr:.1f} dB)'
 
     def save(self, out: str | Path, extra: Sequence[dict] | None = None) -> list[Path]:
         """Write a folder per image; extra: further entries for each scores.json."""
@@ -139,3 +144,9 @@ def concatenate(parts: Sequence[Result]) -> Result:
         seconds=sum(part.seconds * len(part) for part in parts) / count,
         plan=parts[0].plan,
     )
+
+
+def _images(names: Sequence[str]) -> str:
+    """ "3 images: me, you, they"; of many only the first ones."""
+    some = ", ".join(names[:3]) + (", .." if len(names) > 3 else "")
+    return f"{len(names)} image{'s' * (len(names) != 1)}: {some}"

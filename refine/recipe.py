@@ -118,7 +118,7 @@ class Stopping:
     halvings: int
 
 
-UNTIL_DONE = Stopping(lr=4.0, patience=10, min_rel_delta=0.02, halvings=4)
+UNTIL_DONE = Stopping(lr=2.0, patience=10, min_rel_delta=0.02, halvings=3)
 
 
 @dataclass(frozen=True, kw_only=True)

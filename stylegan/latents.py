@@ -24,7 +24,7 @@ NAMES_OF_VERSION_1 = {"truncation": "truncation_psi", "cutoff": "truncation_cuto
 TENSORS = ("code", "feature", "rgb", "label", "placement")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Latents:
     """Latents of N images. Index it with an int, a slice, a list or a mask to get some of them."""
 
@@ -59,6 +59,12 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.code)
+
+    def __repr__(self) -> str:
+        count = f"{len(self)} image{'s' * (len(self) != 1)}"
+        feature = "" if self.layer is None else f", feature of {self.layer}"
+        noise = "" if self.noise is None else f", {len(self.noise)} noise maps"
+        return f'Latents({count} in "{self.space}", code {tuple(self.code.shape)}{feature}{noise})'
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "Latents":
         if isinstance(index, int):

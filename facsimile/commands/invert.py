@@ -19,6 +19,18 @@ from facsimile.summary import mean_scores
 
 from .options import ComputeOptions, OptionalInt, OptionalName, OptionalPath
 
+WORDS = {
+    "mse": "MSE {:.4f}",
+    "psnr": "PSNR {:.1f} dB",
+    "ssim": "SSIM {:.3f}",
+    "discriminator": "perceptual distance {:.4f}",
+    "lpips-vgg": "LPIPS {:.4f}",
+    "identity_distance": "identity distance {:.2f}",
+    "identity_cosine": "cosine {:.3f}",
+    "same_person": "same person {:.0%}",
+    "deviation": "deviation of the code {:.2g}",
+}
+"""How the mean of a score is printed."""
 NAMED = 5
 """Photos of a kind that are named one by one."""
 
@@ -127,7 +139,7 @@ class Invert(ComputeOptions):
         print(plan.describe())
         inverter, reader = studio.inverter(plan), studio.target_reader
         job = Job(inverter, reader, photos, self.out, self.batch, self.replace)
-        job.run()
+        job.run(quiet=self.quiet)
         return report(job)
 
     def _steps_and_init(self) -> tuple[int | None, Init | None]:
@@ -143,9 +155,8 @@ class Invert(ComputeOptions):
 def report(job: Job) -> int:
     """Print what became of the photos; returns the exit status."""
     records = job.records()
-    means = mean_scores(records)
-    if means:
-        print("  ".join(f"{name} {value:.4g}" for name, value in means.items()))
+    if records:
+        print(_means(records))
     for line in [*_endings(records), *_neighbours(job)]:
         print(line)
     skipped = f", {len(job.skipped)} done before" if job.skipped else ""
@@ -154,6 +165,15 @@ def report(job: Job) -> int:
     for reason in job.failed.values():
         print(f"  {reason}", file=sys.stderr)
     return SOME_FAILED if job.failed else OK
+
+
+def _means(records: Sequence[dict]) -> str:
+    """The mean scores in words; scores.json explains each."""
+    words = [
+        WORDS.get(name, f"{name} {{:.4g}}").format(value)
+        for name, value in mean_scores(records).items()
+    ]
+    return f"{'mean: ' * (len(records) > 1)}{', '.join(words)}"
 
 
 def _endings(records: Sequence[dict]) -> list[str]:

@@ -50,6 +50,21 @@ def test_overview_has_eight_pairs_to_a_row():
     assert tuple(pixels[second, 16 + pictures.GAP]) == (255, 255, 255)
 
 
+def test_overview_names_each_pair():
+    pair = (Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue"))
+    plain = np.asarray(pictures.overview([pair] * 9, cell=64))
+    picture = np.asarray(pictures.overview([pair] * 9, cell=64, labels=["name"] * 9))
+    line = pictures.LABEL
+    assert picture.shape == (plain.shape[0] + 2 * line, *plain.shape[1:])
+    row = 2 * 64 + pictures.GAP
+    assert (picture[line : line + row] == plain[:row]).all()
+    assert (picture[2 * line + row + 2 * pictures.GAP :] == plain[row + 2 * pictures.GAP :]).all()
+    # The second row has one pair, and one name.
+    words = picture[line + row + 2 * pictures.GAP :][:line] < 128
+    assert words[:, :64].any()
+    assert not words[:, 64:].any()
+
+
 def test_losses_are_drawn_for_all_phases_and_without_nan(tmp_path):
     history = {
         "code/pixel": torch.tensor([1.0, 0.5, torch.nan]),

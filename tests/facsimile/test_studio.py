@@ -10,6 +10,7 @@ from PIL import Image
 import facsimile
 from facsimile import data, metrics
 from facsimile.devices import pick_device
+from facsimile.pictures import LABEL
 from facsimile.stylegan import Latents
 from facsimile.targets import match_channels
 
@@ -213,7 +214,8 @@ def test_every_kind_of_generator(make_generator, make_discriminator, squares, tm
             assert picture.mode == mode
     with Image.open(folder / "comparison.png") as picture:
         # The three panels side by side show the photo first, whatever the channels.
-        shown = data.to_tensor(picture.crop((0, 0, 256, 256)).resize((32, 32), Image.NEAREST))
+        panel = picture.crop((0, LABEL, 256, 256 + LABEL)).resize((32, 32), Image.NEAREST)
+        shown = data.to_tensor(panel)
     expected = result.targets[0, :3].expand(3, -1, -1)
     torch.testing.assert_close(shown, expected, atol=1 / 127, rtol=0)
 
@@ -235,3 +237,19 @@ def test_labels(make_generator, make_discriminator, squares):
     plain = facsimile.Studio(make_generator(32, 4, 8), perceptual=perceptual)
     with pytest.raises(ValueError, match="got the label 0; this generator takes none"):
         plain.invert(squares / "0.png", recipe="w", label=0, **options)
+
+
+def test_what_objects_say_of_themselves(studio, targets):
+    """One line, and no tensors."""
+    result = studio.invert(targets, studio.plan("f/z+ +noise", steps=1))
+    edited = studio.edit(result.latents[:2], "morph", frames=2)
+    for thing, words in (
+        (studio, "32 px, on cpu"),
+        (result.plan, '"f/z+ +noise'),
+        (result, "4 images: image0, image1, image2, .. by"),
+        (result.latents, '4 images in "f/z+", code (4, 8, 32), feature of'),
+        (edited, "2 images"),
+    ):
+        assert words in repr(thing)
+        assert "\n" not in repr(thing)
+        assert len(repr(thing)) < 150
