@@ -6,8 +6,10 @@ log, save, sample and evaluate when they are due. Recipes compute; only the loop
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +23,7 @@ from .processes import Meter, all_reduce_gradients, check_finite
 from .read_ahead import BatchSchedule
 from .recipe import Distributed, TrainingRecipe
 from .settings import TrainingSettings, flag, resume_key
-from .signals import GRACE, interruptible, stop_in_any_process
+from .signals import GRACE, Cut, Stop, interruptible, stop_in_any_process
 from .speed import Speed
 
 
@@ -37,7 +39,7 @@ def train(
     """
     prepare(recipe, accelerator)
     checkpoints = Checkpoints(settings.out, resume_key(settings))
-    step = resume(checkpoints, recipe)
+    step = first_step = resume(checkpoints, recipe)
     images_seen = step * settings.batch
     meter = Meter(distributed, settings.batch)
     log = Log(accelerator, settings.out, images_seen)
@@ -54,7 +56,12 @@ def train(
     with bar, interruptible(GRACE if distributed.processes > 1 else 0.0) as stop:
         stop_requested = stop_in_any_process(stop, distributed.processes)
         while images_seen < settings.images:
-            train_step(settings, recipe, accelerator, distributed, meter, step)
+            try:
+                train_step(settings, recipe, accelerator, distributed, meter, step, stop)
+            except Cut:
+                if step > first_step:
+                    _save_stopped(checkpoints, recipe, step, settings.out)
+                raise
             step += 1
             images_seen = step * settings.batch
             bar.update(min(settings.batch, settings.images - bar.n))
@@ -96,19 +103,24 @@ def train(
                         words = report(images_seen)
                     if words:
                         bar.write(f"{images_seen} images: {words}")
-                except KeyboardInterrupt:
+                except Cut:
                     if complete:
                         bar.write("stopped: the training is complete, and its scores are left out")
                     elif distributed.processes == 1:
                         stopping = True
                         if not save:
-                            check_finite(recipe.trainables)
-                            checkpoints.save(run_state(step, recipe))
-                            _tolerate(recipe.save)(settings.out)
+                            _save_stopped(checkpoints, recipe, step, settings.out)
                     break  # several processes stop together, after the next step
 
             if stopping and not complete:
                 raise KeyboardInterrupt
+
+
+def _save_stopped(checkpoints: Checkpoints, recipe: TrainingRecipe, step: int, out: Path) -> None:
+    """Save a run that is stopped where it would not have been saved."""
+    check_finite(recipe.trainables)  # raises Diverged
+    checkpoints.save(run_state(step, recipe))
+    _tolerate(recipe.save)(out)
 
 
 def _sample(recipe: TrainingRecipe, log: Log, images_seen: int) -> str:
@@ -134,14 +146,23 @@ def train_step(
     distributed: Distributed,
     meter: Meter,
     step: int,
+    stop: Stop | None = None,
 ) -> None:
-    """Update every trainable once."""
+    """Update every trainable once; raises Cut as long as nothing is changed.
+
+    stop: cuts the step of a single process before its first gradient, so that a long one is not
+    waited for. Several processes end their step, and stop together.
+    """
+    may_cut = stop is not None and distributed.processes == 1
     # Batch: the samples of this process, divided into micro-steps.
     batches = BatchSchedule.of(settings, distributed).slices(step)
     learning_rates = recipe.learning_rates(step * settings.batch)
 
     # Forward: once for all trainables, unless that would hold several graphs in memory.
-    shared = recipe.forward(batches[0]) if len(batches) == 1 else None
+    shared = None
+    if len(batches) == 1:
+        with stop.at_once() if stop and may_cut else nullcontext():
+            shared = recipe.forward(batches[0])
     for trainable in recipe.trainables:
         for batch in batches:
             with accelerator.accumulate(trainable.module):
@@ -150,7 +171,9 @@ def train_step(
                         shared = recipe.forward(batch)
 
                 # Losses.
-                losses = recipe.losses(trainable.name, batch, shared)
+                with stop.at_once() if stop and may_cut else nullcontext():
+                    losses = recipe.losses(trainable.name, batch, shared)
+                may_cut = False
                 terms = {name: x for name, x in losses.items() if x.requires_grad}
                 statistics = {name: x for name, x in losses.items() if not x.requires_grad}
 

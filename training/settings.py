@@ -51,7 +51,7 @@ class TrainingSettings:
     config: Path | None = None
     """JSON or TOML file of settings, such as OUT/config.json; flags override it."""
     preset: Literal["small", "paper"] = "paper"
-    """small: networks as wide as the bundled ones, and small batches, for a first try or a machine
+    """small: networks as wide as the bundled ones, and batches of 8, for a first try or a machine
     without a GPU. paper: this recipe's defaults. Flags and --config override it."""
 
     SMALL: ClassVar[Mapping[str, Any]] = {}

@@ -15,6 +15,10 @@ GRACE = 2.0
 signal so soon after the first one is taken for the same."""
 
 
+class Cut(KeyboardInterrupt):
+    """A stop that was asked for inside `Stop.at_once`."""
+
+
 class Stop(threading.Event):
     """Set once a stop is asked for."""
 
@@ -22,14 +26,14 @@ class Stop(threading.Event):
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """For work that may be cut anywhere: a stop raises KeyboardInterrupt, there and then.
+        """For work that may be cut anywhere: a stop raises Cut, there and then.
 
         One that was asked for before raises it here.
         """
         self.acts_at_once = True
         try:
             if self.is_set():
-                raise KeyboardInterrupt
+                raise Cut
             yield
         finally:
             self.acts_at_once = False
@@ -59,7 +63,7 @@ def interruptible(grace: float = 0.0) -> Iterator[Stop]:
             if not grace:
                 restore()
             if stop.acts_at_once:
-                raise KeyboardInterrupt
+                raise Cut
         elif time.monotonic() - first > grace:
             restore()
             signal.raise_signal(number)

@@ -167,7 +167,10 @@ class InDomainSettings(TargetSettings):
     freeze: bool = False
     """Train the learned optimizer alone, after the encoder of --init-from."""
 
-    SMALL: ClassVar[Mapping[str, Any]] = {**TargetSettings.SMALL, "bn-group-size": 8}
+    SMALL: ClassVar[Mapping[str, Any]] = {
+        **TargetSettings.SMALL,
+        **{"bn-group-size": 8, "iterations": 4, "eval-images": 8},
+    }
 
     def __post_init__(self) -> None:
         _set_defaults(self)

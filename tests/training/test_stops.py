@@ -39,6 +39,42 @@ def test_a_complete_run_whose_scores_are_cut_is_complete(
     assert (out / "generator.safetensors").is_file()
 
 
+@pytest.mark.parametrize("method", ["forward", "losses"])
+def test_a_step_that_is_cut_is_repeated(tmp_path, tiny, monkeypatch, tensors, method):
+    """The second step is cut before its first gradient; the weights are those of a whole run."""
+    args, original = tiny(tmp_path / "stopped", images=16), getattr(GeneratorRecipe, method)
+
+    def cut(self, *args):
+        result = original(self, *args)
+        if self.images_seen == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+            raise AssertionError("the signal had no effect")
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GeneratorRecipe, method, cut)
+        assert train.main(args) == train.INTERRUPTED
+    assert tensors(tmp_path / "stopped")["/step"] == 1
+    assert train.main(args) == 0
+    assert train.main(tiny(tmp_path / "whole", images=16)) == 0
+    whole, stopped = tensors(tmp_path / "whole"), tensors(tmp_path / "stopped")
+    assert all(torch.equal(whole[k], stopped[k]) for k in whole if torch.is_tensor(whole[k]))
+
+
+def test_a_step_is_not_cut_once_it_has_changed_something(tmp_path, tiny, monkeypatch, tensors):
+    """The critic is updated when the signal comes, so the generator is too."""
+
+    def losses(self, name, batch, shared, original=GeneratorRecipe.losses):
+        if name == "generator" and batch.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, name, batch, shared)
+
+    monkeypatch.setattr(GeneratorRecipe, "losses", losses)
+    assert train.main(tiny(tmp_path / "run", images=40)) == train.INTERRUPTED
+    assert tensors(tmp_path / "run")["/step"] == 2
+
+
 @pytest.mark.parametrize("method", ["evaluate", "sample_grid"])
 def test_a_run_stopped_in_its_scores_goes_on(tmp_path, tiny, monkeypatch, capsys, tensors, method):
     """At a step that would not have been saved; no step is lost, and the weights are the same."""
