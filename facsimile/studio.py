@@ -40,6 +40,7 @@ from .reenactment import (
     find_driver,
     is_latents_file,
     pick_encoder,
+    pick_source_recipe,
     prepare_reenactment,
     takes_codes,
 )
@@ -49,10 +50,8 @@ from .targets import Faces, Photo, TargetReader
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-SOURCE_RECIPE = "in-domain"
-"""Refines the source of a reenactment: W+ close to its encoder, where difference encoders learn."""
 SOURCE_STEPS = 100
-"""Of that refinement, unless others are asked for."""
+"""Of the refinement of a reenactment's source, unless others are asked for."""
 
 
 def load(
@@ -354,8 +353,9 @@ class Studio:
         encoder = pick_encoder(self.encoders)
         inverter = None
         if takes_codes(encoder) and not is_latents_file(source):
+            recipe = pick_source_recipe(self.encoders)
             plan = self.plan(
-                SOURCE_RECIPE, steps=source_steps, init="encoder", align=align, identity="off"
+                recipe, steps=source_steps, init="encoder", align=align, identity="off"
             )
             inverter = self.inverter(plan)
         if isinstance(driver, str | Path):

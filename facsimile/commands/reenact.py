@@ -17,7 +17,7 @@ from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
 from facsimile.inputs import path_keys, photos_for, unique_name
 from facsimile.landmarks import load_landmarker
-from facsimile.reenactment import Driver, Reenactment
+from facsimile.reenactment import Driver, Reenactment, is_latents_file
 from facsimile.refine import Step
 from facsimile.studio import SOURCE_STEPS, Studio
 
@@ -70,7 +70,8 @@ class Reenact(ComputeOptions):
     smoothing: float = SMOOTHING
     """Seconds over which jitter of a resting point is averaged; 0: no smoothing."""
     source_steps: int = SOURCE_STEPS
-    """For a photo: steps that refine its code first, by the recipe in-domain; 0: none."""
+    """For a photo: steps that refine its latents first, in F/Z+ where an encoder predicts the
+    feature and an editor moves it, else by the recipe in-domain; 0: none."""
     frames: OptionalInt = None
     """With a single pose: a video of so many frames from the source's pose to that pose."""
     fps: OptionalFloat = None
@@ -99,9 +100,10 @@ class Reenact(ComputeOptions):
         source = self.source
         if (source / LATENTS).is_file():
             source = source / LATENTS
+        refined = self.source_steps > 0 and not is_latents_file(source)
         studio = studios.load(
             self.generator,
-            perceptual="auto" if self.source_steps else "none",
+            perceptual="auto" if refined else "none",
             encoders=self.encoder,
             device=self.device,
         )

@@ -2,7 +2,7 @@
 
 from .drivers import Driver, DriverFrame, LandmarkDriver, VideoDriver
 from .scripted import ScriptedDriver, is_motion, read_motion
-from .setup import find_driver, pick_encoder, prepare_reenactment, takes_codes
+from .setup import find_driver, pick_encoder, pick_source_recipe, prepare_reenactment, takes_codes
 from .source import Face, Source, SourceFinder, is_latents_file
 from .stream import FrameStream, ReenactedFrame
 from .video import Reenactment
@@ -10,4 +10,4 @@ from .video import Reenactment
 __all__ = ["Driver", "DriverFrame", "LandmarkDriver", "ScriptedDriver", "VideoDriver"]
 __all__ += ["Face", "FrameStream", "ReenactedFrame", "Reenactment", "Source", "SourceFinder"]
 __all__ += ["find_driver", "is_latents_file", "is_motion", "pick_encoder"]
-__all__ += ["prepare_reenactment", "read_motion", "takes_codes"]
+__all__ += ["pick_source_recipe", "prepare_reenactment", "read_motion", "takes_codes"]

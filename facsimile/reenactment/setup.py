@@ -8,6 +8,7 @@ from PIL import Image
 from facsimile import data
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.encoders import KINDS
+from facsimile.feature_edits import EDITOR, IN_DOMAIN
 from facsimile.metrics import IdentityNetwork
 from facsimile.stylegan import Generator
 from facsimile.stylegan.generator import fingerprint
@@ -16,6 +17,9 @@ from .drivers import Driver, open_driver
 from .scripted import ScriptedDriver, is_motion, read_motion
 from .source import SourceFinder
 from .video import Reenactment
+
+FEATURE = "feature"
+FEATURE_RECIPE, IN_DOMAIN_RECIPE = "f/z+", "in-domain"
 
 
 def pick_encoder(encoders: EncoderSet) -> LoadedEncoder:
@@ -28,6 +32,18 @@ def pick_encoder(encoders: EncoderSet) -> LoadedEncoder:
 def takes_codes(encoder: LoadedEncoder) -> bool:
     """Whether the encoder takes codes in W+, and not images."""
     return KINDS[encoder.kind].source == "w+"
+
+
+def pick_source_recipe(encoders: EncoderSet) -> str:
+    """The recipe that finds the latents of a photo.
+
+    F/Z+, whose features keep far more of the person, where an encoder predicts the feature and an
+    editor moves it; else in-domain: W+ close to the encoder, where difference encoders learn.
+    """
+    if not all(encoders.has(kind) for kind in (FEATURE, EDITOR, IN_DOMAIN)):
+        return IN_DOMAIN_RECIPE
+    layers = {encoders.get(kind).network.config.layer for kind in (FEATURE, EDITOR)}
+    return FEATURE_RECIPE if len(layers) == 1 else IN_DOMAIN_RECIPE
 
 
 def find_driver(

@@ -4,8 +4,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
+from facsimile.data.progress import ProgressBar
 from facsimile.training.signals import interruptible
 
 from ..workers import OrderedWorkers
@@ -51,7 +50,7 @@ class Reenactment(FrameStream):
             write, paths = output.open_writers(self, out, video, pictures, stack)
             stop = stack.enter_context(interruptible())
             workers = stack.enter_context(OrderedWorkers(write, 1, 2 * self.batch))
-            bar = tqdm(total=len(self) or None, unit="frame", disable=quiet)
+            bar = ProgressBar(total=len(self) or None, unit="frame", disable=quiet or self.single)
             stack.callback(bar.close)
             with contextlib.closing(iter(self)) as frames:
                 for frame in frames:
