@@ -18,7 +18,7 @@ class ProgressBar(tqdm):
 
     def __init__(self, *args: Any, **options: Any):
         self._by_line = not (options.get("file") or sys.stderr).isatty()
-        self._shown_at = time.monotonic()
+        self._shown_at, self._shown_n = time.monotonic(), -1.0
         if self._by_line:
             options |= {"miniters": 1, "mininterval": LINE_EVERY, "maxinterval": 2 * LINE_EVERY}
             options |= {"leave": False, "dynamic_ncols": False, "ncols": 100}
@@ -29,7 +29,7 @@ class ProgressBar(tqdm):
         if not self._by_line:
             super().display(msg, pos)
         elif msg is None and time.monotonic() - self._shown_at >= LINE_EVERY:
-            self._shown_at = time.monotonic()
+            self._shown_at, self._shown_n = time.monotonic(), self.n
             self.fp.write(f"{self}\n")
             self.fp.flush()
 
@@ -43,7 +43,7 @@ class ProgressBar(tqdm):
         if self._by_line and not self.disable:
             self._decr_instances(self)
             self.disable = True
-            if self.last_print_t > self.start_t:
+            if self.last_print_t > self.start_t and self._shown_n != self.n:
                 self.fp.write(f"{self}\n")
         elif not self._by_line:
             super().close()

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile import data, metrics
-from facsimile.stylegan import freeze, spaces
+from facsimile.stylegan import Discriminator, freeze, spaces
+from facsimile.stylegan.generator import fingerprint
 from facsimile.stylegan.randomness import keyed_generator
 from facsimile.training import BatchSlice, Distributed, Trainable, ema
 from facsimile.training.keyed_sampler import KeyedSampler
@@ -64,7 +65,10 @@ class EncoderRecipe:
         if settings.init_from is not None:
             self._init_from(settings.init_from)
         self.ema = freeze(copy.deepcopy(self.encoder))
-        self.trainables: tuple[Trainable, ...] = (self._trainable("encoder", self.encoder),)
+        copies = tuple(f"{name}." for name in self._discriminators())
+        self.trainables: tuple[Trainable, ...] = (
+            self._trainable("encoder", self.encoder, recomputed=copies),
+        )
 
     def _load_networks(self) -> Any:
         """The trained networks that this recipe needs."""
@@ -101,6 +105,11 @@ class EncoderRecipe:
         )
         if theirs != ours:
             self._init_normalization()
+
+    def _discriminators(self) -> dict[str, Discriminator]:
+        """Frozen copies of the generator's discriminator in the encoder, by name."""
+        modules = self.encoder.named_modules()
+        return {name: x for name, x in modules if isinstance(x, Discriminator)}
 
     def _to_device(self, network: nn.Module) -> nn.Module:
         layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
@@ -218,16 +227,19 @@ class EncoderRecipe:
     def _fingerprints(self) -> dict[str, str]:
         """What a checkpoint must agree with, beyond the settings."""
         name = "none" if self.perceptual is None else self.perceptual.name
-        return {"generator": self.generator.fingerprint, "perceptual": name}
+        copies = self._discriminators().items()
+        return {"generator": self.generator.fingerprint, "perceptual": name} | {
+            f"discriminator of {name}": fingerprint(x.state_dict()) for name, x in copies
+        }
 
     def state(self) -> dict[str, Any]:
-        return {"ema": self.ema.state_dict()} | self._fingerprints()
+        return {"ema": self.trainables[-1].to_store(self.ema.state_dict())} | self._fingerprints()
 
     def load_state(self, state: dict[str, Any]) -> None:
         for name, ours in self._fingerprints().items():
-            if state[name] != ours:
+            if state.get(name, ours) != ours:
                 raise ValueError(f"the {name} was {state[name]} and is {ours}")
-        self.ema.load_state_dict(state["ema"])
+        self.trainables[-1].load(self.ema, state["ema"])
 
     # Evaluation -----------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ def run_state(step: int, recipe: TrainingRecipe) -> dict[str, Any]:
     trainables: Sequence[Trainable] = recipe.trainables
     return {
         "step": step,
-        "modules": {x.name: x.module.state_dict() for x in trainables},
+        "modules": {x.name: x.to_store(x.module.state_dict()) for x in trainables},
         "optimizers": {x.name: x.optimizer.state_dict() for x in trainables},
         "recipe": recipe.state(),
     }
@@ -113,7 +113,7 @@ def resume(checkpoints: Checkpoints, recipe: TrainingRecipe) -> int:
         return 0
     try:
         for trainable in recipe.trainables:
-            trainable.module.load_state_dict(state["modules"][trainable.name])
+            trainable.load(trainable.module, state["modules"][trainable.name])
             trainable.optimizer.load_state_dict(state["optimizers"][trainable.name])
         recipe.load_state(state["recipe"])
     except (RuntimeError, ValueError, KeyError) as error:

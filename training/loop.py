@@ -88,6 +88,7 @@ def train(
                 _tolerate(recipe.save)(settings.out)
             if complete and distributed.is_main:
                 checkpoints.drop_before()
+                bar.close()
                 bar.write(speed.measured(images_seen))
 
             # Sample and evaluate, unless a stop waits. A stop cuts both.

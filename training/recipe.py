@@ -19,10 +19,21 @@ class Trainable:
     optimizer: Optimizer
     uses_forward_graph: bool = True
     """Whether its gradient flows through what `forward` returns; a critic's does not."""
+    recomputed: tuple[str, ...] = ()
+    """Beginnings of the names of weights that are not trained and that the recipe makes anew of its
+    settings: checkpoints do without them."""
 
     def parameters(self) -> list[nn.Parameter]:
         """Those that are trained."""
         return [x for x in self.module.parameters() if x.requires_grad]
+
+    def to_store(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of the module, or of a copy of it, as a checkpoint has it."""
+        return {k: x for k, x in state.items() if not k.startswith(self.recomputed)}
+
+    def load(self, module: nn.Module, stored: dict[str, Tensor]) -> None:
+        """Load what `to_store` returned into the module, or into a copy of it."""
+        module.load_state_dict(module.state_dict() | stored if self.recomputed else stored)
 
 
 @dataclass(frozen=True)
