@@ -67,7 +67,8 @@ class JobProgress:
         self._set_total(len(step.active), step.done)
         if first or step.done % SHOW_EVERY == 0:
             losses = sum(float(x.mean()) for x in step.losses.values())
-            self._show(f"{self._names}, step {step.done} of {step.total}, loss {losses:.4f}")
+            of = "at most " * (self._expected < self.steps)
+            self._show(f"{self._names}, step {step.done} of {of}{step.total}, loss {losses:.4f}")
         self._count_steps(taken)
         if not self._told:
             self._time_steps(step)
@@ -89,7 +90,8 @@ class JobProgress:
 
     def _set_total(self, active: int, done: int) -> None:
         """What the bar counts up to, by what is known now."""
-        left = active * max(1.0, self._expected - done) if active else 0.0
+        # A photo that has taken longer than others will probably take another while.
+        left = active * max(done / 10, self._expected - done, 1.0) if active else 0.0
         self.bar.total = max(1.0, self.bar.n + left + self._waiting * self._expected)
 
     def _show(self, words: str) -> None:

@@ -23,7 +23,7 @@ from .targets import Faces
 Init = Literal["mean", "random", "encoder"]
 EXACT_PSNR = 40.0
 """dB, at which an exact inversion stops: errors of 2.6 levels of 256, which hardly anyone sees."""
-TYPICAL_STEPS = 150
+TYPICAL_STEPS = 200
 """Of a phase that stops when an image is done: for the estimate of the time alone."""
 
 

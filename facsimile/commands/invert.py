@@ -28,7 +28,7 @@ WORDS = {
     "identity_distance": "identity distance {:.2f}",
     "identity_cosine": "cosine {:.3f}",
     "same_person": "same person {:.0%}",
-    "deviation": "deviation of the code {:.2g}",
+    "deviation": "deviation of the code {:.2f}",
 }
 """How the mean of a score is printed."""
 NAMED = 5

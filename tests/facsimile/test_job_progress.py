@@ -36,7 +36,7 @@ def test_what_is_left_follows_the_photos_that_are_done():
     progress.begin_batch(["a", "b"], 0)
     for done in range(1, 41):
         progress.step(step(done, 2, 1200))
-    assert "photo 1-2 of 4, step 40 of 1200, loss 0.5" in progress.bar.desc
+    assert "photo 1-2 of 4, step 40 of at most 1200, loss 0.5" in progress.bar.desc
     progress.end_batch([40, 40])
     # Two are done, and the other two will take as long.
     assert (progress.bar.n, progress.bar.total) == (80, 160)
@@ -47,7 +47,8 @@ def test_what_is_left_follows_the_photos_that_are_done():
     assert progress.batch_steps == 10
     for done in range(11, 61):
         progress.step(step(done, 1, 1200))
-    assert progress.bar.total == pytest.approx(progress.bar.n + 1, abs=1.1)
+    # It takes longer than the others: a tenth of what it has taken is left, one step before.
+    assert progress.bar.total == pytest.approx(progress.bar.n + 5)
     progress.close()
 
 

@@ -61,6 +61,59 @@ def test_a_batch_is_its_single_runs_in_float32(
             torch.testing.assert_close(both[[row]], alone, rtol=0.02, atol=0)
 
 
+@pytest.mark.parametrize("name", ["w+", "f/z+"])
+def test_a_batch_is_its_single_runs_where_rates_fall(tiny, name):
+    recipe = get(name).with_steps(60).with_patience(3, min_rel_delta=0.05, halvings=2)
+    together = go(tiny, recipe)
+    assert len(set(together.steps)) > 1
+    for row in (0, 3, 6):
+        alone = go(tiny, recipe, rows=[row])
+        assert together.steps[row] == alone.steps[0]
+        for key, values in alone.history.items():
+            torch.testing.assert_close(
+                together.history[key][:, row], values[:, 0], equal_nan=True, atol=1e-5, rtol=1e-4
+            )
+
+
+def test_an_image_goes_on_with_half_its_rate_before_it_stops(tiny):
+    """By hand: the loss of a still image never improves; its steps are as long as its rate."""
+    codes, rates = [], []
+    recipe = one_phase(steps=50, lr=0.1, patience=4, halvings=2, min_rel_delta=0.999)
+
+    def watch(step):
+        images = step.state()["images"]
+        codes.extend(images["variables"]["code"])
+        rates.extend(images["halvings"].tolist())
+
+    result = go(tiny, recipe, rows=[0], callback=watch)
+    # Three times the patience: at the rate, at a half, at a quarter of it.
+    assert result.steps == [3 * 4]
+    assert result.status == ["stopped early"]
+    assert rates == [0] * 4 + [1] * 4 + [2] * 4
+    lengths = [
+        float((b - a).square().mean().sqrt()) for a, b in zip(codes, codes[1:], strict=False)
+    ]
+    # Adam's steps are as long as its rate, or a little shorter.
+    for length, rate in zip(lengths, rates[1:], strict=False):
+        assert length <= 0.1 * 0.5**rate * 1.05
+
+
+def test_an_image_stops_at_its_goal(tiny):
+    """Oracle: the loss of a run without a goal."""
+    free = go(tiny, one_phase(steps=30))
+    losses = total(free, "code")
+    goal = float(losses[15].median())
+    result = go(tiny, one_phase(steps=30, goal=goal))
+    reached = losses.cummin(0).values <= goal
+    for row in range(8):
+        if reached[:, row].any():
+            assert result.status[row] == "reached its goal"
+            assert result.steps[row] == int(reached[:, row].int().argmax())
+        else:
+            assert (result.status[row], result.steps[row]) == ("done", 30)
+    assert len(set(result.status)) == 2
+
+
 def test_images_stop_early_and_say_so(tiny):
     recipe = get("w+").with_steps(50).with_patience(3, min_rel_delta=0.02)
     result = go(tiny, recipe)

@@ -1,11 +1,13 @@
 """Oracle: uninterrupted runs, bit for bit."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
 from refine_helpers import bits, go, states_of
 
+from facsimile.refine import state_after
 from facsimile.refine.recipes import get
 
 
@@ -23,6 +25,20 @@ def test_resumed_runs_are_uninterrupted_ones(tiny, name):
         phases.add(state["phase"])
         assert bits(go(tiny, recipe, state=state), whole)
     assert len(phases) == len(recipe.phases)
+
+
+@pytest.mark.parametrize("name", ["w+ +noise", "f/z+ +noise"])
+def test_a_run_goes_on_after_its_first_phase(tiny, name):
+    """Oracle: all phases at once."""
+    recipe = get(name).with_steps(8).for_networks({"perceptual": tiny.perceptual})
+    whole = go(tiny, recipe)
+    first = go(tiny, replace(recipe, phases=recipe.phases[:1]))
+    state = state_after(recipe, 1, first.latents, first.steps)
+    rest = go(tiny, recipe, state=state)
+    assert (rest.steps, rest.status) == (whole.steps, whole.status)
+    for key, x in whole.latents.tensors().items():
+        assert torch.equal(rest.latents.tensors()[key], x)
+    assert rest.history.keys() == {x for x in whole.history if x.startswith("noise/")}
 
 
 def test_resumption_goes_through_callbacks_again(tiny):
