@@ -17,10 +17,10 @@ import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from .image_files import ImageFiles
 from .photos import PhotoError, centre_square, read_photo
+from .progress import ProgressBar
 
 AHEAD = 2
 """Batches that each worker decodes ahead."""
@@ -80,7 +80,7 @@ def decode_batches(
     progress: images in all, for a bar that appears if this takes long; 0: none.
     """
     loader = _loader(_Decoder(files, resolution, with_pixels), indices, workers, pin)
-    bar = tqdm(
+    bar = ProgressBar(
         total=progress,
         desc="reading images",
         unit="img",

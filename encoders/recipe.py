@@ -255,12 +255,13 @@ class EncoderRecipe:
         if source == "photos":
             mean = spaces.SPACES["w+"].initial_code(self.generator, 1, "mean")
             count = min(count, len(self.eval_photos))
-            for indices in with_bar(torch.arange(count).split(EVAL_BATCH), count, source):
+            parts = torch.arange(count).split(EVAL_BATCH)
+            for indices in with_bar(parts, count, source, self.distributed):
                 image = self.eval_photos.batch(indices, self.device, self.settings.dtype)
                 yield image, mean.expand(len(indices), -1, -1)
         else:
             codes = self._eval_codes("held out", count).split(EVAL_BATCH)
-            for ws in with_bar(codes, count, source):
+            for ws in with_bar(codes, count, source, self.distributed):
                 yield self.generator.synthesize(ws).clamp(-1, 1), ws
 
     @torch.no_grad()

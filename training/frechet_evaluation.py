@@ -54,9 +54,9 @@ class FrechetEvaluation:
             rng = keyed_generator("cpu", self.settings.seed, "judged")
             indices = torch.randperm(len(images), generator=rng)[:count]
             parts = images.batches(indices.split(PART), self.distributed.device, torch.float32)
-            parts = with_bar(parts, len(indices), "training images")
+            parts = with_bar(parts, len(indices), "training images", self.distributed)
             self._real = moments(map(network, parts))
-        parts = with_bar(generate(count), count, "generated images")
+        parts = with_bar(generate(count), count, "generated images", self.distributed)
         generated = moments(network(x.float().clamp(-1, 1)) for x in parts)
         return {self._features.name: frechet_distance(generated, self._real)}
 

@@ -180,7 +180,7 @@ class LandmarkDetectorRecipe:
         dtype = self.settings.dtype
         parts = torch.arange(min(count, len(self.eval_photos))).split(PART)
         batches = self.eval_photos.batches(parts, self.device, dtype)
-        batches = with_bar(batches, sum(map(len, parts)), how)
+        batches = with_bar(batches, sum(map(len, parts)), how, self.distributed)
         for part, photos in zip(parts, batches, strict=True):
             points = self.eval_points[part].to(self.device, dtype)
             images = resize(photos, (self.side, self.side), clamp=True)

@@ -51,7 +51,7 @@ def train(
         unit="img",
         smoothing=0.02,
         mininterval=0.5,
-        disable=not distributed.is_main,
+        disable=not distributed.shows_progress,
     )
     with bar, interruptible(GRACE if distributed.processes > 1 else 0.0) as stop:
         stop_requested = stop_in_any_process(stop, distributed.processes)

@@ -65,11 +65,18 @@ class Distributed:
     """Trained networks by name or path: .generator, .discriminator (or None), .encoders."""
     landmark_network: Path | None = None
     """File of the bundled landmark network."""
+    quiet: bool = False
+    """Whether no progress is shown."""
 
     @property
     def is_main(self) -> bool:
         """Whether this process logs, evaluates and writes."""
         return self.rank == 0
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether this process has progress bars."""
+        return self.is_main and not self.quiet
 
 
 class TrainingRecipe(Protocol):

@@ -54,12 +54,25 @@ class TrainingSettings:
     """small: networks as wide as the bundled ones, and batches of 8, for a first try or a machine
     without a GPU. paper: this recipe's defaults. Flags and --config override it."""
 
+    quiet: bool = False
+    """Print errors alone, and no progress bar."""
+
     SMALL: ClassVar[Mapping[str, Any]] = {}
     """By flag name, what `--preset small` sets; only the command line looks at it."""
     GROUP_FLAG: ClassVar[str | None] = None
     """Name of the setting that is `TrainingRecipe.group_size`, if there is one."""
     MAY_CHANGE: ClassVar[tuple[str, ...]] = (
-        *("out", "images", "accumulate", "device", "threads", "dry_run", "config", "preset"),
+        *(
+            "out",
+            "images",
+            "accumulate",
+            "device",
+            "threads",
+            "dry_run",
+            "config",
+            "preset",
+            "quiet",
+        ),
         *("data_memory", "data_workers"),
         *("log_every", "save_every", "sample_every", "score_every"),
     )

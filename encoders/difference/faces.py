@@ -177,7 +177,7 @@ def with_codes(
     loaded = zip(batches, images.batches(batches, device, dtype), strict=True)
     count = sum(map(len, batches))
     bar = ProgressBar(
-        total=count, desc="codes of the photos", unit="img", disable=not distributed.is_main
+        total=count, desc="codes of the photos", unit="img", disable=not distributed.shows_progress
     )
     for batch, image in loaded:
         code = encode(image)

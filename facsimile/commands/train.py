@@ -7,6 +7,7 @@ To resume after a stop, run the same command again: the weights are the same as 
 Exit status: 0 complete, 1 a loss became NaN or infinite, 2 wrong use, 130 after Ctrl-C or SIGTERM.
 """
 
+import contextlib
 import difflib
 import json
 import os
@@ -21,8 +22,8 @@ import tyro
 from accelerate import Accelerator
 
 from facsimile import checkpoints, encoders
+from facsimile.commands.optional import OPTIONAL
 from facsimile.exit_status import INTERRUPTED, OK, WRONG_USE
-from facsimile.options import OPTIONAL
 from facsimile.training import Distributed, Diverged, TrainingRecipe, TrainingSettings, malloc
 from facsimile.training.config_file import expand_config, expand_preset
 from facsimile.training.generator import GeneratorRecipe
@@ -61,7 +62,11 @@ def main(args: list[str] | None = None) -> int:
     try:
         with sigterm_as_ctrl_c():
             name, settings = parse(expand_config(args))
-            run(name, obey_launcher(settings, os.environ), kinds()[name].recipe)
+            with contextlib.ExitStack() as stack:
+                if settings.quiet:
+                    nowhere = stack.enter_context(open(os.devnull, "w"))
+                    stack.enter_context(contextlib.redirect_stdout(nowhere))
+                run(name, obey_launcher(settings, os.environ), kinds()[name].recipe)
     except KeyboardInterrupt:
         command = shlex.join(["facsimile", "train", *args])
         print(f"\nstopped\nto go on: {command}", file=sys.stderr)
@@ -137,6 +142,7 @@ def run(
         all_mean=lambda x: accelerator.reduce(x, "mean"),
         load_networks=checkpoints.find,
         landmark_network=checkpoints.LANDMARKS,
+        quiet=settings.quiet,
     )
     recipe = make_recipe(settings, distributed)
     check_batch(settings, recipe, distributed)  # raises ValueError

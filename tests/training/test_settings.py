@@ -31,7 +31,16 @@ def test_sections_are_flattened():
     assert not {"optimizer", "ema"} & values.keys()
     assert values.keys() - resume_key(settings).keys() == {
         *("out", "images", "accumulate", "device", "threads", "data-memory", "data-workers"),
-        *("log-every", "save-every", "sample-every", "score-every", "dry-run", "config", "preset"),
+        *(
+            "log-every",
+            "save-every",
+            "sample-every",
+            "score-every",
+            "dry-run",
+            "config",
+            "preset",
+            "quiet",
+        ),
     }
 
 

@@ -8,6 +8,7 @@ import torch
 from facsimile.commands import train
 from facsimile.data import progress
 from facsimile.training import TrainingSettings, machine, speed
+from facsimile.training import progress as training_progress
 from facsimile.training.machine import duration, format_bytes, machine_name, tensor_bytes
 from facsimile.training.speed import Speed
 
@@ -104,6 +105,15 @@ def test_a_run_tells_its_speed_and_its_disk(tmp_path, tiny, capsys, monkeypatch)
     lines = [x for x in printed.err.splitlines() if x.startswith("training: ")]
     assert any("40/40" in x for x in lines)
     assert not any("41/40" in x or "44/40" in x for x in lines)
+
+
+def test_a_quiet_run_prints_nothing(tmp_path, tiny, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(training_progress, "BAR_AFTER", 0.0)
+    assert train.main([*tiny(tmp_path, images=40, frechet="discriminator"), "--quiet"]) == 0
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+    assert (tmp_path / "generator.safetensors").is_file()
 
 
 def test_a_short_run_has_fewer_scores(tmp_path):
