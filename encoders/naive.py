@@ -95,7 +95,7 @@ class NaiveSettings(EncoderSettings):
     """Weight of the pixel and perceptual term with the source's landmarks if there is a cycle; else
     it is 1."""
 
-    SMALL: ClassVar[Mapping[str, Any]] = SMALL_REENACTMENT
+    SMALL: ClassVar[Mapping[str, Any]] = {**SMALL_REENACTMENT, "max-width": 64}
 
     def __post_init__(self) -> None:
         super().__post_init__()
