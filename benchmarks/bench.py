@@ -115,8 +115,16 @@ class Bench:
         return {"target": self.faces.images} | images
 
     @torch.no_grad()
-    def synthesize(self, latents: Latents, noise: str | None = None) -> Tensor:
-        """Images (N, 3, R, R), clipped to [-1, 1]; random noise comes from the benchmark's seed."""
+    def synthesize(self, latents: Latents | None, noise: str | None = None) -> Tensor:
+        """Images (N, 3, R, R), clipped to [-1, 1]; random noise comes from the benchmark's seed.
+
+        Raises ValueError for a row that came without its latents.
+        """
+        if latents is None:
+            raise ValueError(
+                "a row has no latents here; bring its .safetensors beside its JSON, or leave out "
+                "--stored"
+            )
         with torch.random.fork_rng():
             torch.manual_seed(self.options.seed)
             parts = split(latents, self.options.batch)

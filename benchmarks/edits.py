@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from benchmarks import faces, report
 from benchmarks.bench import Bench
-from benchmarks.judges import identity_judge
+from benchmarks.judges import IdentityJudge, facenet_judge, identity_judge
 from benchmarks.rows import Row
 from facsimile.stylegan import Latents
 from facsimile.stylegan.randomness import keyed_generator
@@ -26,6 +26,7 @@ PAIRS = (
 """The first of each is expected to preserve identity better. IDInvert and W+ from the encoder have
 the same initialisation and steps, and differ by the domain term; W+ from the mean has the same
 steps, Image2StyleGAN thousands."""
+NAMES = tuple(dict.fromkeys(name for pair in PAIRS for name in pair))
 STRENGTHS = torch.linspace(-2, 2, 11).tolist()
 DIRECTIONS = 4
 DEVIATION = 0.04**0.5
@@ -36,28 +37,60 @@ MSE_TOLERANCE = 0.10
 
 @torch.no_grad()
 def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
-    """A table of the similarity by strength, and what is expected of it; writes edits.png.
+    """A table of the similarity by strength and what is expected of it, for each judge; writes
+    edits.png.
 
-    The MSE of the inversion itself says how close to the photo each edit started.
+    path: of the judge, see benchmarks.judges. The other is FaceNet, by the paper's definition, if
+    its weights are there. The MSE of the inversion itself says how close to the photo an edit
+    started.
     """
-    embed = identity_judge(path)
-    if embed is None:
-        return ["Edits: left out, because there is no judge of identity (--identity)"]
-    embeddings = embed(bench.faces.images)
-    similarity, pictures = {}, {"target": bench.faces.images}
-    for name in dict.fromkeys(name for pair in PAIRS for name in pair):
+    if missing := [name for name in NAMES if rows[name].latents is None]:
+        return [f"left out: edits, as there are no latents of {', '.join(missing)}"]
+    judges = {} if path is None else {path.name: identity_judge(path)}
+    if (facenet := facenet_judge()) is not None:
+        judges["FaceNet, as in the paper"] = facenet
+    lines = []
+    for name, judge in judges.items():
+        similarity = by_strength(bench, rows, judge)
+        lines += [table(rows, similarity, name), "", *_findings(rows, similarity), ""]
+    if judges:
+        faces.save_picture(bench.options.out / "edits.png", _pictures(bench, rows))
+    if facenet is None:
+        lines.append(
+            "left out: identity by the paper's definition (MTCNN, InceptionResnetV1 of VGGFace2), "
+            "as its weights are not there"
+        )
+    return lines
+
+
+def by_strength(bench: Bench, rows: dict[str, Row], judge: IdentityJudge) -> dict[str, Tensor]:
+    """For each row the similarity to the faces at STRENGTHS, means over directions and faces."""
+    embeddings = judge(bench.faces.images)
+    similarity = {}
+    for name in NAMES:
         values = torch.empty(DIRECTIONS, len(STRENGTHS), len(embeddings))
         for number in range(DIRECTIONS):
             for index, strength in enumerate(STRENGTHS):
                 images = bench.synthesize(edited(rows[name].latents, number, strength))
-                values[number, index] = cosine_similarity(embed(images), embeddings)
-                if number == 0 and abs(strength) == max(STRENGTHS):
-                    pictures[f"{name} {strength:+g}"] = images
+                values[number, index] = cosine_similarity(judge(images), embeddings)
         # Where no face is detected any more, the similarity is 0.
         similarity[name] = values.nan_to_num(0).mean((0, 2))
-    faces.save_picture(bench.options.out / "edits.png", pictures)
+    return similarity
+
+
+def _pictures(bench: Bench, rows: dict[str, Row]) -> dict[str, Tensor]:
+    """The faces after the largest edits in the first direction."""
+    drawn = {
+        f"{name} {strength:+g}": bench.synthesize(edited(rows[name].latents, 0, strength))
+        for name in NAMES
+        for strength in (STRENGTHS[0], STRENGTHS[-1])
+    }
+    return {"target": bench.faces.images} | drawn
+
+
+def table(rows: dict[str, Row], similarity: dict[str, Tensor], judge: str) -> str:
     strengths = (f"{x:+.1f}" for x in STRENGTHS)
-    head = ("identity after an edit of strength", *strengths, "mean", "MSE unedited")
+    head = (f"identity after an edit of strength ({judge})", *strengths, "mean", "MSE unedited")
     lines = [
         (
             name,
@@ -67,7 +100,7 @@ def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
         )
         for name, values in similarity.items()
     ]
-    return [report.table(head, lines), "", *_findings(rows, similarity)]
+    return report.table(head, lines)
 
 
 def edited(latents: Latents, number: int, strength: float) -> Latents:

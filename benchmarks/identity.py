@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity
 from benchmarks import faces, report
 from benchmarks.bench import Bench
 from benchmarks.judges import identity_judge
-from benchmarks.rows import Row
+from benchmarks.rows import Row, machines, seconds_cell
 from facsimile import metrics
 from facsimile.refine import Term, recipes, terms
 from facsimile.refine.loss_inputs import LossInputs
@@ -51,13 +51,14 @@ def fixed_identity(inputs: LossInputs, term: Term) -> Tensor:
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    judge = identity_judge(options.identity)
     names = variants(options)
     rows = {}
     for recipe in options.recipes:
         for name in (recipe, *(f"{recipe} {suffix}" for suffix in names)):
             rows[name] = bench.run(name, init="encoder")
-    cosines = {}
+    if options.rows_only:
+        return
+    judge, cosines = identity_judge(options.identity), {}
     if judge is not None:
         people = judge(bench.faces.images)
         for name, row in rows.items():
@@ -65,8 +66,8 @@ def main(options: Options) -> None:
     records = [
         describe(row, rows[name.split()[0]], cosines.get(name)) for name, row in rows.items()
     ]
-    text = table(records)
-    (options.out / "identity.md").write_text(text + "\n")
+    text = f"{table(records)}\n\n{machines(list(rows.values()))}"
+    report.write_text(options.out / "identity.md", text + "\n")
     report.write_json(options.out / "identity.json", metrics.jsonable(records))
     print(text)
     pictures = {name: bench.synthesize(row.latents) for name, row in rows.items()}
@@ -94,7 +95,7 @@ def describe(row: Row, plain: Row, cosines: Tensor | None) -> dict:
         "mse_change": row.mean["mse"] / plain.mean["mse"] - 1,
         "judge": None if cosines is None else cosines.tolist(),
         "judge_mean": None if cosines is None else cosines.nanmean().item(),
-        "seconds_per_image": row.record["seconds_per_image"],
+        "seconds": seconds_cell(row),
     }
 
 
@@ -106,7 +107,7 @@ def table(records: list[dict]) -> str:
         people = (f"{mean['identity_distance']:.3f}", f"{mean['same_person']:.2f}")
         scores = (f"{mean['mse']:.4f}", f"{x['mse_change']:+.1%}", *people)
         judged = "" if judged is None else f"{judged:.3f}"
-        lines.append((x["name"], *scores, judged, f"{x['seconds_per_image']:.1f}"))
+        lines.append((x["name"], *scores, judged, x["seconds"]))
     return report.table(head, lines)
 
 

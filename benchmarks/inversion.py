@@ -51,8 +51,9 @@ COMPARED = ("pixel", "perceptual")
 class Options(faces.Options):
     """Invert the same faces in every way, and print quality against steps and seconds.
 
-    Writes a JSON and the latents of every way as soon as it is done, inversion.md, curves.png,
-    faces.png, encoders.png and edits.png. Needs a feature and an in-domain encoder.
+    Writes a JSON and the latents of every way as soon as it is done, inversion.md, encoders.md,
+    edits.md, curves.png, faces.png, encoders.png and edits.png. Needs a feature and an in-domain
+    encoder.
     """
 
     count: int = 24
@@ -82,20 +83,19 @@ def main(options: Options) -> None:
         if options.alone and not options.recipes:
             encoders_alone.draw(bench, options.alone, options.without_critic)
         return
-    parts = [table(rows), "", machines(list(rows.values())), *findings(rows)]
+    texts = {"inversion": [table(rows), "", machines(list(rows.values())), *findings(rows)]}
     if options.alone:
         judge = identity_judge(options.identity)
-        without_critic = options.without_critic
-        parts += [
-            "",
-            *encoders_alone.compare(bench, options.alone, without_critic, judge, reference=True),
-        ]
+        texts["encoders"] = encoders_alone.compare(
+            bench, options.alone, options.without_critic, judge, reference=True
+        )
     if options.edited:
         named_rows = {way.name: row for way, row in rows.items()}
-        parts += ["", *edits.compare(bench, named_rows, options.identity)]
-    text = "\n".join(parts)
-    report.write_text(options.out / "inversion.md", text + "\n")
-    print(text)
+        texts["edits"] = edits.compare(bench, named_rows, options.identity)
+    for name, lines in texts.items():
+        text = "\n".join(lines)
+        report.write_text(options.out / f"{name}.md", text + "\n")
+        print(f"{text}\n")
     save_curves(options.out / "curves.png", rows)
     pictures = bench.pictures({way.name: row for way, row in rows.items()})
     faces.save_picture(options.out / "faces.png", pictures)

@@ -40,6 +40,19 @@ def identity_judge(path: Path | None) -> IdentityJudge | None:
     return _each(_module(path).identity)
 
 
+def facenet_judge() -> IdentityJudge | None:
+    """FaceNet on the box of MTCNN, as the F/Z+ paper judges; None unless its weights are there."""
+    from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
+
+    from facsimile.metrics import FaceNet, facenet
+
+    path = Path(get_torch_home()) / "checkpoints" / facenet.FILE
+    if not path.is_file():
+        return None
+    network = FaceNet(path)
+    return lambda images: network.embed(images.cpu())
+
+
 def landmark_judge(
     path: Path | None, landmarker: data.Landmarker | None
 ) -> tuple[LandmarkJudge, str]:

@@ -102,8 +102,14 @@ def seconds_cell(row: Row, digits: int = 1) -> str:
 
 
 def machines(rows: list[Row]) -> str:
-    """A line that names where the rows were computed."""
-    described = {report.describe(row.record["machine"]): None for row in rows}
+    """A line that says where and how the rows were computed."""
+    described = dict.fromkeys(map(_how, rows))
     untimed = any(row.seconds is None for row in rows)
-    note = "; seconds are left out, as other work ran beside" if untimed else ""
-    return f"Computed on {' and '.join(described)}{note}."
+    note = "; seconds are left out where other work ran beside" if untimed else ""
+    return f"Computed on {'; on '.join(described)}{note}."
+
+
+def _how(row: Row) -> str:
+    machine, settings = row.record["machine"], row.record["settings"]
+    precision = ", TensorFloat-32" if settings.get("tf32") else ""
+    return f"{report.describe(machine)}{precision}, in batches of {settings['batch']}"
