@@ -187,16 +187,16 @@ class Job:
         stem = photo.stem
         if self.plan.face == "all" and FACE_NAME.search(stem):
             stem += "-photo"
-        place = self.folder.place(photo, digest, stem)
-        name = self.names[photo] = place.name
+        destination = self.folder.destination(photo, digest, stem)
+        name = self.names[photo] = destination.name
         record = self.folder.finished(name, digest)
         faces = _face_names(name, record.get("faces", 1))
         if record and all(self.folder.finished(face, digest) for face in faces):
             return Read(photo, [], faces)
         targets = self.reader.read(photo, align=self.plan.align, face=self.plan.face)
         generator, count = self.inverter.generator, len(targets)
-        if place.beside:
-            self.beside[name] = place.beside
+        if destination.beside:
+            self.beside[name] = destination.beside
         items = []
         for i, (face, target) in enumerate(zip(_face_names(name, count), targets, strict=True)):
             start = self.folder.start(photo, digest, i, generator)

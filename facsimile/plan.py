@@ -6,23 +6,22 @@ The plan is printed, runs, keys the resume, and is stored in scores.json.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.metrics import IdentityNetwork, Perceptual
-from facsimile.refine import Phase, Recipe, recipes, terms
+from facsimile.refine import Phase, Recipe, terms
 from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.generator import fingerprint
 
 from .identity import Identity, identity_note, with_identity_term
 from .initial_encoder import domain_encoder, fit_recipe, initial_encoder
+from .recipe_options import EXACT_PSNR
 from .targets import Faces
 
 Init = Literal["mean", "random", "encoder"]
-EXACT_PSNR = 40.0
-"""dB, at which an exact inversion stops: errors of 2.6 levels of 256, which hardly anyone sees."""
 TYPICAL_STEPS = 200
 """Of a phase that stops when an image is done: for the estimate of the time alone."""
 
@@ -206,52 +205,6 @@ def digest_of(record: dict) -> str:
     """The digest of the plan whose `to_dict` is the record."""
     record = {k: v for k, v in record.items() if k != "generator"}  # its fingerprint is there
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def adapt_recipe(
-    recipe: str | Recipe,
-    steps: int | None,
-    exact: bool,
-    lr: float,
-    patience: int | None,
-    layer: str | None,
-) -> Recipe:
-    """A recipe with the changes of `PlanOptions`; ValueError for numbers out of range."""
-    if lr <= 0:
-        raise ValueError(f"lr is {lr}; it must be above 0")
-    if steps is not None and steps < 0:
-        raise ValueError(f"steps is {steps}; it must be 0 or more")
-    if patience is not None and patience < 1:
-        raise ValueError(f"patience is {patience}; it must be 1 or more")
-    if isinstance(recipe, str):
-        recipe = recipes.get(recipe)
-        if steps is None and patience is None:
-            recipe = recipe.until_done()
-    if exact:
-        recipe = _exact(recipe)
-    if steps is not None:
-        recipe = recipe.with_steps(steps)
-    if lr != 1:
-        recipe = recipe.with_lr(lr)
-    if patience is not None:
-        recipe = recipe.with_patience(patience)
-    return recipe if layer is None else recipe.with_layer(layer)
-
-
-def _exact(recipe: Recipe) -> Recipe:
-    """The recipe, then its noise maps until the picture is within EXACT_PSNR of the target."""
-    if not any(phase.has_variable("noise") for phase in recipe.phases):
-        recipe = recipes.with_suffix(recipe, "+noise")
-    last = recipe.phases[-1]
-    if [term.name for term in last.terms] != ["pixel"]:
-        raise ValueError(
-            f'the recipe "{recipe.name}" ends with the terms '
-            f"{', '.join(term.name for term in last.terms)}, and exact needs the pixel term alone; "
-            "take a recipe without noise maps of its own, or with +noise"
-        )
-    mse = 4 * 10 ** (-EXACT_PSNR / 10)  # of images in [-1, 1]
-    goal = replace(last, goal=mse * float(last.terms[0].weight_for("none")))
-    return replace(recipe, phases=(*recipe.phases[:-1], goal))
 
 
 def make_plan(

@@ -18,7 +18,7 @@ from .result import LATENTS, SCORES
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where the result of a photo goes."""
 
     name: str
@@ -58,7 +58,7 @@ class ResultsFolder:
             self._of_source.setdefault(record.get("source", ""), []).append(record)
         self._taken = path_keys(self.out.iterdir()) if self.out.is_dir() else set()
 
-    def place(self, source: Path, digest: str, stem: str) -> Place:
+    def destination(self, source: Path, digest: str, stem: str) -> Destination:
         """Where the result of a photo goes; digest: of its bytes.
 
         The folder of an earlier result by the same plan, if there is one. Otherwise a folder that
@@ -67,13 +67,13 @@ class ResultsFolder:
         there = self._of_source.get(str(source.resolve()), [])
         for record in there:
             if self._is_same(record, digest):
-                return Place(record["photo"])
+                return Destination(record["photo"])
         beside = there[0]["photo"] if there else ""
         if beside and self.replace:
-            return Place(beside)
+            return Destination(beside)
         name = next(name for name in candidate_names(stem) if self._is_free(name))
         self._taken.add(path_key(self.out / name))
-        return Place(name, beside)
+        return Destination(name, beside)
 
     def _is_free(self, name: str) -> bool:
         """Whether nothing is called so, nor as a further face of a photo called so would be."""

@@ -29,10 +29,10 @@ from .plan import (
     Init,
     InversionPlan,
     PlanOptions,
-    adapt_recipe,
     further_networks,
     make_plan,
 )
+from .recipe_options import adapt_recipe
 from .reenactment import (
     Driver,
     Reenactment,

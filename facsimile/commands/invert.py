@@ -13,7 +13,8 @@ from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import photos_for
 from facsimile.jobs import Job
 from facsimile.metrics import PERCEPTUAL_METRICS
-from facsimile.plan import EXACT_PSNR, Init
+from facsimile.plan import Init
+from facsimile.recipe_options import EXACT_PSNR
 from facsimile.refine import REACHED
 from facsimile.summary import mean_scores
 
