@@ -46,7 +46,9 @@ class Part:
     held_out: bool = False
     """Whether its faces are those of --held-out."""
     picture: str | None = None
-    """A picture without faces, which goes to docs/images/PART.png."""
+    """A picture without faces, which goes to docs/images/PART.png, below the first table."""
+    caption: str = ""
+    """Of the picture."""
 
 
 PARTS = {
@@ -55,14 +57,17 @@ PARTS = {
         page=inversion,
         tables=("inversion", "edits"),
         settings={"alone": 0},
-        tiny={"steps": 25},
+        tiny={"steps": 25, "noise": False},
         picture="curves.png",
+        caption="MSE and distance of every row, as the steps or seconds of an image go on",
     ),
     "one-pass": Part(page=one_pass, tables=("one_pass",), tiny={"steps": 25, "timed_steps": 1}),
     "settling": Part(page=settling, tables=("settling",), tiny={"steps": 2}),
     "noise": Part(page=noise, tables=("noise",), settings={"steps": 500}, tiny={"steps": 2}),
     "encoders-alone": Part(page=encoders_alone, tables=("encoders",)),
-    "identity-term": Part(page=identity, tables=("identity",), tiny={"steps": 1}, held_out=True),
+    "identity-term": Part(
+        page=identity, tables=("identity",), tiny={"steps": 1, "fixed": ()}, held_out=True
+    ),
     "feature-edits": Part(
         page=feature_edits, tables=("edits",), tiny={"directions": 1}, held_out=True
     ),
@@ -204,14 +209,16 @@ def write_docs(out: Path, docs: Path) -> None:
     blocks = {}
     for name, part in PARTS.items():
         folder = out / name
+        if not (folder / "how.json").is_file():
+            continue
+        how = json.loads((folder / "how.json").read_text())
         for table in part.tables:
-            path = folder / f"{table}.md"
-            if path.is_file() and (folder / "how.json").is_file():
-                how = json.loads((folder / "how.json").read_text())
+            if (path := folder / f"{table}.md").is_file():
                 blocks[f"{name}/{table}"] = results_page.block(path.read_text(), **how)
-        if part.picture is not None and (folder / part.picture).is_file():
+        if part.picture is not None:
             (docs / "images").mkdir(exist_ok=True)
             shutil.copy(folder / part.picture, docs / "images" / f"{name}.png")
+            blocks[f"{name}/{part.tables[0]}"] += f"\n\n![{part.caption}](images/{name}.png)"
     known = [f"{name}/{table}" for name, part in PARTS.items() for table in part.tables]
     page = docs / "results.md"
     report.write_text(page, results_page.fill(page.read_text(encoding="utf-8"), blocks, known))
