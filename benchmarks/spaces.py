@@ -59,23 +59,33 @@ class Options(faces.Options):
     count: int = 50
     steps: int = 1200
     batch: int = 10
-    recipes: tuple[str, ...] = ROWS
+    recipes: tuple[str, ...] = ()
     """One row each: a name of refine.recipes, alone, or followed by "seeded" (features start at the
     feature encoder's prediction and are held there), "printed" (the F/Z+ paper's method as printed:
     seeded, its Adam and weights, and its start of the code) or "truncated" (printed, with the
-    truncation of the paper's code)."""
+    truncation of the paper's code). None: all for which there are encoders."""
     statistics_samples: int | None = 1_000_000
 
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    rows = {name: run(bench, name) for name in options.recipes}
+    rows = {name: run(bench, name) for name in options.recipes or possible(bench)}
     if options.rows_only:
         return
     text = "\n".join([table(rows), "", machines(list(rows.values())), "", *findings(rows)])
     report.write_text(options.out / "spaces.md", text + "\n")
     print(text)
     faces.save_picture(options.out / "spaces.png", bench.pictures(rows))
+
+
+def possible(bench: Bench) -> list[str]:
+    """Those of ROWS for which there are encoders."""
+    names = list(ROWS)
+    if not bench.studio.encoders.has("in-domain"):
+        names.remove("in-domain")
+    if bench.encoder_layer is None:
+        names = [x for x in names if not (x.startswith("f/") and x.partition(" ")[2])]
+    return names
 
 
 def run(bench: Bench, name: str) -> Row:

@@ -140,6 +140,16 @@ def test_the_method_as_printed(options: evidence.Options) -> None:
     assert not torch.equal(seeded.latents.code[0], seeded.latents.code[1])
 
 
+def test_rows_for_which_there_are_encoders(options: evidence.Options) -> None:
+    told = space_options(options)
+    assert spaces.possible(bench.Bench.load(told)) == list(spaces.ROWS)
+    for kind in ("feature", "in-domain"):
+        (Path(options.generator) / f"{kind}.safetensors").unlink()
+    names = spaces.possible(bench.Bench.load(told))
+    assert {"z", "f/z+", "w+ printed"} < set(names)
+    assert not {"in-domain", "f/z+ seeded", "f/z+ printed", "f/z+ truncated"} & set(names)
+
+
 def test_statistics_are_kept(options: evidence.Options, monkeypatch: pytest.MonkeyPatch) -> None:
     first = bench.Bench.load(space_options(options)).generator.statistics
     monkeypatch.setattr(stylegan.statistics, "compute", refuse)
