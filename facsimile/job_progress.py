@@ -27,7 +27,7 @@ class JobProgress:
         self.photos, self.steps = photos, steps
         self._typical, self._finished, self._finished_steps = typical_steps, 0, 0
         self._waiting = photos
-        self.batch_steps, self._last_step, self._names = 0, 0, ""
+        self.batch_steps, self._last_step, self._step, self._names = 0, 0, 0, ""
         self._began, self._steps_timed = 0.0, -WARM_UP
         self._told = quiet
         self.bar = ProgressBar(
@@ -46,12 +46,14 @@ class JobProgress:
         """So many photos more, or fewer: one shows several faces, or is done already, or bad."""
         self.photos += photos
         self._waiting += photos
-        self._set_total(0, 0)
+        self._set_total(0)
 
-    def begin_batch(self, names: Sequence[str], batch_steps: int) -> None:
-        """names: of the photos of a batch. batch_steps: that an earlier call has done."""
+    def begin_batch(self, names: Sequence[str], batch_steps: int, steps_done: int = 0) -> None:
+        """names: of the photos of a batch. batch_steps: that an interrupted call has done of it.
+        steps_done: of each photo, that its earlier result has behind it."""
         self._waiting -= len(names)
         self._last_step = self.batch_steps = 0
+        self._step = steps_done + batch_steps // len(names)
         first = self._finished + 1
         numbers = f"{first}" if len(names) == 1 else f"{first}-{self._finished + len(names)}"
         self._names = f"photo {numbers} of {self.photos}"
@@ -64,11 +66,12 @@ class JobProgress:
         # A phase ends with an evaluation that takes no step.
         taken = len(step.active) if step.done > self._last_step else 0
         first, self._last_step = self._last_step == 0, step.done
-        self._set_total(len(step.active), step.done)
-        if first or step.done % SHOW_EVERY == 0:
+        self._step += bool(taken)
+        self._set_total(len(step.active))
+        if first or self._step % SHOW_EVERY == 0:
             losses = sum(float(x.mean()) for x in step.losses.values())
             of = "at most " * (self._expected < self.steps)
-            self._show(f"{self._names}, step {step.done} of {of}{step.total}, loss {losses:.4f}")
+            self._show(f"{self._names}, step {self._step} of {of}{step.total}, loss {losses:.4f}")
         self._count_steps(taken)
         if not self._told:
             self._time_steps(step)
@@ -79,7 +82,7 @@ class JobProgress:
             self.bar.update(len(steps))
         self._finished += len(steps)
         self._finished_steps += sum(steps)
-        self._set_total(0, 0)
+        self._set_total(0)
 
     def close(self) -> None:
         self.bar.close()
@@ -88,10 +91,10 @@ class JobProgress:
         self.bar.update(steps)
         self.batch_steps += steps
 
-    def _set_total(self, active: int, done: int) -> None:
+    def _set_total(self, active: int) -> None:
         """What the bar counts up to, by what is known now."""
         # A photo that has taken longer than others will probably take another while.
-        left = active * max(done / 10, self._expected - done, 1.0) if active else 0.0
+        left = active * max(self._step / 10, self._expected - self._step, 1.0) if active else 0.0
         self.bar.total = max(1.0, self.bar.n + left + self._waiting * self._expected)
 
     def _show(self, words: str) -> None:

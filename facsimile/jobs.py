@@ -216,8 +216,9 @@ class Job:
         faces = [(item.digest, item.face) for item in items]
         resume_file = ResumeFile(self.out, faces, self.plan.digest)
         state, batch_steps = resume_file.load(self.inverter.generator.device)
-        progress.begin_batch(names, batch_steps)
         starts = [item.start for item in items if item.start is not None]
+        behind = sum(one.steps for one in starts) // len(items)
+        progress.begin_batch(names, batch_steps, behind)
         start = concatenate_latents([one.latents for one in starts]) if starts else None
         self.started_from |= {x.name: x.start.name for x in items if x.start is not None}
         result = self.inverter.invert(

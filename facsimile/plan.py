@@ -22,8 +22,9 @@ from .recipe_options import EXACT_PSNR
 from .targets import Faces
 
 Init = Literal["mean", "random", "encoder"]
-TYPICAL_STEPS = 200
-"""Of a phase that stops when an image is done: for the estimate of the time alone."""
+TYPICAL_STEPS, TYPICAL_STEPS_TO_GOAL = 200, 20
+"""Of a phase that stops when an image is done, and of one that stops at its goal, with the bundled
+networks: for the estimate of the time alone."""
 
 
 class PlanOptions(TypedDict, total=False):
@@ -117,11 +118,8 @@ class InversionPlan:
 
     @property
     def typical_steps(self) -> int:
-        """Steps that a photo takes as a rule: all, or TYPICAL_STEPS of a phase that stops early."""
-        return sum(
-            min(phase.steps, TYPICAL_STEPS) if _stops_early(phase) else phase.steps
-            for phase in self.recipe.phases
-        )
+        """Steps that a photo takes as a rule: all, or the usual ones of a phase that stops."""
+        return sum(min(phase.steps, _usual_steps(phase)) for phase in self.recipe.phases)
 
     def describe(self) -> str:
         """The plan in words, a line per decision."""
@@ -189,8 +187,10 @@ class InversionPlan:
         return digest_of(self.to_dict())
 
 
-def _stops_early(phase: Phase) -> bool:
-    return phase.patience is not None or phase.goal is not None
+def _usual_steps(phase: Phase) -> int:
+    if phase.goal is not None:
+        return TYPICAL_STEPS_TO_GOAL
+    return phase.steps if phase.patience is None else TYPICAL_STEPS
 
 
 def _duration(phase: Phase) -> str:

@@ -22,7 +22,7 @@ from facsimile.metrics import PERCEPTUAL_METRICS
 from facsimile.studio import Studio
 from facsimile.stylegan import Latents
 
-from .options import ComputeOptions
+from .options import ComputeOptions, OptionalInt
 
 LATENTS = "latents.safetensors"
 INVERSIONS = "inversions"
@@ -47,11 +47,12 @@ class EditOptions(ComputeOptions):
     """For photos: an encoder's file, or the folder of a training run; once for each kind."""
     recipe: str = "f/z+"
     """For photos: the recipe of their inversion, see facsimile invert."""
-    steps: int | None = None
-    """For photos: steps of their inversion. Default: the recipe's own. 0: the initial latents."""
+    steps: OptionalInt = None
+    """For photos: steps of their inversion, exactly so many. Default: until a photo is done. 0: the
+    initial latents, in seconds."""
     seed: int = 0
     """For photos: seed of random initial codes."""
-    label: int | None = None
+    label: OptionalInt = None
     """For photos: class of a conditional generator, from 0 on."""
     perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
     """For photos: the perceptual term of their inversion."""
@@ -62,6 +63,8 @@ class EditOptions(ComputeOptions):
     """For photos: find the face and crop it as FFHQ does. --no-align: they are such crops."""
     batch: int = 8
     """For photos: how many are inverted at once."""
+    replace: bool = False
+    """Put the results in the place of those that another edit, or other settings, have made."""
 
     edit_name: ClassVar[str]
 
@@ -75,8 +78,12 @@ class EditOptions(ComputeOptions):
             "parameters": parameters,
             "inputs": [str(path.resolve()) for path in self.inputs],
         }
-        _check_out(self.out, record)
         photos, files = _sort_inputs(self.inputs, self.out)
+        if photos:
+            names = ("recipe", "steps", "seed", "label", "align", "identity")
+            record["inversion"] = {name: getattr(self, name) for name in names}
+        if not self.replace:
+            _check_out(self.out, record)
         perceptual = self.perceptual
         if not photos or (perceptual == "auto" and self.steps == 0):
             perceptual = "none"  # nothing is refined
@@ -121,9 +128,8 @@ class EditOptions(ComputeOptions):
             identity=self.identity,
         )
         print(plan.describe())
-        job = Job(
-            studio.inverter(plan), studio.target_reader, photos, self.out / INVERSIONS, self.batch
-        )
+        inverter, reader, out = studio.inverter(plan), studio.target_reader, self.out / INVERSIONS
+        job = Job(inverter, reader, photos, out, self.batch, self.replace)
         job.run(quiet=self.quiet)
         for photo in photos:
             path = job.out / job.names[photo] / LATENTS
@@ -203,7 +209,8 @@ def _check_out(out: Path, record: dict) -> None:
     if present and any(present.get(name) != value for name, value in record.items()):
         raise ValueError(
             f"{out} has results of another edit ({present.get('edit')} with "
-            f"{present.get('parameters')} of {present.get('inputs')}); choose another --out"
+            f"{present.get('parameters')} of {', '.join(present.get('inputs', []))}), or of photos "
+            "that were inverted with other settings; choose another --out, or --replace"
         )
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -92,7 +92,7 @@ class Invert(ComputeOptions):
     the scores stay."""
     perceptual_weights: OptionalPath = None
     """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
-    init: Literal["mean", "random", "encoder"] | None = None
+    init: Annotated[Init | None, tyro.conf.arg(metavar="{mean,random,encoder}")] = None
     """Initial latents. Default: an encoder's prediction in f/ recipes (the feature), w+ and
     in-domain if there is such an encoder, else random in Z spaces and the mean in the others."""
     label: OptionalInt = None

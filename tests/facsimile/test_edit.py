@@ -110,6 +110,12 @@ def test_results_of_another_edit_are_not_replaced(edit, squares, tmp_path):
     status, printed = edit("style", *paths, "--strength", 0.5)
     assert status == 2
     assert "has results of another edit (style with " in printed.err
+    status, printed = edit("style", *paths, "--seed", 1)
+    assert status == 2
+    assert "inverted with other settings; choose another --out, or --replace" in printed.err
+    before = code(tmp_path / "out" / "latents.safetensors")
+    assert edit("style", *paths, "--strength", 0.5, "--replace")[0] == 0
+    assert not torch.equal(code(tmp_path / "out" / "latents.safetensors"), before)
 
 
 def test_failures(edit, squares, tmp_path, page):

@@ -66,6 +66,15 @@ def test_the_time_that_it_will_take_is_said_after_a_few_steps(monkeypatch, capsy
     progress.close()
 
 
+def test_a_photo_that_goes_on_counts_from_its_earlier_steps():
+    progress = JobProgress(1, 1920, 220)
+    progress.begin_batch(["a"], 0, steps_done=200)
+    progress.step(step(1201, 1, 1920))
+    assert "step 201 of at most 1920" in progress.bar.desc
+    assert progress.bar.total - progress.bar.n == pytest.approx(19, abs=0.5)
+    progress.close()
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.2, "1 s"), (40, "40 s"), (99, "99 s"), (130, "2 min"), (5990, "1 h 40 min")],

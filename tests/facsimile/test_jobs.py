@@ -64,7 +64,7 @@ def test_run_again_skips_what_is_done(studio, squares, tmp_path):
 
 def contents(folder):
     """Everything in the folders of results: path -> bytes."""
-    files = sorted(path for path in folder.glob("*/*") if path.is_file())
+    files = sorted(path for path in folder.glob("[!.]*/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
