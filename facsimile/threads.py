@@ -30,9 +30,9 @@ def wait_without_spinning() -> None:
 class LoadMeter:
     """The processor time that other programs take from its making on."""
 
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
     idle: float = field(default_factory=lambda: _idle_seconds())
-    own: float = field(default_factory=time.process_time)
+    own: float = field(default_factory=lambda: time.process_time())
 
     def cores_taken(self) -> float:
         """Cores that other programs have kept busy; waits until MOMENT has passed."""
