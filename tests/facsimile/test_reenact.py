@@ -128,6 +128,25 @@ def test_batches_change_nothing(reenact, driver):
         torch.testing.assert_close(runs[0], other, atol=1e-4, rtol=0)
 
 
+def test_out_of_memory_halves_the_batch(reenact, driver, capsys):
+    """And changes nothing else."""
+    expected = torch.stack([one.image for one in reenact(driver)])
+    found = reenact(driver, batch=8)
+    synthesize = found.synthesize
+
+    def small_ones_alone(landmarks):
+        if len(landmarks) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return synthesize(landmarks)
+
+    found.synthesize = small_ones_alone
+    images = torch.stack([one.image for one in found])
+    torch.testing.assert_close(images, expected, atol=1e-4, rtol=0)
+    said = capsys.readouterr().err
+    assert "out of memory: from now on 4 frames at once" in said
+    assert said.count("from now on 2 frames at once") == 1
+
+
 def test_memory_stays_flat(reenact, driver, monkeypatch):
     """The driver is read no further ahead than the batch under way and two more."""
     from facsimile.data import video
@@ -227,7 +246,12 @@ def test_how_close_the_results_come(reenact, driver, tmp_path):
     images = torch.stack([one.image for one in found])
     asked = torch.stack([one.landmarks for one in found])
     found.landmarker = Blind(images[7])
-    said = found.save(tmp_path / "out", video=None)["landmark_error"]
+    summary = found.save(tmp_path / "out", video=None)
+    said = summary["landmark_error"]
+    missed = [error for error in said["per_frame"]["nme"] if error is None or error > 0.1]
+    assert f"in {len(missed)} of 11 frames the landmarks miss those asked" in summary["misses"][0]
+    assert list(summary["identity"]["per_frame"]) == ["0.png", "10.png"]
+    assert summary["identity"]["bound"] == 0.6
     nme = metrics.nme(asked, Grey()(images).points).tolist()
     torch.testing.assert_close(said["per_frame"]["nme"][3], nme[3], atol=1e-5, rtol=0)
     assert said["per_frame"]["nme"][7] is said["per_frame"]["hausdorff"][7] is None
