@@ -10,6 +10,7 @@ import pkgutil
 import re
 import shlex
 import typing
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -212,12 +213,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_generator, make_discri
     (path / "aligned").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path / "aligned" / "a.png")
+    with zipfile.ZipFile(path / "aligned.zip", "w") as archive:
+        archive.write(path / "aligned" / "a.png", "a.png")
     return path
 
 
 def small(words: list[str]) -> list[str]:
     """The command with little work."""
     flags = dict(SMALL.get(words[0], {}))
+    if "--fast" in words:
+        del flags["--steps"]
     for index, word in enumerate(words[:-1]):
         if word in flags and words[index + 1] != "0":
             words[index + 1] = flags[word]
