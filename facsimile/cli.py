@@ -22,7 +22,7 @@ from .commands.demo import Demo
 from .commands.info import Info
 from .commands.invert import Invert
 from .commands.landmarks import Landmarks
-from .commands.options import ComputeOptions
+from .commands.options import CommonOptions
 from .commands.prepare_data import PrepareData
 from .commands.reenact import Reenact
 from .commands.sample import Sample
@@ -92,8 +92,8 @@ def _run(args: list[str], meter: LoadMeter | None) -> int:
         if quiet:
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-        if isinstance(command, ComputeOptions):
-            note = set_threads(command.threads, meter or LoadMeter())
+        if isinstance(command, CommonOptions):
+            note = set_threads(command.threads, meter)
             print(note, end="\n" * bool(note))
         return command.run()
 

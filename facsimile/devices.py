@@ -14,11 +14,12 @@ OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 """What the errors of a CPU's allocator, and of libraries on a GPU, say."""
 
 
-def set_threads(threads: int | None, meter: LoadMeter) -> str:
+def set_threads(threads: int | None, meter: LoadMeter | None = None) -> str:
     """Set the number of CPU threads; returns a line on it, "" where all cores are used.
 
     threads: as many; None: as the environment's OMP_NUM_THREADS says, else by what other programs
-    leave free. meter: of the load by now. Raises ValueError for less than one.
+    leave free. meter: of the load until now; None: it is measured for a moment. Raises ValueError
+    for less than one.
     """
     if threads is not None:
         if threads < 1:
@@ -30,7 +31,7 @@ def set_threads(threads: int | None, meter: LoadMeter) -> str:
     most = torch.get_num_threads()
     if most == 1:
         return ""
-    taken = meter.cores_taken()
+    taken = (meter or LoadMeter()).cores_taken()
     free = min(most, free_cores(taken))
     if free == most:
         return ""
