@@ -123,6 +123,7 @@ def run(
     make_recipe: Callable[[Any, Distributed], TrainingRecipe],
 ) -> None:
     """Set up the recipe and train it; with --dry-run only print its configuration."""
+    start = time.monotonic()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = settings.torch_device()
@@ -155,7 +156,6 @@ def run(
         settings.out.mkdir(parents=True, exist_ok=True)
         (settings.out / "config.json").write_text(configuration + "\n", encoding="utf-8")
     accelerator.wait_for_everyone()
-    start = time.monotonic()
     try:
         train(settings, recipe, accelerator, distributed)
     finally:
