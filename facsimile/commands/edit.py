@@ -80,8 +80,8 @@ class EditOptions(ComputeOptions):
         }
         photos, files = _sort_inputs(self.inputs, self.out)
         if photos:
-            names = ("recipe", "steps", "seed", "label", "align", "identity")
-            record["inversion"] = {name: getattr(self, name) for name in names}
+            options = ("recipe", "steps", "seed", "label", "align", "identity")
+            record["inversion"] = {name: getattr(self, name) for name in options}
         if not self.replace:
             _check_out(self.out, record)
         perceptual = self.perceptual

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from facsimile import pictures
 from facsimile.commands import demo
 from facsimile.stylegan import Latents
 
@@ -20,7 +21,8 @@ def test_demo(tmp_path, capsys):
     for folder in ("f-z-plus", "w-plus-noise"):
         assert len(Latents.load(tmp_path / folder / "astronaut" / "latents.safetensors")) == 1
     with Image.open(tmp_path / "demo.png") as picture, Image.open(tmp_path / "aligned.png") as face:
-        panel = picture.crop((0, 0, picture.height, picture.height))
+        side = picture.height - pictures.LABEL
+        panel = picture.crop((0, pictures.LABEL, side, picture.height))
         assert panel.resize(face.size, Image.Resampling.NEAREST).tobytes() == face.tobytes()
 
 
@@ -28,4 +30,4 @@ def test_the_command_runs_the_demo(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(demo, "demo", lambda *args: calls.append(args) or 0)
     assert demo.Demo(out=tmp_path).run() == 0
-    assert calls == [(tmp_path, demo.RECIPES)]
+    assert calls == [(tmp_path, demo.RECIPES, "auto")]
