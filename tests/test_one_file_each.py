@@ -244,7 +244,7 @@ def test_each_is_used(folder, squares, capsys):
     results = folder / "results"
     assert command("invert", squares, "--out", results, "--recipe", "mine", *options) == 0
     printed = capsys.readouterr().out
-    assert "recipe: mine +identity (code for 4 steps)" in printed
+    assert "recipe: mine +identity (code until a photo is done, at most 4 steps)" in printed
     assert f"init: the pooled encoder {folder / 'pooled.safetensors'}" in printed
     latents = Latents.load(results / "1" / "latents.safetensors", generator)
     assert latents.space == "v+"
