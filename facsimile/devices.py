@@ -55,16 +55,15 @@ class Batch:
 
     size: int
     unit: str
-    """What is computed, in the plural."""
+    """What is computed, in the singular."""
 
     def halve(self, error: BaseException) -> None:
         """Halve the size and say so; raise the error if it is another one, or the size is 1."""
         if self.size == 1 or not is_out_of_memory(error):
             raise error
         self.size //= 2
-        ProgressBar.write(
-            f"out of memory: from now on {self.size} {self.unit} at once", file=sys.stderr
-        )
+        count = f"{self.size} {self.unit}{'s' * (self.size != 1)}"
+        ProgressBar.write(f"out of memory: from now on {count} at once", file=sys.stderr)
 
 
 def pick_device(name: str) -> torch.device:

@@ -141,7 +141,7 @@ def concatenate_latents(parts: Sequence[Latents]) -> Latents:
 
 @torch.no_grad()
 def _synthesize(generator: Generator, latents: Latents) -> Iterator[Tensor]:
-    batch, start = Batch(BATCH, "images"), 0
+    batch, start = Batch(BATCH, "image"), 0
     while start < len(latents):
         part = latents[start : start + batch.size].to(generator.device, generator.dtype)
         try:

@@ -61,6 +61,12 @@ class JobProgress:
         self._show(self._names)
         self._steps_timed = -WARM_UP
 
+    def leave_batch(self, photos: int) -> None:
+        """The batch, of so many photos, ends without a result and begins again."""
+        self._waiting += photos
+        self.bar.update(-self.batch_steps)
+        self._set_total(0)
+
     def step(self, step: Step) -> None:
         """A step of the batch is done."""
         # A phase ends with an evaluation that takes no step.

@@ -22,6 +22,7 @@ from facsimile.refine import NOT_FINITE
 from facsimile.training.signals import interruptible
 
 from . import summary
+from .devices import Batch
 from .edit_result import concatenate_latents
 from .inversion import Inverter
 from .job_progress import JobProgress
@@ -132,9 +133,7 @@ class Job:
                 ):
                     try:
                         for items in self._batches(reader, progress, stop):
-                            self._invert(items, writers, progress, stop)
-                            if stop.is_set():
-                                raise KeyboardInterrupt
+                            self._invert_all(items, writers, progress, stop)
                     finally:
                         self._record_saved(writers.drain())
             finally:
@@ -204,6 +203,28 @@ class Job:
         return Read(photo, items)
 
     # One batch ------------------------------------------------------------------------------------
+
+    def _invert_all(
+        self,
+        items: list[Item],
+        writers: OrderedWorkers[Saved],
+        progress: JobProgress,
+        stop: threading.Event,
+    ) -> None:
+        """`_invert`, from now on of fewer faces at once where memory does not suffice for these."""
+        batch = Batch(len(items), "photo")
+        while items:
+            part = items[: batch.size]
+            try:
+                self._invert(part, writers, progress, stop)
+            except (RuntimeError, MemoryError) as error:
+                batch.halve(error)
+                self.batch = batch.size
+                progress.leave_batch(len(part))
+                continue
+            items = items[len(part) :]
+            if stop.is_set():
+                raise KeyboardInterrupt
 
     def _invert(
         self,

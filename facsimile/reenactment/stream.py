@@ -98,7 +98,7 @@ class FrameStream:
 
     def _synthesize_in_parts(self, landmarks: Tensor) -> Tensor:
         """`synthesize`, of fewer frames at once where memory does not suffice for all."""
-        size = Batch(self.batch, "frames")
+        size = Batch(self.batch, "frame")
         while True:
             try:
                 return torch.cat([self.synthesize(part) for part in landmarks.split(size.size)])

@@ -86,19 +86,19 @@ def test_threads_sleep_while_they_wait():
 
 
 def test_out_of_memory_halves_the_batch(capsys):
-    batch = Batch(5, "frames")
+    batch = Batch(5, "frame")
     cpu = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
     for error, size in ((cpu, 2), (torch.OutOfMemoryError("CUDA"), 1)):
         assert is_out_of_memory(error)
         batch.halve(error)
         assert batch.size == size
-        assert f"out of memory: from now on {size} frames at once" in capsys.readouterr().err
+        assert f"out of memory: from now on {size} frame" in capsys.readouterr().err
     with pytest.raises(MemoryError):
         batch.halve(MemoryError())
     other = RuntimeError("shapes do not match")
     assert not is_out_of_memory(other)
     with pytest.raises(RuntimeError, match="shapes"):
-        Batch(8, "frames").halve(other)
+        Batch(8, "frame").halve(other)
 
 
 def test_ctrl_c_prints_the_command_that_goes_on(monkeypatch, capsys, tmp_path):

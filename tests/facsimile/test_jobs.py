@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import facsimile
+from facsimile.inversion import Inverter
 from facsimile.jobs import Job
 from facsimile.pictures import GAP
 from facsimile.resume import BatchCallback
@@ -60,6 +61,25 @@ def test_run_again_skips_what_is_done(studio, squares, tmp_path):
     assert (made.skipped, made.done) == (["0", "1"], ["2"])
     assert (out / "0" / "scores.json").stat().st_mtime_ns == stamp
     assert json.loads((out / "summary.json").read_text())["done"] == 3
+
+
+def test_out_of_memory_halves_the_batch(studio, squares, tmp_path, monkeypatch, capsys):
+    """And gives what smaller batches give."""
+    invert = Inverter.invert
+
+    def one_alone(self, targets, *args, **options):
+        if len(targets) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return invert(self, targets, *args, **options)
+
+    photos = sorted(squares.iterdir())
+    run(studio, photos, tmp_path / "expected", batch=1)
+    monkeypatch.setattr(Inverter, "invert", one_alone)
+    made = run(studio, photos, tmp_path / "out", batch=3)
+    assert (made.done, made.failed) == (["0", "1", "2"], {})
+    assert capsys.readouterr().err.count("out of memory: from now on 1 photo at once") == 1
+    for name in made.done:
+        assert torch.equal(code_of(tmp_path / "out", name), code_of(tmp_path / "expected", name))
 
 
 def contents(folder):
