@@ -161,8 +161,9 @@ class Job:
                 waiting.setdefault(item.phases_done, []).append(item)
             for phases, items in waiting.items():
                 while len(items) >= self.batch:
-                    yield items[: self.batch]
-                    items = waiting[phases] = items[self.batch :]
+                    batch, items = items[: self.batch], items[self.batch :]
+                    waiting[phases] = items
+                    yield batch  # after which `self.batch` may be smaller
         yield from filter(None, waiting.values())
 
     def _reads(self, reader: OrderedWorkers[Read]) -> Iterator[Read]:
