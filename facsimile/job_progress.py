@@ -11,7 +11,7 @@ from facsimile.refine import Step
 
 FORMAT = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}"
 SHOW_EVERY = 10
-"""Steps between two updates of the words beside the bar."""
+"""Steps between two losses that are shown."""
 WARM_UP = 2
 """Steps that are not timed: the first ones take longer."""
 TIMED = 3
@@ -56,6 +56,7 @@ class JobProgress:
         self._step = steps_done + batch_steps // len(names)
         first = self._finished + 1
         numbers = f"{first}" if len(names) == 1 else f"{first}-{self._finished + len(names)}"
+        self._loss = 0.0
         self._names = f"photo {numbers} of {self.photos}"
         self._count_steps(batch_steps)
         self._show(self._names)
@@ -73,12 +74,13 @@ class JobProgress:
         taken = len(step.active) if step.done > self._last_step else 0
         first, self._last_step = self._last_step == 0, step.done
         self._step += bool(taken)
+        self._count_steps(taken)
         self._set_total(len(step.active))
         if first or self._step % SHOW_EVERY == 0:
-            losses = sum(float(x.mean()) for x in step.losses.values())
-            of = "at most " * (self._expected < self.steps)
-            self._show(f"{self._names}, step {self._step} of {of}{step.total}, loss {losses:.4f}")
-        self._count_steps(taken)
+            # Reading a loss waits for the GPU.
+            self._loss = sum(float(x.mean()) for x in step.losses.values())
+        of = "at most " * (self._expected < self.steps)
+        self._show(f"{self._names}, step {self._step} of {of}{step.total}, loss {self._loss:.4f}")
         if not self._told:
             self._time_steps(step)
 
@@ -100,7 +102,8 @@ class JobProgress:
     def _set_total(self, active: int) -> None:
         """What the bar counts up to, by what is known now."""
         # A photo that has taken longer than others will probably take another while.
-        left = active * max(self._step / 10, self._expected - self._step, 1.0) if active else 0.0
+        left = max(self._step / 10, self._expected - self._step, 1.0)
+        left = active * min(left, max(0.0, self.steps - self._step))
         self.bar.total = max(1.0, self.bar.n + left + self._waiting * self._expected)
 
     def _show(self, words: str) -> None:
