@@ -39,8 +39,9 @@ def person_miss(distances: Sequence[float], network: IdentityNetwork, unit: str 
     missed = sum(distance >= network.threshold for distance in measured)
     if not missed:
         return ""
+    compared = " compared" * (len(measured) > 1)
     return (
-        f"{_of(missed, len(measured), unit)} compared {'shows' if missed == 1 else 'show'} another "
+        f"{_of(missed, len(measured), unit)}{compared} {'shows' if missed == 1 else 'show'} another "
         f"person than before, by {network.title}: a distance of {max(measured):.2f}, and "
         f"{network.threshold:g} is the bound"
     )
