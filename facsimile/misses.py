@@ -40,9 +40,10 @@ def person_miss(distances: Sequence[float], network: IdentityNetwork, unit: str 
     if not missed:
         return ""
     compared = " compared" * (len(measured) > 1)
+    shows = f"{compared} {'shows' if missed == 1 else 'show'}"
     return (
-        f"{_of(missed, len(measured), unit)}{compared} {'shows' if missed == 1 else 'show'} another "
-        f"person than before, by {network.title}: a distance of {max(measured):.2f}, and "
+        f"{_of(missed, len(measured), unit)}{shows} another person than before, by "
+        f"{network.title}: a distance of {max(measured):.2f}, and "
         f"{network.threshold:g} is the bound"
     )
 
