@@ -42,7 +42,7 @@ class Options(faces.Options):
 def main(options: Options) -> None:
     bench = Bench.load(options)
     if options.rows_only:
-        draw(bench, options.count, options.without_critic)
+        predictions(bench, options.count, options.without_critic)
         return
     judge = identity_judge(options.identity)
     lines = compare(bench, options.count, options.without_critic, judge, reference=False)
@@ -64,7 +64,7 @@ def compare(
     without_critic: an in-domain encoder that was trained without a critic. reference: whether the
     bench's own faces are also inverted by STEPS of Image2StyleGAN, for the expectations.
     """
-    many, rows = draw(bench, count, without_critic)
+    many, rows = predictions(bench, count, without_critic)
     images = {name: many.synthesize(row.latents) for name, row in rows.items()}
     faces.save_picture(bench.options.out / "encoders.png", {"target": many.faces.images} | images)
     columns = {"sharpness": {n: sharpness(x, many.faces.images) for n, x in images.items()}}
@@ -83,7 +83,9 @@ def compare(
     ]
 
 
-def draw(bench: Bench, count: int, without_critic: Path | None) -> tuple[Bench, dict[str, Row]]:
+def predictions(
+    bench: Bench, count: int, without_critic: Path | None
+) -> tuple[Bench, dict[str, Row]]:
     """The bench with `count` faces, and what each encoder draws of them."""
     options = bench.options
     many = faces.read(options.faces, bench.generator.resolution, count)

@@ -78,6 +78,7 @@ PARTS = {
         tiny={"pairs": 2},
     ),
 }
+PAGE = "results.md"
 TINY_COUNT = 2
 STAND_INS = {"judge": "SQUEEZENET.safetensors", "identity": "JUDGE.py"}
 """What a command in the documentation says in place of a file."""
@@ -138,6 +139,8 @@ class Options:
 
 
 def main(options: Options) -> None:
+    if options.docs is not None and not (options.docs / PAGE).is_file():
+        raise FileNotFoundError(f"there is no {options.docs / PAGE}; --docs names its folder")
     left_out = {}
     for name in options.parts:
         print(f"\n{name}\n", flush=True)
@@ -220,7 +223,7 @@ def write_docs(out: Path, docs: Path) -> None:
             shutil.copy(folder / part.picture, docs / "images" / f"{name}.png")
             blocks[f"{name}/{part.tables[0]}"] += f"\n\n![{part.caption}](images/{name}.png)"
     known = [f"{name}/{table}" for name, part in PARTS.items() for table in part.tables]
-    page = docs / "results.md"
+    page = docs / PAGE
     report.write_text(page, results_page.fill(page.read_text(encoding="utf-8"), blocks, known))
 
 

@@ -81,7 +81,7 @@ def main(options: Options) -> None:
     rows = {way: run(bench, way, options.steps) for way in ways}
     if options.rows_only:
         if options.alone and not options.recipes:
-            encoders_alone.draw(bench, options.alone, options.without_critic)
+            encoders_alone.predictions(bench, options.alone, options.without_critic)
         return
     texts = {"inversion": [table(rows), "", machines(list(rows.values())), *findings(rows)]}
     if options.alone:
