@@ -115,7 +115,8 @@ def test_files(network, photo, tmp_path, capsys):
     other = json.loads((out / "upside-down" / "scores.json").read_text())
     assert other["scores"].keys() == other["metric_descriptions"].keys()
     assert not other["scores"].keys() & IDENTITY_SCORES
-    means = json.loads((out / "summary.json").read_text())["mean_scores"]
+    (settings,) = json.loads((out / "summary.json").read_text())["settings"].values()
+    means = settings["mean_scores"]
     assert {name: means[name] for name in IDENTITY_SCORES} == {
         name: scores["scores"][name] for name in IDENTITY_SCORES
     }

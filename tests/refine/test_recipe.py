@@ -84,6 +84,8 @@ def test_suffixes(name, suffix):
         (phase,) = recipe.phases
         term = Term("identity", {"none": 0.3, "other": 6.0})
         assert phase == replace(first, terms=(*first.terms, term))
+    elif suffix == "+redrawn-noise":
+        assert recipe.phases == (replace(first, redraw_noise=True),)
     elif suffix == "+joint-noise":
         (phase,) = recipe.phases
         assert {v.name for v in phase.variables} == {v.name for v in first.variables} | {"noise"}
