@@ -3,14 +3,17 @@
 Legend: A images still active.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from facsimile.stylegan import Generator, Latents, spaces
 from facsimile.stylegan.randomness import keyed_generator
 
+from . import terms
 from .loss_inputs import LossInputs, Targets
 from .recipe import Phase, Variable
 
@@ -47,6 +50,8 @@ class ActiveImages:
     """(A,) False once an image has stopped."""
     not_finite: Tensor
     """(A,) True where the loss was NaN or infinite."""
+    first_loss: Tensor
+    """(A,) the loss at the start of the phase."""
 
     PER_IMAGE = (
         "indices",
@@ -57,6 +62,7 @@ class ActiveImages:
         "steps_taken",
         "running",
         "not_finite",
+        "first_loss",
     )
 
     @staticmethod
@@ -73,7 +79,7 @@ class ActiveImages:
             indices.shape, torch.inf, device=indices.device, dtype=template.code.dtype
         )
         return ActiveImages(
-            targets=targets.select(indices),
+            targets=terms.with_images_before(targets.select(indices), phase, template),
             template=template,
             variables=variables,
             optimiser=_optimiser(phase, variables, generator),
@@ -86,6 +92,7 @@ class ActiveImages:
             steps_taken=zero.clone(),
             running=zero == 0,
             not_finite=zero != 0,
+            first_loss=infinite.clone(),
         )
 
     def __len__(self) -> int:
@@ -111,6 +118,7 @@ class ActiveImages:
         finite = loss.isfinite()
         self.not_finite |= self.running & ~finite
         self.running &= finite
+        self.first_loss = torch.where(self.first_loss.isinf(), loss, self.first_loss)
         better = self.running & (loss < self.best_loss)
         self.best_loss = torch.where(better, loss, self.best_loss)
         for name, x in self.variables.items():
@@ -129,30 +137,66 @@ class ActiveImages:
             self.since_improved = torch.where(slower, 0, self.since_improved)
             self.running &= ~stalled | slower
 
-    def step(self, phase: Phase, loss: Tensor, index: int) -> None:
-        """Step number `index` of the phase: the optimiser's, down the sum of `loss` (A,)."""
-        # A stopped image contributes no gradient, so one that is not finite cannot reach the sum.
-        total = torch.where(self.running, loss, 0).sum()
-        names, leaves = zip(*self.variables.items(), strict=True)
-        gradients = torch.autograd.grad(total, leaves, allow_unused=True)
-        for name, leaf, gradient in zip(names, leaves, gradients, strict=True):
-            leaf.grad = torch.zeros_like(leaf) if gradient is None else gradient
+    def step(self, phase: Phase, losses: Mapping[str, Tensor], index: int) -> None:
+        """Step number `index` of the phase: the optimiser's, down the sum of the losses (A,).
+
+        losses: by `Term.key`; a term with variables counts for these alone.
+        """
+        for name, gradient in self._gradients(phase, losses).items():
+            self.variables[name].grad = gradient
             if name == "code":
-                _mask_inputs(phase, leaf.grad, self.template.space)
+                _mask_inputs(phase, gradient, self.template.space)
         factor = phase.schedule.factor(index, phase.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
-        if not phase.halvings:
-            self.optimiser.step()
-        else:
-            # The optimiser has one rate for all images; each takes its share of the step.
-            before = {name: leaf.detach().clone() for name, leaf in self.variables.items()}
-            self.optimiser.step()
-            share = 0.5**self.halvings
-            for name, leaf in self.variables.items():
-                of_image = share.reshape(-1, *[1] * (leaf.ndim - 1)).to(leaf)
-                leaf.data = torch.lerp(before[name], leaf.detach(), of_image)
+        shares = self._shares(phase)
+        before = {name: self.variables[name].detach().clone() for name in shares}
+        self.optimiser.step()
+        for name, share in shares.items():
+            leaf = self.variables[name]
+            leaf.data = torch.lerp(before[name], leaf.detach(), share.to(leaf))
         self.steps_taken += self.running
+
+    def _gradients(self, phase: Phase, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """For each variable that of the terms that count for it, by its name."""
+        groups: dict[frozenset[str], list[str]] = {}
+        for name in self.variables:
+            kind = name.partition(".")[0]
+            counts = (x.key for x in phase.terms if kind in (x.variables or (kind,)))
+            groups.setdefault(frozenset(x for x in counts if x in losses), []).append(name)
+        gradients: dict[str, Tensor] = {}
+        for keys, names in groups.items():
+            leaves = [self.variables[name] for name in names]
+            found: Sequence[Tensor | None] = [None] * len(names)
+            if keys:
+                loss = torch.stack([x for key, x in losses.items() if key in keys]).sum(0)
+                if phase.initial_loss is not None:
+                    loss = loss * (phase.initial_loss / self.first_loss)
+                # A stopped image adds no gradient, so one that is not finite cannot reach the sum.
+                total = torch.where(self.running, loss, 0).sum()
+                kept = len(groups) > 1
+                found = torch.autograd.grad(total, leaves, allow_unused=True, retain_graph=kept)
+            for name, leaf, gradient in zip(names, leaves, found, strict=True):
+                gradients[name] = torch.zeros_like(leaf) if gradient is None else gradient
+        return gradients
+
+    def _shares(self, phase: Phase) -> dict[str, Tensor]:
+        """The share of the optimiser's step that each image and pixel takes, where it is not all.
+
+        The optimiser has one rate for all images, and Adam's steps do not know how large a gradient
+        is, so that a mask on the gradient would not make them shorter.
+        """
+        masks = {variable.name: variable.mask for variable in phase.variables}
+        shares = {}
+        for name, leaf in self.variables.items():
+            of_image = (0.5**self.halvings).reshape(-1, *[1] * (leaf.ndim - 1)).to(leaf)
+            mask = masks[name.partition(".")[0]]
+            if mask is not None:
+                side = leaf.shape[2:]
+                shares[name] = of_image * adaptive_avg_pool2d(self.targets.masks[mask], side)
+            elif phase.halvings:
+                shares[name] = of_image
+        return shares
 
     def retract(self) -> None:
         """Move the code back onto its space, such as the sphere of Z."""

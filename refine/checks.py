@@ -8,7 +8,7 @@ from facsimile.stylegan import Generator, Latents
 
 from . import terms
 from .loss_inputs import Networks
-from .recipe import Recipe
+from .recipe import BEFORE, Recipe
 
 
 def check(
@@ -48,8 +48,13 @@ def check(
 def _check_names(
     recipe: Recipe, targets: Mapping[str, Tensor], masks: Mapping[str, Tensor]
 ) -> None:
+    if BEFORE in targets:
+        raise ValueError(
+            f'got targets of the name "{BEFORE}", which is the result of the phase before; give '
+            "them another name"
+        )
     for term in recipe.terms():
-        if term.target not in targets:
+        if term.target not in (*targets, BEFORE):
             raise ValueError(
                 f'the term "{term.name}" compares with the images "{term.target}", and the targets '
                 f"are {list(targets)}; pass targets={{{term.target!r}: ...}}"
@@ -58,4 +63,10 @@ def _check_names(
             raise ValueError(
                 f'the term "{term.name}" has the mask "{term.mask}", and the masks are '
                 f"{list(masks)}; pass masks={{{term.mask!r}: ...}}"
+            )
+    for variable in (variable for phase in recipe.phases for variable in phase.variables):
+        if variable.mask is not None and variable.mask not in masks:
+            raise ValueError(
+                f'the variable "{variable.name}" has the mask "{variable.mask}", and the masks are '
+                f"{list(masks)}; pass masks={{{variable.mask!r}: ...}}"
             )

@@ -143,12 +143,12 @@ class _Run:
             last = self.step == phase.steps  # evaluates the result of the last step, and takes none
             with torch.set_grad_enabled(not last):
                 losses = terms.evaluate(images.inputs(phase, self.step), phase.terms)
-                loss = torch.stack(list(losses.values())).sum(0)
+                values, loss = losses, torch.stack(list(losses.values())).sum(0)
             losses = {name: value.detach() for name, value in losses.items()}
             self._record(phase, images, losses)
             images.track_best(phase, loss.detach())
             if not last:
-                images.step(phase, loss, self.step)
+                images.step(phase, values, self.step)
                 images.retract()
             active, self.step = images.indices, self.step + 1
             if last or self.step % sync_every == 0:

@@ -5,6 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+BEFORE = "before"
+"""The `Term.target` that is the result of the phase before: what the latents synthesize when the
+phase begins."""
+
+VariableName = Literal["code", "feature", "noise"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -27,13 +33,16 @@ class Schedule:
 class Variable:
     """A part of the latents that a phase optimises."""
 
-    name: Literal["code", "feature", "noise"]
+    name: VariableName
     lr: float
     """Learning rate before the schedule."""
     inputs: tuple[int, ...] | None = None
     """Style inputs of the code, or noise maps, to optimise; negative: from the end; None: all."""
     lr_per_noise_strength: bool = False
     """For noise: `lr` is the rate of the activation; a map's rate is lr / |its noise strength|."""
+    mask: str | None = None
+    """For noise and feature: name of the mask in `refine(masks=...)`, averaged down to the side of
+    each map, that multiplies every step. Where it is 0, nothing moves. None: everything does."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,15 @@ class Term:
     mask: str | None = None
     """Name of the mask (N, 1, H, W) in `refine(masks=...)` that selects the pixels."""
     target: str = "target"
-    """Name of the images in `refine(targets=...)` to compare with."""
+    """Name of the images in `refine(targets=...)` to compare with, or BEFORE."""
+    variables: tuple[VariableName, ...] | None = None
+    """The variables that the term moves; the others do not see it. None: all of the phase."""
+
+    @property
+    def key(self) -> str:
+        """Its name in the history: "term", "term[mask]", "term of variable"."""
+        key = self.name if self.mask is None else f"{self.name}[{self.mask}]"
+        return key if self.variables is None else f"{key} of {' and '.join(self.variables)}"
 
     def weight_for(self, perceptual: str) -> float:
         """The weight with the perceptual network of this name, or "none"."""
@@ -88,6 +105,9 @@ class Phase:
     """So many times an image goes on with half its learning rate instead of stopping."""
     goal: float | None = None
     """An image stops once its loss is no more than this; None: whatever the loss."""
+    initial_loss: float | None = None
+    """The gradient is that of the loss in a unit in which an image's first loss is this number: for
+    gradient descent, whose steps are as long as the loss is large. None: the loss as it is."""
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -102,6 +122,22 @@ class Phase:
                 f'phase "{self.name}" optimises noise maps and redraws them at every step; do one '
                 "of both"
             )
+        self._check_variables()
+
+    def _check_variables(self) -> None:
+        names = [variable.name for variable in self.variables]
+        for term in self.terms:
+            for name in set(term.variables or ()) - set(names):
+                raise ValueError(
+                    f'the term "{term.name}" of the phase "{self.name}" is for the variable '
+                    f'"{name}", and the phase optimises {" and ".join(names)}; name one of these'
+                )
+        for variable in self.variables:
+            if variable.mask is not None and variable.name == "code":
+                raise ValueError(
+                    f'the phase "{self.name}" gives the code the mask "{variable.mask}", and a '
+                    "code has no place in the image; choose style inputs by `inputs`"
+                )
 
     def has_variable(self, name: str) -> bool:
         return any(variable.name == name for variable in self.variables)

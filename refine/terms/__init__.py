@@ -15,15 +15,15 @@ The function's name is the term's name in recipes. A value must depend on its ow
 """
 
 import pkgutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import torch
 from torch import Tensor
 
 from facsimile.refine.loss_inputs import LossInputs, Networks, Targets
-from facsimile.refine.recipe import Recipe, Term
+from facsimile.refine.recipe import BEFORE, Phase, Recipe, Term
 from facsimile.stylegan import Generator, Latents
 
 Prepare = Callable[[Networks, Tensor], list[Tensor]]
@@ -103,23 +103,44 @@ def prepare(
     recipe: Recipe,
 ) -> Targets:
     """The targets of a run, with what its terms compute from them once."""
-    features: dict[tuple[str, str], list[Tensor]] = {}
-    # With gradients on, an image's features are the same in every batch (stylegan.layers.linear).
-    with torch.enable_grad():
-        for term in recipe.terms():
-            make, key = get(term.name).prepare, (term.name, term.target)
-            if make is not None and key not in features:
-                features[key] = [x.detach() for x in make(networks, images[term.target])]
+    features = _features(networks, images, [x for x in recipe.terms() if x.target != BEFORE])
     return Targets(generator, initial, images, masks, networks, features)
 
 
+def with_images_before(targets: Targets, phase: Phase, latents: Latents) -> Targets:
+    """The targets of the phase that begins with these latents: also BEFORE, if a term asks for it.
+
+    latents: of the same images as the targets.
+    """
+    terms = [term for term in phase.terms if term.weight and term.target == BEFORE]
+    if not terms:
+        return targets
+    with torch.enable_grad():
+        before = latents.synthesize(targets.generator).detach()
+    features = _features(targets.networks, {BEFORE: before}, terms)
+    images = {**targets.images, BEFORE: before}
+    return replace(targets, images=images, features={**targets.features, **features})
+
+
+def _features(
+    networks: Networks, images: Mapping[str, Tensor], terms: Sequence[Term]
+) -> dict[tuple[str, str], list[Tensor]]:
+    features: dict[tuple[str, str], list[Tensor]] = {}
+    # With gradients on, an image's features are the same in every batch (stylegan.layers.linear).
+    with torch.enable_grad():
+        for term in terms:
+            make, key = get(term.name).prepare, (term.name, term.target)
+            if make is not None and key not in features:
+                features[key] = [x.detach() for x in make(networks, images[term.target])]
+    return features
+
+
 def evaluate(inputs: LossInputs, terms: tuple[Term, ...]) -> dict[str, Tensor]:
-    """Weighted value (N,) of every term whose weight is not 0, by "term" or "term[mask]"."""
+    """Weighted value (N,) of every term whose weight is not 0, by its `Term.key`."""
     values: dict[str, Tensor] = {}
     for term in (term for term in terms if term.weight):
-        name = term.name if term.mask is None else f"{term.name}[{term.mask}]"
         value = get(term.name).compute(inputs, term) * term.weight
-        values[name] = values[name] + value if name in values else value
+        values[term.key] = values[term.key] + value if term.key in values else value
     return values
 
 
