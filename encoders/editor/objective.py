@@ -15,11 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facsimile.data.landmarks import SmallLandmarker
 from facsimile.stylegan import freeze
 from facsimile.stylegan.statistics import principal_directions
 from facsimile.training import BatchSlice, Distributed
 
 from ..adversarial_recipe import AdversarialRecipe
+from ..difference.faces import detect_landmarks
 from .edits import NUMBERS, random_changes
 from .network import EditorConfig, FeatureEditor
 from .settings import EditorSettings
@@ -28,6 +30,8 @@ UNEDITED_SHARE, EDITED_SHARE = 1 / 3, 1 / 3
 """Of the photos; the others lend their in-domain codes to samples."""
 EXACT_SHARE = 0.5
 """Of the samples: edited from their true codes, as if the in-domain encoder made no error."""
+SMALLEST_DISPLACEMENT = 0.004
+"""Of landmarks, as a share of the side; edits that move them less count less."""
 EVAL_STRENGTH = 2.0
 """Of the edits on sheets and in scores, in standard deviations of w."""
 EVAL_COMPONENTS = 6
@@ -73,6 +77,10 @@ class EditorRecipe(AdversarialRecipe):
         self.directions = directions.to(self.device, settings.dtype)
         if settings.adversarial_weight and settings.photos.fraction:
             self._add_critic(trained=False)
+        self.landmarker: SmallLandmarker | None = None
+        if settings.landmark_weight and distributed.landmark_network is not None:
+            self.landmarker = SmallLandmarker(distributed.landmark_network, self.device)
+            self.landmarker.network.to(settings.dtype)
 
     def _load_networks(self) -> Any:
         """The generator's networks; its feature encoder and its in-domain encoder stay here."""
@@ -130,6 +138,7 @@ class EditorRecipe(AdversarialRecipe):
 
         with the change d' of the features phi by the edit, and the change d by the same edit of the
         in-domain code. Not in the paper: the first says how far an edit goes, as `evaluate` does.
+        It comes again with the change of landmarks, where a face is detected in all images.
         """
         settings, pairs = self.settings, shared.pairs
         if not settings.photos.fraction:
@@ -152,10 +161,22 @@ class EditorRecipe(AdversarialRecipe):
             prediction = self.feature.predict(photo, self.generator)
             own = self.generator.synthesize(prediction.ws, start=prediction.feature)
             in_domain = self.generator.synthesize(pairs.ws[chosen])
-        own, in_domain = (self._descriptor(x.to(settings.dtype)) for x in (own, in_domain))
-        expected = self._descriptor(pairs.target[chosen]) - in_domain
-        goes = _share_of(self._descriptor(edited) - own, expected)
+        images = [x.to(settings.dtype) for x in (own, edited, in_domain, pairs.target[chosen])]
+        own, edited, before, after = (self._descriptor(x) for x in images)
+        goes = _share_of(edited - own, after - before)
         terms["distance"] = settings.distance_weight * F.relu(1 - goes).square()
+        if self.landmarker is not None:
+            detected = detect_landmarks(self.landmarker, torch.cat(images).clamp(-1, 1))
+            is_face = detected.is_face.view(len(images), -1).all(0)
+            points = detected.points.flatten(1) / self.generator.resolution
+            own, edited, before, after = points.chunk(len(images))
+            smallest = points.shape[1] / 2 * SMALLEST_DISPLACEMENT**2
+            goes = _share_of(edited - own, after - before, smallest)
+            # Where the edit moves nothing, so that the share says nothing, this is 0.
+            falls_short = F.relu(1 - goes).square() * is_face
+            moves = (after - before).square().sum(1)
+            falls_short = falls_short * moves / (moves + smallest)
+            terms["landmarks"] = settings.landmark_weight * falls_short
         return {f"encoder/{name}": (weight * x).sum() for name, x in terms.items()}
 
     def _edit(self, editor: nn.Module, image: Tensor, ws: Tensor, change: Tensor) -> Tensor:
@@ -279,7 +300,10 @@ class EditorRecipe(AdversarialRecipe):
         return torch.cat([x.flatten(1) for x in features], 1)
 
 
-def _share_of(actual: Tensor, expected: Tensor) -> Tensor:
-    """(N,): how far the changes (N, ..) go along those expected; 1 is all the way."""
+def _share_of(actual: Tensor, expected: Tensor, smallest: float = 0.0) -> Tensor:
+    """(N,): how far the changes (N, ..) go along those expected; 1 is all the way.
+
+    smallest: square of a length; of shorter changes, the share is of one so long.
+    """
     size = expected.square().sum(1)
-    return (actual * expected).sum(1) / size.clamp_min(torch.finfo(size.dtype).tiny)
+    return (actual * expected).sum(1) / size.clamp_min(smallest or torch.finfo(size.dtype).tiny)

@@ -61,6 +61,9 @@ class EditorSettings(TargetSettings):
     distance_weight: float = 1.0
     """Of edited photos: weight of how far the edit falls short of the same edit of the in-domain
     code, as a squared share of the way."""
+    landmark_weight: float = 1.0
+    """Of edited photos: the same for landmarks, by the bundled landmark network, where it sees a
+    face in all images; 0: no such term."""
     photo_identity_weight: float = 0.3
     """Of edited photos: weight of |e(edited) - e(photo)|^2, with the network of --identity."""
     adversarial_weight: float = 0.02
@@ -70,6 +73,6 @@ class EditorSettings(TargetSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 0, "residual_weight", "distance_weight", "photo_identity_weight")
-        at_least(self, 0, "adversarial_weight")
+        at_least(self, 0, "adversarial_weight", "landmark_weight")
         if self.gate is not None and not self.gate > 0:
             raise ValueError(f"--gate is {self.gate}; it must be above 0, or None")

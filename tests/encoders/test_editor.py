@@ -8,6 +8,7 @@ import torch
 
 from facsimile import checkpoints, encoders
 from facsimile.commands.train import WRONG_USE, main
+from facsimile.data.landmarks import Landmarks
 from facsimile.editing.feature_transport import FeatureTransport
 from facsimile.encoders import KINDS
 from facsimile.encoders.editor import EditorConfig, FeatureEditor
@@ -287,6 +288,34 @@ def test_edits_are_those_of_feature_and_codes(make_recipe):
     )
     expected = generator.synthesize(prediction.ws + pairs.change, start=feature)
     torch.testing.assert_close(edited, expected)
+
+
+def test_landmarks_go_as_far(make_recipe, pictures):
+    """0 where the edited photo's landmarks are those of the in-domain code after the edit, and the
+    weight where nothing moves but should; without a detected face 0."""
+    batch = BatchSlice(0, 0, 12)
+    recipe = make_recipe(photos=photos_of(pictures, 1.0), batch=12, adversarial_weight=0.0)
+    edited = recipe.forward(batch)
+    chosen = edited.pairs.is_edited_photo
+
+    class Landmarker:
+        """Own, edited, in-domain image before and after the edit: at 0, `at`, 0 and 1."""
+
+        at, is_face = 0.0, True
+
+        def __call__(self, images):
+            n = len(images) // 4
+            x = torch.tensor([0.0, self.at, 0.0, 1.0]).repeat_interleave(n) * images.shape[-1]
+            points = x[:, None, None].expand(-1, 68, 2)
+            score = torch.full((4 * n,), float(self.is_face))
+            return Landmarks(points, score, score > 0.5)
+
+    recipe.landmarker = Landmarker()
+    share = float(chosen.float().mean())
+    for at, is_face, expected in ((0, True, 1), (0.5, True, 0.25), (2, True, 0), (0, False, 0)):
+        recipe.landmarker.at, recipe.landmarker.is_face = float(at), is_face
+        loss = float(recipe._photo_losses(edited)["encoder/landmarks"])
+        assert loss == pytest.approx(share * expected, rel=1e-3)
 
 
 def test_the_edit_is_that_of_feature_transport(make_recipe):
