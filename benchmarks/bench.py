@@ -16,7 +16,7 @@ from tqdm import tqdm
 import facsimile
 from benchmarks import report
 from benchmarks.faces import Faces, Options, read
-from benchmarks.rows import Row, find, latents_path, plan_settings, row_path
+from benchmarks.rows import MissingRow, Row, find, latents_path, plan_settings, row_path
 from benchmarks.timing import wait
 from facsimile import Studio, metrics, stylegan
 from facsimile.inversion import DEVIATION, Inverter
@@ -83,6 +83,7 @@ class Bench:
         steps: as in `Studio.plan`, but noise maps get three fifths of them after every recipe, so
         that rows compare. init: likewise, but None is without an encoder. layer: of the feature.
         code: where the code starts beside an encoder's feature; None: where the encoder says.
+        Raises MissingRow where only stored rows are asked for, unless it takes no steps.
         """
         batch, options = batch or self.options.batch, self.options
         recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
@@ -95,6 +96,11 @@ class Bench:
             if not latents_path(path).is_file():
                 return Row(name, None, record)
             latents = Latents.load(latents_path(path), self.generator).to(options.device)
+        elif options.stored and plan.steps:
+            raise MissingRow(
+                f"{folder} has no row of {name} with {plan.steps} steps from {plan.init} for these "
+                f"{len(self.faces.names)} faces"
+            )
         else:
             path = row_path(folder, name, settings)
             latents, record = self._refine(plan, batch, code)
@@ -149,7 +155,7 @@ class Bench:
             "tf32": options.tf32 or None,
         }
         return {
-            "plan": plan_settings(plan),
+            "plan": plan_settings(plan.to_dict()),
             "faces": self.faces.names,
             "faces_fingerprint": self.faces.fingerprint,
             "batch": batch,

@@ -44,7 +44,7 @@ def compare(bench: Bench, rows: dict[str, Row], path: Path | None) -> list[str]:
     its weights are there. The MSE of the inversion itself says how close to the photo an edit
     started.
     """
-    if missing := [name for name in NAMES if rows[name].latents is None]:
+    if missing := [x for x in NAMES if x not in rows or rows[x].latents is None]:
         return [f"left out: edits, as there are no latents of {', '.join(missing)}"]
     judges = {} if path is None else {path.name: identity_judge(path)}
     if (facenet := facenet_judge()) is not None:

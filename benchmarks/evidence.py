@@ -120,7 +120,7 @@ class Options:
     rows_only: bool = False
     """Compute the rows and stop: no tables, pictures or judges of identity."""
     stored: bool = False
-    """Take rows that are there whatever their device, batch and precision."""
+    """Take rows that are there whatever their device, batch and precision, and refine none."""
     untimed: bool = False
     """Other work slows the machine: leave the seconds of rows computed now out of the tables."""
     device: str = "cpu"

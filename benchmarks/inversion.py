@@ -6,6 +6,7 @@ compared by when they reach its MSE and its perceptual distance.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -13,7 +14,7 @@ import tyro
 from benchmarks import edits, encoders_alone, faces, report
 from benchmarks.bench import Bench
 from benchmarks.judges import identity_judge
-from benchmarks.rows import Row, machines, seconds_cell
+from benchmarks.rows import Row, collect, machines, seconds_cell
 from facsimile.plan import Init
 
 
@@ -78,12 +79,14 @@ class Options(faces.Options):
 def main(options: Options) -> None:
     bench = Bench.load(options)
     ways = [way for way in WAYS + NOISE * options.noise if chosen(way, options)]
-    rows = {way: run(bench, way, options.steps) for way in ways}
+    rows, missing = collect({way: partial(run, bench, way, options.steps) for way in ways})
     if options.rows_only:
         if options.alone and not options.recipes:
             encoders_alone.predictions(bench, options.alone, options.without_critic)
         return
-    texts = {"inversion": [table(rows), "", machines(list(rows.values())), *findings(rows)]}
+    texts = {
+        "inversion": [table(rows), "", machines(list(rows.values())), *findings(rows), *missing]
+    }
     if options.alone:
         judge = identity_judge(options.identity)
         texts["encoders"] = encoders_alone.compare(

@@ -6,13 +6,14 @@ optimised jointly with the code take over its content, so that fresh noise costs
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
 
 from benchmarks import faces, report
 from benchmarks.bench import Bench
-from benchmarks.rows import Row, machines, seconds_cell
+from benchmarks.rows import Row, collect, machines, seconds_cell
 from facsimile import metrics
 
 CODE = "w+"
@@ -43,11 +44,12 @@ class Options(faces.Options):
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    rows = [bench.run(name) for name in options.recipes]
+    found, missing = collect({name: partial(bench.run, name) for name in options.recipes})
+    rows = list(found.values())
     if options.rows_only:
         return
     descriptions = [describe(bench, row, rows[0]) for row in rows]
-    text = f"{table(descriptions)}\n\n{machines(rows)}"
+    text = "\n".join([table(descriptions), "", machines(rows), *missing])
     report.write_text(options.out / "noise.md", text + "\n")
     report.write_json(
         options.out / "noise.json", metrics.jsonable({x["name"]: x for x in descriptions})

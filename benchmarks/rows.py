@@ -6,13 +6,17 @@ several processes may write to one folder.
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import report
 from facsimile.plan import InversionPlan
-from facsimile.refine import Phase, Recipe
+from facsimile.refine import Phase, Recipe, Term, Variable
 from facsimile.stylegan import Latents
+
+K = TypeVar("K")
 
 HOW = ("batch", "device", "tf32")
 """Settings on which a result depends by rounding alone."""
@@ -54,12 +58,10 @@ def find(folder: Path, recipe: str, settings: dict, *, stored: bool) -> Path | N
     stored: a row that was computed in another way (HOW), such as on another device, counts too, and
     one without its latents.
     """
-    paths = [row_path(folder, recipe, settings)]
-    if stored:
-        paths += sorted(folder.glob(f"{_stem(recipe)}-*.json"))
-    for path in paths:
-        if path.is_file() and (stored or latents_path(path).is_file()):
+    for path in sorted(folder.glob(f"{_stem(recipe)}-*.json")):
+        if stored or latents_path(path).is_file():
             found = json.loads(path.read_text())["settings"]
+            found = found | {"plan": plan_settings(found["plan"])}
             if found == settings or (stored and what(found) == what(settings)):
                 return path
     return None
@@ -70,16 +72,38 @@ def what(settings: dict) -> dict:
     return {name: value for name, value in settings.items() if name not in HOW}
 
 
-def plan_settings(plan: InversionPlan) -> dict:
-    """What the result depends on, without what is at its default: a later option changes no row.
+class MissingRow(ValueError):
+    """Only stored rows were asked for, and this one is not there."""
 
-    Nor does the network that scores who is shown: the machine that refines may lack it.
+
+def collect(runs: Mapping[K, Callable[[], Row]]) -> tuple[dict[K, Row], list[str]]:
+    """The rows under their names, and a line for each one that is missing among stored ones."""
+    rows, missing = {}, []
+    for name, run in runs.items():
+        try:
+            rows[name] = run()
+        except MissingRow as error:
+            missing.append(f"left out: {error}")
+    return rows, missing
+
+
+def plan_settings(record: dict) -> dict:
+    """What a result depends on, of a plan's `to_dict`: without what is at its default, so that a
+    later option changes no row.
+
+    Nor does the generator's name, as its fingerprint is there, or the network that scores who is
+    shown, which the machine that refines may lack.
     """
-    record = plan.to_dict()
-    recipe = without_defaults(record.pop("recipe"), Recipe)
-    recipe["phases"] = [without_defaults(phase, Phase) for phase in recipe["phases"]]
-    del record["identity"]
-    return without_defaults(record, InversionPlan) | {"recipe": recipe}
+    names = ("generator", "identity")
+    plan = without_defaults({k: x for k, x in record.items() if k not in names}, InversionPlan)
+    recipe = without_defaults(plan["recipe"], Recipe)
+    phases = [without_defaults(phase, Phase) for phase in recipe["phases"]]
+    for phase in phases:
+        phase["variables"] = [without_defaults(x, Variable) for x in phase["variables"]]
+        phase["terms"] = [without_defaults(x, Term) for x in phase["terms"]]
+    if recipe.get("feature_reg") is not None:
+        recipe["feature_reg"] = without_defaults(recipe["feature_reg"], Term)
+    return plan | {"recipe": recipe | {"phases": phases}}
 
 
 def without_defaults(record: dict, kind: type) -> dict:

@@ -6,6 +6,7 @@ so is its generator.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -13,7 +14,7 @@ import tyro
 from benchmarks import faces, report
 from benchmarks.bench import Bench
 from benchmarks.non_inferiority import MARGIN, p_value
-from benchmarks.rows import Row, machines, seconds_cell
+from benchmarks.rows import Row, collect, machines, seconds_cell
 from facsimile.refine import Recipe, Term, recipes
 from facsimile.stylegan.spaces import parse
 
@@ -69,10 +70,13 @@ class Options(faces.Options):
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    rows = {name: run(bench, name) for name in options.recipes or possible(bench)}
+    names = options.recipes or possible(bench)
+    rows, missing = collect({name: partial(run, bench, name) for name in names})
     if options.rows_only:
         return
-    text = "\n".join([table(rows), "", machines(list(rows.values())), "", *findings(rows)])
+    text = "\n".join(
+        [table(rows), "", machines(list(rows.values())), "", *findings(rows), *missing]
+    )
     report.write_text(options.out / "spaces.md", text + "\n")
     print(text)
     faces.save_picture(options.out / "spaces.png", bench.pictures(rows))

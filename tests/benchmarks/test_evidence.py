@@ -158,13 +158,32 @@ def test_statistics_are_kept(options: evidence.Options, monkeypatch: pytest.Monk
     assert torch.allclose(first.p_std, first.p_std.sort(descending=True).values)
 
 
-def test_settings_without_defaults() -> None:
+def test_settings_without_defaults(options: evidence.Options) -> None:
     """A row is found again by a version that has more options, and not by other numbers."""
-    (phase,) = recipes.get("w+").phases
-    plain = rows.without_defaults(dataclasses.asdict(phase), type(phase))
-    assert plain.keys() == {"name", "variables", "terms", "steps", "betas"}
-    other = rows.without_defaults(dataclasses.asdict(phase) | {"eps": 1.0}, type(phase))
-    assert other["eps"] == 1.0
+    loaded = bench.Bench.load(space_options(options))
+    record = loaded._plan(recipes.get("w+"), 2, None).to_dict()
+    plain = rows.plan_settings(record)
+    (phase,) = plain["recipe"]["phases"]
+    assert phase.keys() == {"name", "variables", "terms", "steps", "betas"}
+    assert phase["variables"] == [{"name": "code", "lr": 0.01}]
+    assert not {"generator", "identity"} & plain.keys()
+    assert rows.plan_settings(plain) == plain
+    record["recipe"]["phases"][0] |= {"eps": 1.0}
+    assert rows.plan_settings(record) != plain
+
+
+def test_stored_rows_are_not_computed(options: evidence.Options, capsys) -> None:
+    """Unless they take no steps; a table says what is missing."""
+    told = space_options(options, stored=True)
+    with pytest.raises(rows.MissingRow, match="no row of w\\+ with 2 steps from mean for"):
+        bench.Bench.load(told).run("w+")
+    assert bench.Bench.load(told).run("w+", steps=0).mean["mse"] > 0
+    spaces.main(space_options(options, rows_only=True))
+    spaces.main(dataclasses.replace(told, recipes=("w+", "z+")))
+    said = capsys.readouterr().out
+    assert "| w+ " in said
+    assert "left out: " in said
+    assert "no row of z+ with 2 steps from random" in said
 
 
 def test_steps_until_an_image_settles() -> None:
