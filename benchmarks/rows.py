@@ -58,7 +58,9 @@ def find(folder: Path, recipe: str, settings: dict, *, stored: bool) -> Path | N
     stored: a row that was computed in another way (HOW), such as on another device, counts too, and
     one without its latents.
     """
-    for path in sorted(folder.glob(f"{_stem(recipe)}-*.json")):
+    paths = sorted(folder.glob(f"{_stem(recipe)}-*.json"))
+    # Of several stored rows one with latents comes first.
+    for path in sorted(paths, key=lambda path: not latents_path(path).is_file()):
         if stored or latents_path(path).is_file():
             found = json.loads(path.read_text())["settings"]
             found = found | {"plan": plan_settings(found["plan"])}
