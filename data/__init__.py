@@ -22,14 +22,18 @@ from .photos import (
     find_photos,
     fit_square,
     photo_bytes,
+    photo_digest,
     read_photo,
+    read_whole,
     to_pil,
     to_rgb,
     to_tensor,
+    to_whole,
 )
 
 __all__ = ["Aligned", "Face", "FaceDetector", "ImageDataset", "LANDMARKERS", "Landmarker"]
 __all__ += ["Landmarks", "PhotoError", "align_face", "align_faces", "centre_square", "crop_quad"]
 __all__ += ["draw_landmarks", "draw_points", "face_quad", "ffhq_quad", "ffhq_quad_from_landmarks"]
 __all__ += ["find_photos", "fit_square", "from_uint8", "landmarker", "load_images", "photo_bytes"]
-__all__ += ["read_photo", "to_pil", "to_rgb", "to_tensor", "to_uint8"]
+__all__ += ["photo_digest", "read_photo", "read_whole", "to_pil", "to_rgb", "to_tensor"]
+__all__ += ["to_uint8", "to_whole"]

@@ -5,6 +5,7 @@ Legend: N images, C channels, HxW pixels.
 A *photo* is an upright 8-bit RGB `PIL.Image`. An *image* is float32, RGB, (N, 3, H, W), [-1, 1].
 """
 
+import hashlib
 import io
 import os
 import re
@@ -12,10 +13,11 @@ import threading
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -39,10 +41,25 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "
 BACKGROUND = (255, 255, 255)
 
 _PILLOW = threading.Lock()
+T = TypeVar("T")
 
 
 class PhotoError(ValueError):
     """A photo that cannot be used; the message says what was got, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class WholePhoto:
+    """A photo with what its file has beyond it."""
+
+    photo: Image.Image
+    """Upright, RGB, 8 bits, in sRGB; transparency over white."""
+    colours: Image.Image
+    """The same without the white, RGB."""
+    alpha: Image.Image | None
+    """L; None for an opaque photo."""
+    grey: bool
+    """Whether the file holds grey alone."""
 
 
 def find_photos(
@@ -100,6 +117,11 @@ def photo_bytes(path: Path) -> bytes:
         ) from error
 
 
+def photo_digest(path: Path) -> str:
+    """Of the bytes of a photo's file. Raises as `photo_bytes`."""
+    return hashlib.sha256(photo_bytes(path)).hexdigest()[:16]
+
+
 def read_photo(
     path: str | Path, content: bytes | None = None, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
@@ -109,15 +131,25 @@ def read_photo(
     Raises FileNotFoundError, or PhotoError for everything else that is wrong with the file. The
     size is checked against `max_pixels` from the header, before anything is decoded.
     """
-    path = Path(path)
+    return _read_as(to_rgb, Path(path), content, max_pixels)
+
+
+def read_whole(path: str | Path) -> WholePhoto:
+    """As `read_photo`, with the file's transparency."""
+    return _read_as(to_whole, Path(path), None, MAX_PIXELS)
+
+
+def _read_as(
+    convert: Callable[[Image.Image], T], path: Path, content: bytes | None, max_pixels: int
+) -> T:
     if content is None and _archive_of(path) is not None:
         content = photo_bytes(path)
     if content is None and not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected a photo, check the spelling")
     try:
         if content is None:
-            return _read(path, max_pixels)
-        return _decode(io.BytesIO(content), max_pixels)
+            return _read(convert, path, max_pixels)
+        return _decode(convert, io.BytesIO(content), max_pixels)
     except PhotoError as error:
         raise PhotoError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:
@@ -142,8 +174,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Raises PhotoError for floating point pixels whose range is unknown.
     """
+    return to_whole(image).photo
+
+
+def to_whole(image: Image.Image) -> WholePhoto:
+    """As `to_rgb`, with the image's transparency."""
     image.load()
     image = ImageOps.exif_transpose(image)
+    grey = image.mode.startswith(("1", "L", "I", "F")) and image.mode != "LAB"
     icc = image.info.get("icc_profile")
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bits(image)
@@ -154,11 +192,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert(image.mode.removesuffix("A"))
     elif image.mode in ("1", "P"):
         image = image.convert("L" if image.mode == "1" else "RGB")
-    photo = _to_srgb(image, icc)
+    photo = colours = _to_srgb(image, icc)
     if alpha is not None:
         photo = Image.composite(photo, Image.new("RGB", photo.size, BACKGROUND), alpha)
     photo.info.clear()  # profile and EXIF described the file, not these pixels
-    return photo
+    colours.info.clear()
+    return WholePhoto(photo, colours, alpha, grey)
 
 
 def to_tensor(photo: Image.Image) -> Tensor:
@@ -279,16 +318,16 @@ def _too_large(got: str, max_pixels: int) -> str:
     )
 
 
-def _read(path: Path, max_pixels: int) -> Image.Image:
+def _read(convert: Callable[[Image.Image], T], path: Path, max_pixels: int) -> T:
     if not path.is_file():
         raise PhotoError("got a folder or a device, expected a photo; name an image file")
     if path.stat().st_size == 0:
         raise PhotoError("got an empty file, expected a photo; copy or download it again")
     with path.open("rb") as file:
-        return _decode(file, max_pixels)
+        return _decode(convert, file, max_pixels)
 
 
-def _decode(file: BinaryIO, max_pixels: int) -> Image.Image:
+def _decode(convert: Callable[[Image.Image], T], file: BinaryIO, max_pixels: int) -> T:
     with _pixel_limit(max_pixels):
         Image.init()
         formats = [name for name in FORMATS if name in Image.OPEN]
@@ -307,7 +346,7 @@ def _decode(file: BinaryIO, max_pixels: int) -> Image.Image:
                 f"got {width}x{height} pixels, expected at least {MIN_SIDE} on each side; "
                 "use a larger photo"
             )
-        return to_rgb(image)
+        return convert(image)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

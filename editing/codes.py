@@ -49,7 +49,7 @@ def same_kind(first: Latents, second: Latents) -> bool:
     tensors = [latents.tensors() for latents in (first, second)]
     if tensors[0].keys() != tensors[1].keys():
         return False
-    names = {f.name for f in fields(first)} - {*tensors[0], "noise"}
+    names = {f.name for f in fields(first)} - {*tensors[0], "noise", "crops"}
     return all(getattr(first, name) == getattr(second, name) for name in names)
 
 

@@ -26,6 +26,8 @@ LATENTS = "latents.safetensors"
 SUMMARY = "edit.json"
 BATCH = 8
 """Images synthesized at once."""
+DIMMED = 0.3
+"""Brightness of the preview of a mask outside of it."""
 STRIP = 8
 """Results in strip.png, evenly spaced, both ends included."""
 
@@ -48,6 +50,11 @@ class EditResult:
     """Whether features follow the codes; "" where there are none."""
     identity: IdentityNetwork | None = None
     """Compares persons before and after; None: they are not compared."""
+    mask: Tensor | None = None
+    """(N, 1, R, R) in [0, 1]: where a local edit acts; None: everywhere."""
+    background: Tensor | None = None
+    """(N, C, R, R) in [-1, 1], which the images show outside of the mask; None: the generator's
+    own image is there too."""
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -57,7 +64,12 @@ class EditResult:
 
     def stream(self) -> Iterator[Tensor]:
         """The images (C, R, R) in [-1, 1], one after another, on the CPU."""
-        return _synthesize(self.generator, self.latents)
+        for index, image in enumerate(_synthesize(self.generator, self.latents)):
+            if self.background is None or self.mask is None:
+                yield image
+            else:
+                # Exactly the background where the mask is 0.
+                yield torch.lerp(self.background[index], image, self.mask[index])
 
     @cached_property
     def images(self) -> Tensor:
@@ -98,6 +110,9 @@ class EditResult:
         labels = ["before"] * len(strip)
         for index, image in enumerate(self.stream()):
             pictures.save(to_pil(image), out / f"{self.names[index]}.png")
+            if self.mask is not None:
+                shown = (image + 1) * (DIMMED + (1 - DIMMED) * self.mask[index]) - 1
+                pictures.save(to_pil(shown), out / f"{self.names[index]}-mask.png")
             if index in chosen:
                 strip.append(image)
                 labels.append(self.names[index])
@@ -127,6 +142,13 @@ def number_names(count: int) -> list[str]:
     return [f"{i + 1:06d}" for i in range(count)]
 
 
+def number_solutions(names: Sequence[str], solutions: int) -> list[str]:
+    """ "me-solution1", "me-solution2", .. of each name; the names themselves for one solution."""
+    if solutions == 1:
+        return list(names)
+    return [f"{name}-solution{i + 1}" for name in names for i in range(solutions)]
+
+
 def concatenate_latents(parts: Sequence[Latents]) -> Latents:
     """Latents of several images or batches as one; ValueError if they are of different kinds."""
     for part in parts[1:]:
@@ -135,8 +157,7 @@ def concatenate_latents(parts: Sequence[Latents]) -> Latents:
                 f'got latents of different kinds ("{parts[0].space}" and "{part.space}", or with '
                 "other layers, noise maps or truncation); invert all photos by the same recipe"
             )
-    tensors = [part.tensors() for part in parts]
-    return parts[0].with_tensors({k: torch.cat([t[k] for t in tensors]) for k in tensors[0]})
+    return Latents.concatenate(parts)
 
 
 @torch.no_grad()

@@ -126,16 +126,12 @@ def concatenate(parts: Sequence[Result]) -> Result:
     """The results of several batches of one plan as one."""
     if len(parts) == 1:
         return parts[0]
-    tensors = [part.latents.tensors() for part in parts]
-    latents = parts[0].latents.with_tensors(
-        {name: torch.cat([t[name] for t in tensors]) for name in tensors[0]}
-    )
     count = sum(len(part) for part in parts)
     return Result(
         names=[name for part in parts for name in part.names],
         targets=torch.cat([part.targets for part in parts]),
         images=torch.cat([part.images for part in parts]),
-        latents=latents,
+        latents=Latents.concatenate([part.latents for part in parts]),
         scores={k: [v for part in parts for v in part.scores[k]] for k in parts[0].scores},
         metric_descriptions=parts[0].metric_descriptions,
         history={x: torch.cat([p.history[x] for p in parts], 1) for x in parts[0].history},

@@ -4,6 +4,7 @@ from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator
 from .latents import Latents, init_latents
 from .loading import freeze, load, load_discriminator, save
+from .photo_crop import PhotoCrop
 from .stylegan3 import make_placement
 from .synthesis import Feature
 
@@ -13,6 +14,7 @@ __all__ = [
     "Feature",
     "Generator",
     "Latents",
+    "PhotoCrop",
     "freeze",
     "init_latents",
     "load",

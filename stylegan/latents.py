@@ -15,11 +15,13 @@ from torch import Tensor
 
 from . import files, spaces
 from .generator import Generator
+from .photo_crop import PhotoCrop
 from .synthesis import Feature, Noise
 
 FORMAT = "facsimile latents"
-VERSION = 2
-"""Of the files that are written. Version 1, without a number, has other names for truncation."""
+VERSION = 3
+"""Of the files that are written. Version 1, without a number, has other names for truncation; no
+version before 3 has crops."""
 NAMES_OF_VERSION_1 = {"truncation": "truncation_psi", "cutoff": "truncation_cutoff"}
 TENSORS = ("code", "feature", "rgb", "label", "placement")
 
@@ -50,8 +52,12 @@ class Latents:
     """Truncation of the w that follow from the code: see `Generator.truncate`. 1: none."""
     truncation_cutoff: int | None = None
     """How many style inputs are truncated, from the first on; None: all."""
+    crops: tuple[PhotoCrop, ...] = ()
+    """Where in which photo each of the N images belongs; (): that is not known."""
 
     def __post_init__(self) -> None:
+        if len(self.crops) not in (0, len(self.code)):
+            raise ValueError(f"got {len(self.crops)} crops for {len(self.code)} images")
         _, has_feature = spaces.parse(self.space)
         if has_feature != (self.feature is not None) or has_feature != (self.layer is not None):
             expected = "a feature and its layer" if has_feature else "no feature"
@@ -71,7 +77,11 @@ class Latents:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"latents {index} of {len(self)}")
             index = slice(index, index + 1 or None)
-        return self._map_tensors(lambda x: x[index])
+        chosen = self._map_tensors(lambda x: x[index])
+        if not self.crops:
+            return chosen
+        crops = tuple(self.crops[i] for i in torch.arange(len(self))[index].tolist())
+        return replace(chosen, crops=crops)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -89,8 +99,15 @@ class Latents:
         return tensors | {f"noise.{i}": x for i, x in enumerate(self.noise or ())}
 
     def with_tensors(self, tensors: dict[str, Tensor]) -> "Latents":
-        """These latents with other tensors, under the names of `tensors()`."""
-        return replace(self, **_tensor_fields(tensors))
+        """These latents with other tensors, under the names of `tensors()`.
+
+        Where the number of images changes, all belong to the place of a single one; of several,
+        places are forgotten.
+        """
+        count, crops = len(tensors["code"]), self.crops
+        if len(crops) != count:
+            crops = crops * count if len(crops) == 1 else ()
+        return replace(self, **_tensor_fields(tensors), crops=crops)
 
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Latents":
         return self.with_tensors({name: function(x) for name, x in self.tensors().items()})
@@ -143,8 +160,11 @@ class Latents:
         Raises OSError.
         """
         plain = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*TENSORS, "noise")
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in (*TENSORS, "noise", "crops")
         }
+        plain["crops"] = [crop.to_dict() for crop in self.crops]
         metadata = {"format": FORMAT, "version": str(VERSION), "latents": json.dumps(plain)}
         files.write_tensors(path, self.tensors(), metadata | extra)
 
@@ -170,14 +190,23 @@ class Latents:
             plain = json.loads(metadata["latents"])
             if version < VERSION:
                 plain = {NAMES_OF_VERSION_1.get(name, name): x for name, x in plain.items()}
-            latents = Latents(**plain, **_tensor_fields(tensors))
-        except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+            crops = tuple(PhotoCrop.from_dict(crop) for crop in plain.pop("crops", ()))
+            latents = Latents(**plain, **_tensor_fields(tensors), crops=crops)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} is damaged: its description of the latents ({error}); copy it again"
             ) from error
         if generator is not None:
             latents.check(generator)
         return latents
+
+    @staticmethod
+    def concatenate(parts: Sequence["Latents"]) -> "Latents":
+        """Latents of one kind as one; the tensors must have the same names and sizes."""
+        tensors = [part.tensors() for part in parts]
+        whole = parts[0].with_tensors({k: torch.cat([t[k] for t in tensors]) for k in tensors[0]})
+        crops = tuple(crop for part in parts for crop in part.crops)
+        return replace(whole, crops=crops if len(crops) == len(whole) else ())
 
 
 def _tensor_fields(tensors: dict[str, Tensor]) -> dict[str, Any]:
