@@ -15,6 +15,8 @@ from .encoder_set import EncoderSet
 BUNDLED = Path(__file__).parent
 LANDMARKS = BUNDLED / "landmarks68" / "landmarks.safetensors"
 """The small landmark network, for `data.landmarker`."""
+REGIONS = BUNDLED / "regions" / "regions.safetensors"
+"""The small region network, for `data.region_network.RegionFinder`."""
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 PREDECESSORS = "predecessors.json"
 """Beside a bundled generator: the fingerprints of the networks that it has replaced, and for each

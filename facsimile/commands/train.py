@@ -1,4 +1,4 @@
-"""`facsimile train`: train a generator, an encoder, or the landmark network.
+"""`facsimile train`: train a generator, an encoder, or the landmark or region network.
 
     facsimile train generator --data faces.zip --resolution 64 --images 1000000 --out runs/a
     accelerate launch train.py generator ...      torchrun --nproc_per_node 2 train.py generator ...
@@ -33,6 +33,8 @@ from facsimile.training.landmark_settings import LandmarkDetectorSettings
 from facsimile.training.launcher import obey_launcher
 from facsimile.training.loop import check_batch, train
 from facsimile.training.machine import duration, folder_bytes, format_bytes
+from facsimile.training.region_settings import RegionSettings
+from facsimile.training.regions import RegionRecipe
 from facsimile.training.settings import to_dict
 from facsimile.training.signals import sigterm_as_ctrl_c
 
@@ -52,6 +54,7 @@ def kinds() -> dict[str, Kind]:
     table = {name: Kind(kind.settings, kind.recipe) for name, kind in encoders.KINDS.items()}
     table["generator"] = Kind(GeneratorSettings, GeneratorRecipe)
     table["landmarks"] = Kind(LandmarkDetectorSettings, LandmarkDetectorRecipe)
+    table["regions"] = Kind(RegionSettings, RegionRecipe)
     return table
 
 
