@@ -125,9 +125,10 @@ def _from_words(spec: str, images: Tensor, find_regions: FindRegions | None) -> 
             regions = find_regions(images) if regions is None else regions
             piece = _region(regions, word)
         else:
-            near = difflib.get_close_matches(word, WORDS, n=1)
+            similar = difflib.get_close_matches(word, WORDS, n=1)
+            hint = f"; did you mean {similar[0]}" if similar else ""
             raise ValueError(
-                f'there is no mask "{part.strip()}"{f"; did you mean {near[0]}" if near else ""}? '
+                f'there is no mask "{part.strip()}"{hint}? '
                 f"Give a file, {BOX}LEFT,TOP,RIGHT,BOTTOM in sides of the picture, or of these "
                 f"words some joined by +: {', '.join(WORDS)}"
             )

@@ -113,10 +113,10 @@ class RegionRecipe:
         errors = F.cross_entropy(
             logits, labels, self.class_weights, ignore_index=UNKNOWN, reduction="none"
         ).mean((1, 2))
-        found = F.binary_cross_entropy_with_logits(presence, is_face.to(presence))
+        mistaken = F.binary_cross_entropy_with_logits(presence, is_face.to(presence))
         return {
             "regions/classes": errors.mean() / (1 - objective.negative_fraction),
-            "regions/presence": objective.presence_weight * found,
+            "regions/presence": objective.presence_weight * mistaken,
         }
 
     def _faces(self, batch: BatchSlice) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,7 +193,7 @@ class RegionRecipe:
         """IoU of each region with its labels, in %: of all photos' pixels together."""
         both = dict.fromkeys(REGIONS, 0.0)
         either = dict.fromkeys(REGIONS, 0.0)
-        found = []
+        detected = []
         for _, labels, logits, presence in self._predictions(len(self.eval_photos)):
             shares, known = logits.softmax(1), labels != UNKNOWN
             classes = F.one_hot(labels.masked_fill(~known, 0).long(), len(CLASSES)).movedim(3, 1)
@@ -202,9 +202,9 @@ class RegionRecipe:
                 b = (region_map(classes.float(), name) > 0.5)[:, 0] & known
                 both[name] += float((a & b).sum())
                 either[name] += float((a | b).sum())
-            found.append(presence > 0)
+            detected.append(presence > 0)
         scores = {f"iou {name} %": 100 * both[name] / max(either[name], 1) for name in REGIONS}
-        return scores | {"faces detected %": 100 * float(torch.cat(found).double().mean())}
+        return scores | {"faces detected %": 100 * float(torch.cat(detected).double().mean())}
 
     def save(self, out: Path) -> None:
         save(self.average, out / FILE)
