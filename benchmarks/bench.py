@@ -64,8 +64,7 @@ class Bench:
     @property
     def encoder_layer(self) -> str | None:
         """The layer of the feature that an encoder predicts; None without such an encoder."""
-        found = filter(self.studio.encoders.has, ("feature", "base"))
-        kind = next(found, None)
+        kind = next(filter(self.studio.encoders.has, ("feature", "base")), None)
         return None if kind is None else self.studio.encoders.get(kind).network.config.layer
 
     def run(
@@ -264,11 +263,11 @@ class Clock:
 def take_statistics(generator: Generator, samples: int, folder: Path) -> None:
     """Give the generator statistics of so many samples; a file in the folder holds them."""
     path = folder / f"{generator.fingerprint}-{samples}.statistics.safetensors"
-    found = read_statistics(path, generator.fingerprint)
-    if found is None:
-        found = statistics.compute(generator, samples)
-        write_statistics(path, found, generator.fingerprint)
-    generator.statistics = found.to(generator.mapping.w_avg)
+    moments = read_statistics(path, generator.fingerprint)
+    if moments is None:
+        moments = statistics.compute(generator, samples)
+        write_statistics(path, moments, generator.fingerprint)
+    generator.statistics = moments.to(generator.mapping.w_avg)
 
 
 def curves(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> dict[str, list[float]]:

@@ -159,15 +159,15 @@ def main(options: Options) -> None:
 def run(name: str, options: Options) -> None:
     """A part, and how it came about, for the documentation."""
     part = PARTS[name]
-    told = page_options(name, options)
-    if options.rows_only and not hasattr(told, "rows_only"):
+    settings = page_options(name, options)
+    if options.rows_only and not hasattr(settings, "rows_only"):
         print("it has no rows")
         return
-    part.page.main(told)
+    part.page.main(settings)
     if not options.rows_only:
-        how = {"command": command(part.page, told)}
+        how = {"command": command(part.page, settings)}
         how["machine"] = report.describe(report.machine(options.device))
-        report.write_json(told.out / "how.json", how)
+        report.write_json(settings.out / "how.json", how)
 
 
 def page_options(name: str, options: Options) -> Any:
@@ -191,11 +191,11 @@ def page_options(name: str, options: Options) -> Any:
     return part.page.Options(faces=faces, **{k: x for k, x in given.items() if k in known})
 
 
-def command(page: ModuleType, told: Any) -> str:
+def command(page: ModuleType, settings: Any) -> str:
     """The command line of these options, with stand-ins for files."""
     words = ["python", "-m", page.__name__, "FACES.zip"]
-    for x in dataclasses.fields(told):
-        value = getattr(told, x.name)
+    for x in dataclasses.fields(settings):
+        value = getattr(settings, x.name)
         if x.name in NOT_SHOWN or value == x.default:
             continue
         flag = x.name.replace("_", "-")

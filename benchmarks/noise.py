@@ -44,8 +44,8 @@ class Options(faces.Options):
 
 def main(options: Options) -> None:
     bench = Bench.load(options)
-    found, missing = collect({name: partial(bench.run, name) for name in options.recipes})
-    rows = list(found.values())
+    by_name, missing = collect({name: partial(bench.run, name) for name in options.recipes})
+    rows = list(by_name.values())
     if options.rows_only:
         return
     descriptions = [describe(bench, row, rows[0]) for row in rows]

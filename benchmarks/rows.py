@@ -62,9 +62,9 @@ def find(folder: Path, recipe: str, settings: dict, *, stored: bool) -> Path | N
     # Of several stored rows one with latents comes first.
     for path in sorted(paths, key=lambda path: not latents_path(path).is_file()):
         if stored or latents_path(path).is_file():
-            found = json.loads(path.read_text())["settings"]
-            found = found | {"plan": plan_settings(found["plan"])}
-            if found == settings or (stored and what(found) == what(settings)):
+            other = json.loads(path.read_text())["settings"]
+            other = other | {"plan": plan_settings(other["plan"])}
+            if other == settings or (stored and what(other) == what(settings)):
                 return path
     return None
 

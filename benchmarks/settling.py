@@ -68,14 +68,14 @@ def middle_square(picture: Image.Image) -> Image.Image:
 def _pictures() -> Iterator[tuple[str, Image.Image]]:
     import skimage.data
 
-    for name, shown in PICTURES.items():
-        yield shown, Image.fromarray(getattr(skimage.data, name)())
+    for name, title in PICTURES.items():
+        yield title, Image.fromarray(getattr(skimage.data, name)())
     try:
         from sklearn.datasets import load_sample_image
     except ImportError:
         return
-    for name, shown in PHOTOGRAPHS.items():
-        yield shown, Image.fromarray(load_sample_image(name))
+    for name, title in PHOTOGRAPHS.items():
+        yield title, Image.fromarray(load_sample_image(name))
 
 
 def table(rows: dict[str, Row], names: list[str]) -> str:
@@ -88,8 +88,8 @@ def table(rows: dict[str, Row], names: list[str]) -> str:
             lines.append((name, f"{middle:.0f}", f"{least} to {most}", f"{median(mse):.4f}"))
         else:
             lines += [
-                (shown, str(steps), "", f"{error:.4f}")
-                for shown, steps, error in zip(names, settle, mse, strict=True)
+                (title, str(steps), "", f"{error:.4f}")
+                for title, steps, error in zip(names, settle, mse, strict=True)
             ]
     return report.table(("", f"steps to {1 + SETTLED:.2f} of the last loss", "range", "MSE"), lines)
 
