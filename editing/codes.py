@@ -30,6 +30,21 @@ def to_w_plus(generator: Generator, latents: Latents) -> Latents:
     )
 
 
+def with_feature(generator: Generator, latents: Latents, layer: str) -> Latents:
+    """The same images of latents without a feature, in F/W+ with the layer's; ValueError in S."""
+    noise = "const" if latents.noise is None else latents.noise
+    feature = generator.synthesize(
+        decode_ws(generator, latents), noise=noise, stop=layer, placement=latents.placement
+    )
+    return replace(
+        to_w_plus(generator, latents),
+        space="f/w+",
+        layer=layer,
+        feature=feature.x,
+        rgb=feature.rgb,
+    )
+
+
 def move_codes(generator: Generator, latents: Latents, change: Tensor) -> Latents:
     """The latents with a change (N, L, D) of codes in W+, in w+ or f/w+; those in S stay in S.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facsimile.stylegan import Generator, Latents
 
-from .codes import same_kind, to_w_plus
+from .codes import same_kind, to_w_plus, with_feature
 from .feature_transport import FeatureTransport
 from .registry import Edit, Parameter
 
@@ -26,12 +26,17 @@ def morph(
     Codes, features, noise maps and labels are interpolated linearly; codes are retracted onto their
     space, so that codes in Z move along the sphere. With a transport codes are interpolated in W+,
     and each face's feature follows them, see `_carried_features`. Both ends are the inputs
-    themselves. Raises ValueError for latents of kinds that cannot be interpolated.
+    themselves; where only one has a feature, the other gets that of its code. Raises ValueError for
+    latents of kinds that cannot be interpolated.
     """
+    layers = {x.layer for x in (first, second) if x.layer is not None}
+    if len(layers) == 1:
+        (layer,) = layers
+        first, second = (
+            with_feature(generator, x, layer) if x.feature is None else x for x in (first, second)
+        )
     carries = transport is not None and all(transport.fits(generator, x) for x in (first, second))
-    if not same_kind(first, second) and first.feature is None and second.feature is None:
-        first, second = (to_w_plus(generator, latents) for latents in (first, second))
-    if carries:
+    if carries or not same_kind(first, second):
         first, second = (to_w_plus(generator, latents) for latents in (first, second))
     if not same_kind(first, second):
         raise ValueError(

@@ -4,7 +4,7 @@ Legend: N images of a batch slice, C channels, R image resolution, L style input
 "The Devil is in the Details: StyleFeatureEditor for Detail-Rich StyleGAN Inversion and High Quality
 Image Editing", section 3.3. There pairs are pictures of in-domain codes before and after an edit;
 here they are samples, crossed and mixed, and pictures of photos' in-domain codes. Edited photos,
-for which there is no such pair, are added.
+for which there is no such pair, may be added.
 """
 
 from collections.abc import Iterator
@@ -26,8 +26,9 @@ from .edits import NUMBERS, random_changes
 from .network import EditorConfig, FeatureEditor
 from .settings import EditorSettings
 
-UNEDITED_SHARE, EDITED_SHARE = 1 / 3, 1 / 3
-"""Of the photos; the others lend their in-domain codes to samples."""
+OWN_SHARE = 2 / 3
+"""Of the photos; the others lend their in-domain codes to samples. These stay unedited, or every
+second one is edited if the settings have terms for edited photos."""
 EXACT_SHARE = 0.5
 """Of the samples: edited from their true codes, as if the in-domain encoder made no error."""
 SMALLEST_DISPLACEMENT = 0.004
@@ -65,8 +66,8 @@ class Edited(NamedTuple):
 
 
 class EditorRecipe(AdversarialRecipe):
-    """Give edited samples by the feature of the unedited ones, photos by their own, and edited
-    photos that go as far as their in-domain codes and stay the same person."""
+    """Give edited samples by the feature of the unedited ones, photos by their own, and if asked
+    for edited photos that go as far as their in-domain codes and stay the same person."""
 
     settings: EditorSettings
     betas = (0.9, 0.99)
@@ -75,7 +76,7 @@ class EditorRecipe(AdversarialRecipe):
         super().__init__(settings, distributed)
         directions = principal_directions(self.generator)[: settings.edits.components]
         self.directions = directions.to(self.device, settings.dtype)
-        if settings.adversarial_weight and settings.photos.fraction:
+        if settings.adversarial_weight and settings.edits_photos:
             self._add_critic(trained=False)
         self.landmarker: SmallLandmarker | None = None
         if settings.landmark_weight and distributed.landmark_network is not None:
@@ -141,7 +142,7 @@ class EditorRecipe(AdversarialRecipe):
         It comes again with the change of landmarks, where a face is detected in all images.
         """
         settings, pairs = self.settings, shared.pairs
-        if not settings.photos.fraction:
+        if not settings.edits_photos:
             return {}
         # One at least, if only to count as 0: all processes have the same terms.
         chosen = pairs.is_edited_photo.nonzero()[:, 0]
@@ -210,8 +211,9 @@ class EditorRecipe(AdversarialRecipe):
         uniform = numbers("pair", batch, torch.rand, 2).to(self.device)
         targets = self._targets(batch)
         is_sample, ws, photo = targets.is_sample, targets.ws, targets.image
-        lends_code = ~is_sample & (uniform[:, 0] >= UNEDITED_SHARE + EDITED_SHARE)
-        is_edited_photo = ~is_sample & ~lends_code & (uniform[:, 0] >= UNEDITED_SHARE)
+        lends_code = ~is_sample & (uniform[:, 0] >= OWN_SHARE)
+        is_edited_photo = ~is_sample & ~lends_code & (uniform[:, 0] >= OWN_SHARE / 2)
+        is_edited_photo = is_edited_photo & self.settings.edits_photos
         from_photo = lends_code | is_edited_photo
         if from_photo.any():
             ws = ws.index_put((from_photo,), self._predict_ws(photo[from_photo]))

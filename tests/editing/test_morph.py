@@ -47,6 +47,16 @@ def test_latents_of_different_spaces_meet_in_w_plus(generator64):
         torch.testing.assert_close(images, end.synthesize(generator64))
 
 
+@pytest.mark.parametrize("spaces", [("f/z+", "w+"), ("z", "f/w+")])
+def test_a_face_without_a_feature_gets_that_of_its_code(generator64, spaces):
+    first, second = (random_latents(generator64, space, 3) for space in spaces)
+    frames = editing.get("morph")(generator64, first, second, frames=3)
+    assert frames.space == "f/w+"
+    for end, index in ((first, 0), (second, 2)):
+        images = frames[index].synthesize(generator64)
+        torch.testing.assert_close(images, end.synthesize(generator64))
+
+
 def test_truncation_is_kept_to(generator64):
     first = random_latents(generator64, "w", 1, truncation_psi=0.5)
     second = random_latents(generator64, "w", 2)
@@ -55,9 +65,11 @@ def test_truncation_is_kept_to(generator64):
 
 
 def test_what_cannot_be_morphed(generator64):
-    feature, plain = (random_latents(generator64, space, 1) for space in ("f/w+", "w+"))
-    with pytest.raises(ValueError, match=r'in "f/w\+" and in "w\+".*by the same recipe'):
-        editing.get("morph")(generator64, feature, plain)
+    plain = random_latents(generator64, "w+", 1)
+    layers = generator64.feature_layers[:2]
+    features = [random_latents(generator64, "f/w+", 1, layer=layer) for layer in layers]
+    with pytest.raises(ValueError, match=r'in "f/w\+" and in "f/w\+".*by the same recipe'):
+        editing.get("morph")(generator64, *features)
     with pytest.raises(ValueError, match="frames: got 1, expected 2 to inf"):
         editing.get("morph")(generator64, plain, plain, frames=1)
 

@@ -229,7 +229,7 @@ def test_part_of_the_way_to_another_sample(codes):
 def test_pairs(make_recipe, pictures):
     """Of fifteen images nine are photos; three of these, on average, are their own target, and
     three are edited."""
-    recipe = make_recipe(photos=photos_of(pictures), batch=60)
+    recipe = make_recipe(photos=photos_of(pictures), batch=60, distance_weight=1.0)
     pairs = recipe._pairs(BatchSlice(0, 0, 60))
     photos = recipe.sampler.images(recipe.photos, BatchSlice(0, 0, 60), True)
     still = (pairs.change == 0).flatten(1).all(1)
@@ -294,7 +294,7 @@ def test_landmarks_go_as_far(make_recipe, pictures):
     """0 where the edited photo's landmarks are those of the in-domain code after the edit, and the
     weight where nothing moves but should; without a detected face 0."""
     batch = BatchSlice(0, 0, 12)
-    recipe = make_recipe(photos=photos_of(pictures, 1.0), batch=12, adversarial_weight=0.0)
+    recipe = make_recipe(photos=photos_of(pictures, 1.0), batch=12, landmark_weight=1.0)
     edited = recipe.forward(batch)
     chosen = edited.pairs.is_edited_photo
 
@@ -371,7 +371,8 @@ def test_in_bfloat16(make_recipe, pictures, train_step):
     """Features in both precisions meet in an edit."""
     losses = {}
     for precision in ("fp32", "bf16"):
-        recipe = make_recipe(photos=photos_of(pictures), precision=precision)
+        weights = {"distance_weight": 1.0, "adversarial_weight": 0.1, "gate": 0.1}
+        recipe = make_recipe(photos=photos_of(pictures), precision=precision, **weights)
         losses[precision] = train_step(recipe, 0, 6)
     for name, x in losses["fp32"].items():
         assert losses["bf16"][name] == pytest.approx(x, rel=0.1, abs=0.01), name
@@ -399,6 +400,7 @@ def test_a_resumed_run_is_the_same_run(network, pictures, tmp_path, run_processe
     flags = {"generator": network, "data": pictures, "images": 24, "batch": 4, "width": 8}
     flags |= {"save_every": 4, "num_samples": 1, "eval_images": 2, "device": "cpu"}
     flags |= {"perceptual": "discriminator", "identity": "off", "precision": "fp64"}
+    flags |= {"distance_weight": 1.0, "adversarial_weight": 0.1}
 
     def arguments(name):
         pairs = [[f"--{k.replace('_', '-')}", str(v)] for k, v in flags.items()]
