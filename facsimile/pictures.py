@@ -59,6 +59,16 @@ def label_columns(picture: Image.Image, labels: Sequence[str]) -> Image.Image:
     return labelled
 
 
+def stacked(parts: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below one another on white."""
+    height = sum(x.height for x in parts) + GAP * (len(parts) - 1)
+    picture, y = Image.new("RGB", (max(x.width for x in parts), height), "white"), 0
+    for part in parts:
+        picture.paste(part, (0, y))
+        y += part.height + GAP
+    return picture
+
+
 def sheet(rows: Sequence[Sequence[Tensor]], smallest: int = 128) -> Image.Image:
     """Rows of images (C, H, W) of one size as one picture on white."""
     side = rows[0][0].shape[-1]
