@@ -21,8 +21,10 @@ def test_demo(tmp_path, capsys):
     for folder in ("f-z-plus", "w-plus-noise"):
         assert len(Latents.load(tmp_path / folder / "astronaut" / "latents.safetensors")) == 1
     with Image.open(tmp_path / "demo.png") as picture, Image.open(tmp_path / "aligned.png") as face:
-        side = picture.height - pictures.LABEL
-        panel = picture.crop((0, pictures.LABEL, side, picture.height))
+        # The photo, two inversions and three motions; below them a morph of as many frames.
+        side = (picture.width + pictures.GAP) // (3 + len(demo.MOTIONS)) - pictures.GAP
+        assert picture.height == 2 * (side + pictures.LABEL) + pictures.GAP
+        panel = picture.crop((0, pictures.LABEL, side, pictures.LABEL + side))
         assert panel.resize(face.size, Image.Resampling.NEAREST).tobytes() == face.tobytes()
 
 
