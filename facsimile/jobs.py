@@ -5,7 +5,6 @@ in progress is stored in `out/.resume`, so that the same command continues where
 batch is computed, the next photos are read and the last results are written.
 """
 
-import hashlib
 import os
 import re
 import threading
@@ -14,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from facsimile.data import PhotoError, photo_bytes
+from facsimile.data import PhotoError, photo_digest, read_photo, to_tensor
 from facsimile.refine import NOT_FINITE
+from facsimile.stylegan import PhotoCrop
 from facsimile.training.signals import interruptible
 
 from . import summary
@@ -26,7 +27,9 @@ from .devices import Batch
 from .edit_result import concatenate_latents
 from .inversion import Inverter
 from .job_progress import JobProgress
-from .result import Result
+from .json_files import write_json
+from .paste_back import WHOLE, PasteOptions, Paster, Piece, save_whole
+from .result import RECONSTRUCTION, SCORES, Result
 from .results_folder import ResultsFolder, Start, read_records
 from .resume import BatchCallback, ResumeFile
 from .targets import TargetReader
@@ -34,6 +37,9 @@ from .workers import OrderedWorkers
 
 WRITERS = min(4, os.cpu_count() or 1)
 """Threads that write results: compressing pictures takes as long as a small network."""
+WHOLE_FILE = f"{WHOLE}.png"
+PASTED = "pasted_back"
+"""In scores.json: how whole.png was made."""
 FACE_NAME = re.compile(r"-face\d+$")
 """Names of the further faces of a photo, see `_face_names`; no photo may have one."""
 
@@ -54,6 +60,7 @@ class Item:
     """How many these are."""
     target: Tensor
     """(C, R, R) in [-1, 1]."""
+    crop: PhotoCrop
     start: Start | None
     """An earlier result from which it goes on."""
 
@@ -97,6 +104,8 @@ class Job:
     """Faces inverted at once."""
     replace: bool = False
     """Put results in the place of those that other plans have made, instead of beside them."""
+    paste: PasteOptions | None = None
+    """How whole.png is made of each face's photo; None: it is not made."""
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -107,6 +116,8 @@ class Job:
     """Name of a new result -> that of a result of the same photo, made otherwise, which stays."""
     started_from: dict[str, str] = field(default_factory=dict)
     """Name of a new result -> that of the earlier one from which it went on."""
+    lost_detail: dict[str, str] = field(default_factory=dict)
+    """Name of a result that was pasted back -> what the generator's size has lost."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -179,7 +190,7 @@ class Job:
 
     def _faces(self, photo: Path) -> Read:
         try:
-            digest = hashlib.sha256(photo_bytes(photo)).hexdigest()[:16]
+            digest = photo_digest(photo)
         except OSError as error:
             raise PhotoError(
                 f"{photo}: cannot be read ({error.strerror or error}); check its permissions"
@@ -192,16 +203,39 @@ class Job:
         record = self.folder.finished(name, digest)
         faces = _face_names(name, record.get("faces", 1))
         if record and all(self.folder.finished(face, digest) for face in faces):
+            self._paste_finished(photo, faces)
             return Read(photo, [], faces)
-        targets = self.reader.read(photo, align=self.plan.align, face=self.plan.face)
+        targets, crops = self.reader.read_crops(photo, align=self.plan.align, face=self.plan.face)
         generator, count = self.inverter.generator, len(targets)
         if destination.beside:
             self.beside[name] = destination.beside
         items = []
-        for i, (face, target) in enumerate(zip(_face_names(name, count), targets, strict=True)):
+        for i, face in enumerate(_face_names(name, count)):
             start = self.folder.start(photo, digest, i, generator)
-            items.append(Item(face, name, photo, digest, i, count, target, start))
+            items.append(Item(face, name, photo, digest, i, count, targets[i], crops[i], start))
         return Read(photo, items)
+
+    def _paste_finished(self, photo: Path, faces: list[str]) -> None:
+        """Write the whole.png of faces that an earlier run has finished, where it is not there."""
+        records = [self.folder.records[face] for face in faces]
+        if self.paste is None or all(
+            record.get(PASTED) == self.paste.to_dict() and (self.out / face / WHOLE_FILE).is_file()
+            for face, record in zip(faces, records, strict=True)
+        ):
+            return
+        # Files from before crops were kept do not have them, and reading gives the same again.
+        _, crops = self.reader.read_crops(photo, align=self.plan.align, face=self.plan.face)
+        for face, record, crop in zip(faces, records, crops, strict=True):
+            image = to_tensor(read_photo(self.out / face / RECONSTRUCTION))
+            save_whole(self._pasted(Piece(face, image, crop)), self.out / face / WHOLE_FILE)
+            write_json(self.out / face / SCORES, record | {PASTED: self.paste.to_dict()})
+
+    def _pasted(self, piece: Piece) -> Image.Image:
+        assert self.paste is not None
+        paster = Paster(piece.crop, piece.image.shape[-1], self.paste)
+        if paster.lost_detail:
+            self.lost_detail[piece.name] = paster.lost_detail
+        return paster(piece.image)
 
     # One batch ------------------------------------------------------------------------------------
 
@@ -251,7 +285,7 @@ class Job:
             start=start,
             phases_done=items[0].phases_done or 0,
             steps_done=[one.steps for one in starts],
-        )
+        ).with_crops(tuple(item.crop for item in items))
         progress.end_batch(result.steps)
         for index, item in enumerate(items):
             self._record_saved(writers.put(result, index, item))
@@ -268,8 +302,15 @@ class Job:
         }
         if item.start is not None:
             extra["started_from"] = item.start.name
+        whole, reason = None, ""
         try:
-            result.save_one(index, self.out, extra)
+            if self.paste is not None:
+                whole = self._pasted(Piece(item.name, result.images[index], item.crop))
+                extra[PASTED] = self.paste.to_dict()
+        except (PhotoError, OSError) as error:  # the photo was changed or taken away meanwhile
+            reason = str(error)
+        try:
+            result.save_one(index, self.out, extra, whole)
         except OSError as error:
             return Saved(
                 item,
@@ -277,7 +318,6 @@ class Job:
                 f"its result could not be written to {self.out / item.name} "
                 f"({error.strerror or error}); make room or choose another --out, and run again",
             )
-        reason = ""
         if result.status[index] == NOT_FINITE:
             reason = (
                 f"its loss was not finite after {result.steps[index]} steps; the last good code "

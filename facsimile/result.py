@@ -6,23 +6,26 @@ Legend: N images, C channels, R side of the image, T steps.
 import math
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from facsimile import metrics
 from facsimile.data import to_pil
 from facsimile.metrics import IDENTITY_SCORES, Scores, jsonable
-from facsimile.stylegan import Latents
+from facsimile.stylegan import Latents, PhotoCrop
 
 from . import pictures
 from .json_files import write_json
+from .paste_back import WHOLE, PasteOptions, Piece, crop_of, save_all
 from .plan import InversionPlan
+from .targets import Photo
 
-SCORES, LATENTS = "scores.json", "latents.safetensors"
+SCORES, LATENTS, RECONSTRUCTION = "scores.json", "latents.safetensors", "reconstruction.png"
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +61,33 @@ class Result:
         psnr = metrics.mean(self.scores.get("psnr", []))
         return f'Result({_images(self.names)} by "{self.plan.recipe.name}", PSNR {psnr:.1f} dB)'
 
+    def with_crops(self, crops: tuple[PhotoCrop, ...]) -> "Result":
+        """The result, which knows where in which photo each image belongs."""
+        return replace(self, latents=replace(self.latents, crops=crops))
+
+    def pieces(self) -> Iterator[Piece]:
+        """What is pasted back; data.PhotoError for targets that came from no photo."""
+        for index, name in enumerate(self.names):
+            yield Piece(name, self.images[index], crop_of(self.latents.crops, index))
+
+    def paste_back(
+        self,
+        out: str | Path,
+        *,
+        photo: Photo | None = None,
+        residual: bool = False,
+        region: str = "face",
+    ) -> list[Path]:
+        """Write the whole photos with the reconstructions in their places; returns the paths.
+
+        out: for one image a file, or a folder that gets whole.png; for several a folder that gets
+        NAME.png of each. photo: the photo, if it is not where it was. residual: keep what the photo
+        has and the inversion lacks, which is everything where nothing was edited. region: "face" or
+        "crop". Raises FileNotFoundError, data.PhotoError for another photo, ValueError, OSError.
+        """
+        options = PasteOptions(photo=photo, residual=residual, region=region)
+        return save_all(self.pieces(), len(self), out, options)
+
     def save(self, out: str | Path, extra: Sequence[dict] | None = None) -> list[Path]:
         """Write a folder per image; extra: further entries for each scores.json."""
         extras = extra or [{}] * len(self)
@@ -66,14 +96,25 @@ class Result:
             for i, entries in zip(range(len(self)), extras, strict=True)
         ]
 
-    def save_one(self, index: int, out: str | Path, extra: dict | None = None) -> Path:
-        """Write the folder of one image, whole or not at all; replaces an older one."""
+    def save_one(
+        self,
+        index: int,
+        out: str | Path,
+        extra: dict | None = None,
+        whole: Image.Image | None = None,
+    ) -> Path:
+        """Write the folder of one image, whole or not at all; replaces an older one.
+
+        whole: the photo with the reconstruction in its place, for whole.png.
+        """
         name, out = self.names[index], Path(out)
         out.mkdir(parents=True, exist_ok=True)
         folder, temporary = out / name, out / f".{name}.part"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir()
+            if whole is not None:
+                pictures.save(whole, temporary / f"{WHOLE}.png")
             self._write(index, temporary, extra or {})
             _replace(temporary, folder)
         finally:
@@ -83,7 +124,7 @@ class Result:
     def _write(self, index: int, folder: Path, extra: dict) -> None:
         target, image = self.targets[index], self.images[index]
         pictures.save(to_pil(target), folder / "target.png")
-        pictures.save(to_pil(image), folder / "reconstruction.png")
+        pictures.save(to_pil(image), folder / RECONSTRUCTION)
         if self.history:
             # An encoder predicts thousands of images, and these pictures take longer than that.
             pictures.save(pictures.comparison(target, image), folder / "comparison.png")

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from facsimile import data
+from facsimile.stylegan import PhotoCrop
 
 Photo = str | Path | Image.Image
 Faces = Literal["largest", "all"]
@@ -39,14 +41,37 @@ class TargetReader:
         face: "largest", or "all" for every face of the photo.
         Raises FileNotFoundError or data.PhotoError.
         """
-        picture = data.to_rgb(photo) if isinstance(photo, Image.Image) else data.read_photo(photo)
+        return self.read_crops(photo, align=align, face=face)[0]
+
+    def read_crops(
+        self, photo: Photo, *, align: bool = True, face: Faces = "largest"
+    ) -> tuple[Tensor, tuple[PhotoCrop, ...]]:
+        """As `read`, and where in the photo each face is."""
+        path, digest = "", ""
+        if isinstance(photo, Image.Image):
+            picture = data.to_rgb(photo)
+        else:
+            picture = data.read_photo(photo)
+            path, digest = str(Path(photo).resolve()), data.photo_digest(Path(photo))
         if align:
             aligned = data.align_faces(picture, self.resolution, self.detector, which=face)
-            crops = [one.image for one in aligned]
+            images = [one.image for one in aligned]
+            quads = [one.quad for one in aligned]
         else:
-            crops = [data.fit_square(picture, self.resolution)]
-        images = torch.stack([data.to_tensor(crop) for crop in crops])
-        return match_channels(images, self.channels)
+            images = [data.fit_square(picture, self.resolution)]
+            right, bottom = picture.size
+            quads = [np.array([(0, 0), (0, bottom), (right, bottom), (right, 0)])]
+        crops = tuple(
+            PhotoCrop(
+                photo=path,
+                digest=digest,
+                size=picture.size,
+                quad=tuple((float(x), float(y)) for x, y in quad),
+            )
+            for quad in quads
+        )
+        targets = torch.stack([data.to_tensor(image) for image in images])
+        return match_channels(targets, self.channels), crops
 
 
 def match_channels(images: Tensor, channels: int) -> Tensor:

@@ -18,7 +18,7 @@ from facsimile.recipe_options import EXACT_PSNR
 from facsimile.refine import REACHED
 from facsimile.summary import mean_scores
 
-from .options import ComputeOptions, OptionalInt, OptionalName, OptionalPath
+from .options import OptionalInt, OptionalName, OptionalPath, PasteBackOptions
 
 WORDS = {
     "mse": "MSE {:.4f}",
@@ -37,7 +37,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invert(ComputeOptions):
+class Invert(PasteBackOptions):
     """Find the latents that reproduce photos.
 
     An encoder makes a first guess, which is refined until it hardly improves. Writes OUT/NAME/ for
@@ -51,6 +51,8 @@ class Invert(ComputeOptions):
     As fast as possible, by the encoder alone: facsimile invert holiday/ --out out --fast
 
     Nearly exactly, with the noise maps: facsimile invert holiday/ --out out --exact
+
+    Into the whole photo again: facsimile invert me.jpg --out out --paste-back
 
     Aligned faces, another generator: facsimile invert aligned.zip --out out --no-align --generator
     my-generator.safetensors
@@ -139,7 +141,7 @@ class Invert(ComputeOptions):
         )
         print(plan.describe())
         inverter, reader = studio.inverter(plan), studio.target_reader
-        job = Job(inverter, reader, photos, self.out, self.batch, self.replace)
+        job = Job(inverter, reader, photos, self.out, self.batch, self.replace, self.paste_options)
         job.run(quiet=self.quiet)
         return report(job)
 
@@ -158,7 +160,7 @@ def report(job: Job) -> int:
     records = job.records()
     if records:
         print(_means(records))
-    for line in [*_endings(records), *_neighbours(job)]:
+    for line in [*_endings(records), *_neighbours(job), *_lost_details(job)]:
         print(line)
     skipped = f", {len(job.skipped)} done before" if job.skipped else ""
     overview = job.out / "overview.png"
@@ -204,3 +206,8 @@ def _neighbours(job: Job) -> list[str]:
             "(--replace puts the new ones in their place)"
         )
     return lines
+
+
+def _lost_details(job: Job) -> list[str]:
+    """What the generator's size has lost in photos into which results were pasted."""
+    return [f"{name}: {text}" for name, text in list(job.lost_detail.items())[:NAMED]]

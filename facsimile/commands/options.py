@@ -4,9 +4,12 @@ help shows what a value looks like, and no "None".
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
+
+from facsimile.data.paste_back import REGIONS
+from facsimile.paste_back import PasteOptions
 
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
@@ -30,3 +33,25 @@ class ComputeOptions(CommonOptions):
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasteBackOptions(ComputeOptions):
+    """Options of every command whose results can be pasted back."""
+
+    paste_back: bool = False
+    """Also put the result into the whole photo at its own place, as whole.png, whole/NAME.png for
+    several pictures, and the film whole.mp4."""
+    residual: bool = False
+    """Keep the photo where nothing was edited: of what the inversion and the generator's size lack,
+    in whole.png, and outside of the mask of a local edit."""
+    paste_region: Literal[REGIONS] = "face"  # type: ignore[valid-type]
+    """What is pasted back. face: an ellipse around the face, and what a local edit's mask holds;
+    crop: all of the aligned crop but its margin."""
+
+    @property
+    def paste_options(self) -> PasteOptions | None:
+        """None without --paste-back."""
+        if not self.paste_back:
+            return None
+        return PasteOptions(residual=self.residual, region=self.paste_region)

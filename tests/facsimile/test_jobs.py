@@ -395,13 +395,13 @@ def test_an_out_that_cannot_be_written(studio, squares, tmp_path):
 def test_a_photo_whose_loss_is_not_finite_is_kept_and_reported(
     studio, squares, tmp_path, monkeypatch
 ):
-    read = studio.target_reader.read
+    read = studio.target_reader.read_crops
 
     def read_with_nan(photo, **options):
-        targets = read(photo, **options)
-        return targets * torch.nan if photo.name == "1.png" else targets
+        targets, crops = read(photo, **options)
+        return (targets * torch.nan if photo.name == "1.png" else targets), crops
 
-    monkeypatch.setattr(studio.target_reader, "read", read_with_nan)
+    monkeypatch.setattr(studio.target_reader, "read_crops", read_with_nan)
     out = tmp_path / "out"
     made = run(studio, sorted(squares.iterdir()), out, batch=3)
     assert made.done == ["0", "1", "2"]
