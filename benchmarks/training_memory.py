@@ -52,9 +52,12 @@ class Options:
     """GiB."""
     scratch: Path = Path("runs/training-memory")
     device: str = "cpu"
+    threads: int | None = None
+    """CPU threads; None: PyTorch's choice."""
 
 
 def main(options: Options) -> int:
+    report.prepare(options.device, options.threads)
     make_networks(options)
     kinds = [x for x in options.kinds if x != "difference" or options.faces is not None]
     sizes = {kind: peak(kind, options) for kind in kinds}
@@ -87,6 +90,8 @@ def peak(kind: str, options: Options) -> int:
     flags += ["--bn-group-size", str(SMALLEST_BATCH.get(kind, 1))]
     flags += ["--num-samples", "2", "--eval-images", "2"]
     flags += ["--device", options.device, "--preset", "small"]
+    if options.threads is not None:
+        flags += ["--threads", str(options.threads)]
     if kind == "difference":
         flags += ["--data", str(options.faces)]
     for needed in NEEDS.get(kind, ()):

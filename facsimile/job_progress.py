@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from facsimile.data.progress import ProgressBar
 from facsimile.refine import Step
+from facsimile.training.machine import duration
 
 FORMAT = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}"
 SHOW_EVERY = 10
@@ -124,14 +125,6 @@ class JobProgress:
                 f"{_count(self.photos)}, {each} each: about {duration(left)} "
                 f"({seconds:.2g} s a step of {_count(batch)})"
             )
-
-
-def duration(seconds: float) -> str:
-    """ "40 s", "12 min", "3 h 20 min": as exact as an estimate is."""
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _count(photos: int) -> str:

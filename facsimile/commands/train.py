@@ -23,6 +23,7 @@ from accelerate import Accelerator
 
 from facsimile import checkpoints, encoders
 from facsimile.commands.optional import OPTIONAL
+from facsimile.devices import is_out_of_memory
 from facsimile.exit_status import INTERRUPTED, OK, WRONG_USE
 from facsimile.training import Distributed, Diverged, TrainingRecipe, TrainingSettings, malloc
 from facsimile.training.config_file import expand_config, expand_preset
@@ -81,7 +82,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"train: {error}", file=sys.stderr)
         return WRONG_USE
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         print(
             "train: out of memory; choose a smaller --batch, or more micro-steps with --accumulate "
@@ -177,13 +178,6 @@ def _configuration(kind: str, settings: TrainingSettings, recipe: TrainingRecipe
     }
     content = {"kind": kind, "settings": to_dict(settings), "parameters": parameters}
     return json.dumps(content, indent=1)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU or a CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
 if __name__ == "__main__":

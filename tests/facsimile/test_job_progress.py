@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from facsimile import job_progress
-from facsimile.job_progress import JobProgress, duration
+from facsimile.job_progress import JobProgress
+from facsimile.training.machine import duration
 from facsimile.refine import Step
 
 
