@@ -93,7 +93,7 @@ def match_labels(
         with np.load(cache) as file:
             if file["names"].tolist() == stems and file["labels"].shape[1] == images.resolution:
                 return subset, torch.from_numpy(file["labels"])
-    labels = np.empty((len(stems), *(images.resolution,) * 2), np.uint8)
+    labels: np.ndarray = np.empty((len(stems), *(images.resolution,) * 2), np.uint8)
     archives = {path: zipfile.ZipFile(path) for path in people}
     for index, stem in enumerate(ProgressBar(stems, desc="labels", unit="img", disable=quiet)):
         archive, entry = person[stem]
@@ -110,7 +110,7 @@ def match_labels(
 
 def _read_meshes(paths: Sequence[Path]) -> dict[str, np.ndarray]:
     """Name of a photo without its ending -> (478, 2), of photos in which a face was found."""
-    meshes = {}
+    meshes: dict[str, np.ndarray] = {}
     expected = f"expected an .npz with `names` (M,) and `landmarks` (M, {MESH_POINTS}, 2)"
     for path in paths:
         if not path.is_file():
@@ -129,7 +129,7 @@ def _read_meshes(paths: Sequence[Path]) -> dict[str, np.ndarray]:
 
 def _list_people(paths: Sequence[Path]) -> dict[str, tuple[Path, str]]:
     """Name of a photo without its ending -> the zip that has the mask, and the name in it."""
-    people = {}
+    people: dict[str, tuple[Path, str]] = {}
     for path in paths:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -167,8 +167,8 @@ def draw_polygons(mesh: np.ndarray, side: int) -> np.ndarray:
     canvas = Image.new("L", (OVERSAMPLING * side,) * 2)
     draw = ImageDraw.Draw(canvas)
     for name, indices in POLYGONS:
-        points = mesh[list(indices)] * OVERSAMPLING
-        draw.polygon([tuple(point) for point in points.tolist()], fill=CLASSES.index(name))
+        corners = (OVERSAMPLING * mesh[list(indices)]).tolist()
+        draw.polygon([(x, y) for x, y in corners], fill=CLASSES.index(name))
     middle = OVERSAMPLING // 2
     return np.asarray(canvas)[middle::OVERSAMPLING, middle::OVERSAMPLING]
 
