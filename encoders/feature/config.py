@@ -44,6 +44,8 @@ class FeatureConfig:
     """Length of a label; 0 without labels."""
     hidden: int
     """Hidden features of the inverse mapping."""
+    iterations: int = 0
+    """Corrections of the feature, each after a look at its picture: `FeatureEncoder.predict`."""
 
     def __post_init__(self) -> None:
         # Files hold lists and dictionaries.
@@ -61,6 +63,7 @@ class FeatureConfig:
         width: int = 112,
         codes_width: int = 48,
         hidden: int | None = None,
+        iterations: int = 0,
     ) -> "FeatureConfig":
         """For a layer of the generator (None: see `default_layer`); ValueError for an unknown one.
 
@@ -89,6 +92,7 @@ class FeatureConfig:
             z_dim=generator.z_dim,
             c_dim=generator.c_dim,
             hidden=hidden or generator.w_dim,
+            iterations=iterations,
         )
 
 

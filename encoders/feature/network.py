@@ -5,7 +5,10 @@ Legend: N images, C channels, HxW pixels of the feature, R image resolution, L s
 "The Devil is in the Details: StyleFeatureEditor for Detail-Rich StyleGAN Inversion and High Quality
 Image Editing", section 3.2: one network predicts codes and a feature, which is fused with the
 feature that the codes give. There the feature is predicted from the photo; here the network that
-fuses also gets the picture of the codes, so that it is told what the codes lack.
+fuses also gets the picture of the codes, so that it is told what the codes lack. It may look again
+at the picture of its own feature, and correct it: the feedback of "ReStyle: A Residual-Based
+StyleGAN Encoder via Iterative Refinement", with the gradient of the pixel error as a further input,
+as in "Iterative Amortized Inference".
 """
 
 from typing import Any, NamedTuple
@@ -37,6 +40,8 @@ class FeaturePrediction(NamedTuple):
     """Of the codes alone, (N, img_channels, R, R)."""
     change: Tensor
     """Of the codes' own feature, in standard deviations of each channel, (N, C, H, W)."""
+    corrected: tuple[Tensor, ...] = ()
+    """Pictures (N, img_channels, R, R) of the features that were corrected, in order."""
 
 
 class FusionNetwork(nn.Module):
@@ -57,6 +62,9 @@ class FusionNetwork(nn.Module):
         self.body = Hourglass(config.width, config.inner_width, config.counts)
         self.norm = nn.GroupNorm(NORM_GROUPS, config.width)
         self.last = zero_init(nn.Conv2d(config.width, config.channels, 3, padding=1))
+        if config.iterations:
+            self.gradient = nn.Conv2d(config.channels, config.width, 1)
+            self.correction = zero_init(nn.Conv2d(config.width, config.channels, 3, padding=1))
         self.register_buffer("mean", torch.zeros(1, config.channels, 1, 1))
         self.register_buffer("scale", torch.ones(1, config.channels, 1, 1))
 
@@ -72,6 +80,20 @@ class FusionNetwork(nn.Module):
 
         The change is counted in standard deviations of each channel: see `apply_change`.
         """
+        return self._change(self._look(photo, image, x), self.last)
+
+    def correct(self, photo: Tensor, image: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        """As `forward`, for the picture `image` of the feature x itself.
+
+        gradient: of an image's error with respect to x, (N, C, H, W); its size does not matter.
+        """
+        gradient = gradient * self.scale
+        size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
+        gradient = gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
+        return self._change(self._look(photo, image, x) + self.gradient(gradient), self.correction)
+
+    def _look(self, photo: Tensor, image: Tensor, x: Tensor) -> Tensor:
+        """(N, width, H, W)"""
         config = self.config
         pair = [
             prepare_images(images, config.codes.img_channels, config.side << config.halvings)
@@ -80,8 +102,10 @@ class FusionNetwork(nn.Module):
         y = F.pixel_unshuffle(torch.cat(pair, 1), 1 << config.halvings)
         if config.margin:
             y = F.pad(y, [config.margin] * 4, mode="replicate")
-        y = self.images(y) + self.feature((x - self.mean) / self.scale)
-        return self.last(F.silu(self.norm(self.body(y))))
+        return self.images(y) + self.feature((x - self.mean) / self.scale)
+
+    def _change(self, y: Tensor, last: nn.Module) -> Tensor:
+        return last(F.silu(self.norm(self.body(y))))
 
     def apply_change(self, x: Tensor, change: Tensor) -> Tensor:
         """The feature x (N, C, H, W) after a change."""
@@ -118,14 +142,39 @@ class FeatureEncoder(nn.Module):
     def predict(self, images: Tensor, generator: Generator) -> FeaturePrediction:
         """Codes and feature of images of any square size; generator: the encoder's own.
 
-        The fusion network's inputs give the codes no gradient; its result does.
+        The fusion network's inputs give the codes no gradient; its result does. Corrections:
+
+            F_k+1 = F_k + correct(x, G(w, F_k), F_k, d|x - G(w, F_k)|^2 / dF_k)
         """
         ws = self.codes(images)
         first = generator.synthesize(ws, stop=self.config.layer)
         image: Any = generator.synthesize(ws, start=first)
         change = self.fusion(images, image.detach(), first.x.detach())
         feature = first._replace(x=self.fusion.apply_change(first.x, change))
-        return FeaturePrediction(ws, feature, image, change)
+        corrected = []
+        for _ in range(self.config.iterations):
+            feature, picture = self._corrected(images, generator, ws, feature)
+            corrected.append(picture)
+        return FeaturePrediction(ws, feature, image, change, tuple(corrected))
+
+    def _corrected(
+        self, images: Tensor, generator: Generator, ws: Tensor, feature: Feature
+    ) -> tuple[Feature, Tensor]:
+        """(the corrected feature, the picture of the given one)"""
+        learns = torch.is_grad_enabled()
+        x = feature.x
+        with torch.enable_grad():
+            if not x.requires_grad:
+                x = x.detach().requires_grad_()
+            image: Any = generator.synthesize(ws, start=feature._replace(x=x))
+            target = prepare_images(images, generator.img_channels, generator.resolution)
+            # A sum over images, so that they do not influence one another.
+            error = (image - target).square().mean((1, 2, 3)).sum()
+            (gradient,) = torch.autograd.grad(error, x, retain_graph=learns)
+        if not learns:
+            image = image.detach()
+        change = self.fusion.correct(images, image.detach(), x.detach(), gradient)
+        return feature._replace(x=self.fusion.apply_change(feature.x, change)), image
 
     def to_z(self, ws: Tensor, label: Tensor | None = None) -> Tensor:
         """Codes (N, L, D) of W+ -> codes (N, L, z_dim) of Z+, on the sphere, of a like picture.

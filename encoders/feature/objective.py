@@ -51,7 +51,10 @@ class FeatureRecipe(AdversarialRecipe):
     def _build(self) -> nn.Module:
         settings = self.settings
         sizes = (settings.width, settings.codes_width, settings.inverse_width)
-        return FeatureEncoder(FeatureConfig.for_generator(self.generator, settings.layer, *sizes))
+        config = FeatureConfig.for_generator(
+            self.generator, settings.layer, *sizes, iterations=settings.iterations
+        )
+        return FeatureEncoder(config)
 
     def _reconstruct(self, encoder: nn.Module, images: Tensor, ws: Tensor) -> Tensor:
         prediction = encoder.predict(images, self.generator)
@@ -80,6 +83,12 @@ class FeatureRecipe(AdversarialRecipe):
         losses = self._picture_losses(first, target.image, features, "codes ", weight)
         weight = settings.final_identity_weight * self._growth(batch, settings.final_identity_start)
         losses |= self._picture_losses(image, target.image, features, "", weight)
+        for number, picture in enumerate(prediction.corrected, 1):
+            corrected = self._picture_losses(
+                picture.to(settings.dtype), target.image, features, f"iteration {number} ", weight
+            )
+            share = 1 / len(prediction.corrected)
+            losses |= {name: share * loss for name, loss in corrected.items()}
         codes, known = (self.encoder.codes.normalize(ws) for ws in (prediction.ws, target.ws))
         latent = (codes - known).square().mean((1, 2)) * target.is_sample
         change = prediction.change.to(settings.dtype)

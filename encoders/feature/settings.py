@@ -27,6 +27,9 @@ class FeatureSettings(TargetSettings):
     """
     inverse_width: int | None = None
     """Hidden features of the inverse mapping. Default: as many as w has numbers."""
+    iterations: int = 0
+    """Corrections of the feature, each after a look at its picture and the gradient of the pixel
+    error. Each costs a pass through the generator and back, in use too."""
     final_identity_weight: float = 0.03
     """As --identity-weight, which is for the picture of the codes, for the final picture."""
     final_identity_start: float = 0.25
@@ -50,7 +53,9 @@ class FeatureSettings(TargetSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "codes_width", "inverse_width")
-        at_least(self, 0, "final_identity_weight", "latent_weight", "code_size_weight")
+        at_least(
+            self, 0, "iterations", "final_identity_weight", "latent_weight", "code_size_weight"
+        )
         at_least(self, 0, "feature_reg_weight", "inverse_weight", "adversarial_weight")
         for name in ("final_identity_start", "adversarial_start"):
             if not 0 <= getattr(self, name) <= 1:

@@ -140,6 +140,53 @@ def test_half_the_size(tmp_path, generator, targets, make_encoder):
     torch.testing.assert_close(one, other, rtol=0, atol=0.01)
 
 
+# Corrections --------------------------------------------------------------------------------------
+
+
+def test_a_new_correction_changes_nothing(generator64, make_encoder):
+    images = torch.rand(3, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    plain, corrected = (make_encoder("feature", generator64, iterations=n) for n in (0, 2))
+    corrected.load_state_dict(corrected.state_dict() | plain.state_dict())
+    one, other = (x.predict(images, generator64) for x in (plain, corrected))
+    assert torch.equal(one.feature.x, other.feature.x)
+    image = generator64.synthesize(one.ws, start=one.feature)
+    assert len(other.corrected) == 2
+    for picture in other.corrected:
+        assert torch.equal(picture, image)
+
+
+def test_the_gradient_shows_the_way(generator64, make_encoder):
+    """A correction that is the gradient, negative: every step lowers the pixel error, and an image
+    does not influence another. With or without gradients of its own, the result is the same."""
+    encoder = make_encoder("feature", generator64, iterations=3)
+    encoder.fusion.correct = lambda photo, image, x, gradient: -0.05 * gradient / gradient.std()
+    images = torch.rand(4, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        prediction = encoder.predict(images[:1], generator64)
+    pictures = [*prediction.corrected]
+    pictures.append(generator64.synthesize(prediction.ws, start=prediction.feature))
+    errors = [float((x - images[:1]).square().mean()) for x in pictures]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.99 * errors[0]
+    again = encoder.predict(images[:1], generator64)
+    torch.testing.assert_close(again.feature.x, prediction.feature.x)
+
+
+def test_corrections_of_a_batch(generator64, make_encoder, tmp_path):
+    """Those of single images; and of the encoder in a file."""
+    encoder = make_encoder("feature", generator64, iterations=2)
+    torch.nn.init.normal_(encoder.fusion.correction.weight, std=0.1)
+    images = torch.rand(3, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    batch = encoders.encode(encoder, generator64, images).tensors()
+    singles = [encoders.encode(encoder, generator64, x[None]).tensors() for x in images]
+    for name, x in batch.items():
+        assert (x - torch.cat([single[name] for single in singles])).abs().max() < 1e-9
+    encoders.save(encoder, tmp_path / FILE)
+    loaded = encoders.load(tmp_path, generator64)
+    assert loaded.config.iterations == 2
+    assert torch.equal(encoders.encode(loaded, generator64, images).feature, batch["feature"])
+
+
 # Its recipe ---------------------------------------------------------------------------------------
 
 
@@ -150,7 +197,7 @@ def test_the_terms(make_recipe):
     batch = BatchSlice(3, 12, 4)
     losses, generator = recipe.losses("encoder", batch, recipe.forward(batch)), recipe.generator
     target = recipe._targets(batch)
-    ws, feature, first, change = recipe.encoder.predict(target.image, generator)
+    ws, feature, first, change, corrected = recipe.encoder.predict(target.image, generator)
     ws_of_z = generator.map(recipe.encoder.to_z(ws))
     scale = recipe.encoder.codes.scale
     pictures = {
@@ -164,6 +211,7 @@ def test_the_terms(make_recipe):
         "feature reg": 0.002 * change.square().mean(),
         "inverse code": 0.5 * 0.001 * ((ws_of_z - ws) / scale).square().mean(),
     }
+    assert not corrected
     for prefix, (weight, image) in pictures.items():
         expected[f"{prefix}pixel"] = weight * (image - target.image).square().mean()
         expected[f"{prefix}perceptual"] = weight * recipe.perceptual(image, target.image).mean()
@@ -196,6 +244,16 @@ def test_what_learns_from_which_term(make_recipe):
     assert learning("feature reg") == {"fusion"}
     for term in ("inverse pixel", "inverse perceptual", "inverse code"):
         assert learning(term) == {"inverse"}
+
+
+def test_corrections_are_learned(make_recipe, train_step):
+    """On one batch the final picture becomes better than the first that is corrected."""
+    recipe = make_recipe("feature", iterations=2, lr=0.01, lr_decay_images=100_000)
+    for _ in range(12):
+        losses = train_step(recipe, 0, 4)
+    pixel = losses["encoder/pixel"]
+    assert pixel < 2 * losses["encoder/iteration 1 pixel"]
+    assert all(x.grad.abs().sum() > 0 for x in recipe.encoder.fusion.gradient.parameters())
 
 
 def test_late_terms_grow(make_recipe):
