@@ -8,13 +8,16 @@ a name. `facsimile edit NAME`, its --help and `Studio.edit` follow from what the
 import importlib.util
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facsimile.stylegan import Generator, Latents
 
 from .feature_transport import FeatureTransport
+
+if TYPE_CHECKING:
+    from .local_edit import EditInputs, LocalEdit
 
 Value = float | int | str | bool
 
@@ -33,6 +36,10 @@ class Parameter:
     """Least value of a number."""
     maximum: float = math.inf
     """Greatest value of a number."""
+
+    def describe(self, help: str) -> "Parameter":
+        """The same parameter with other help."""
+        return replace(self, help=help)
 
     def check(self, value: Value) -> Value:
         """The value in the parameter's type; ValueError if it is out of range."""
@@ -59,7 +66,7 @@ class Edit:
     """Lower-case letters, digits and hyphens."""
     summary: str
     """One sentence."""
-    function: Callable[..., Latents]
+    function: Callable[..., "Latents | LocalEdit"]
     """(generator, *latents, **parameters) -> Latents, on the generator's device. An edit of one
     input gets Latents of N images and returns N; an edit of several gets Latents of one image each
     and returns any number, the frames of a video."""
@@ -71,6 +78,16 @@ class Edit:
     moves_codes: bool = False
     """Whether the function takes the keyword `transport`, by which features follow the codes that
     it moves: a `FeatureTransport`, or None where there is none for the latents' features."""
+    refines: bool = False
+    """Whether the function refines: it takes the keyword `inputs`, a `local_edit.EditInputs`, and
+    returns a `local_edit.LocalEdit`."""
+    networks: tuple[str, ...] = ()
+    """Networks in `EditInputs.networks` that it needs beside "perceptual"."""
+
+    @property
+    def recipe(self) -> str:
+        """The recipe by which photos are inverted for it, unless another is asked for."""
+        return "w+" if self.refines else "f/z+"
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").isalnum() or self.name != self.name.lower():
@@ -86,11 +103,13 @@ class Edit:
         generator: Generator,
         *latents: Latents,
         transport: FeatureTransport | None = None,
+        inputs: "EditInputs | None" = None,
         **parameters: Value,
-    ) -> Latents:
+    ) -> "Latents | LocalEdit":
         """Apply the edit; see `function`. Raises ValueError for other inputs or parameters.
 
-        transport: for an edit that moves codes; others leave it aside.
+        transport: for an edit that moves codes; others leave it aside. inputs: for one that
+        refines, which cannot do without.
         """
         if len(latents) != self.inputs:
             raise ValueError(
@@ -107,6 +126,8 @@ class Edit:
         complete: dict[str, Any] = dict(self.complete(parameters))
         if self.moves_codes:
             complete["transport"] = transport
+        if self.refines:
+            complete["inputs"] = inputs
         return self.function(generator, *latents, **complete)
 
     def complete(self, parameters: dict[str, Value]) -> dict[str, Value]:

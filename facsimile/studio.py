@@ -14,17 +14,19 @@ from torch import Tensor
 from facsimile import checkpoints, data, editing, metrics
 from facsimile.checkpoints import EncoderSet
 from facsimile.editing.landmark_motion import SMOOTHING
+from facsimile.editing.local_edit import EditInputs
 from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import Recipe, Step
-from facsimile.stylegan import Discriminator, Generator, Latents
+from facsimile.stylegan import Discriminator, Generator, Latents, PhotoCrop
 
 from .devices import pick_device
-from .edit_result import EditResult, concatenate_latents, number_names
+from .edit_result import EditResult, concatenate_latents, number_names, number_solutions
 from .feature_edits import find_transport
 from .identity import FacePresence, Identity
 from .inputs import check_names, number_duplicates
 from .inversion import Inverter
 from .landmarks import load_landmarker
+from .local_edits import edit_inputs, targets_of
 from .plan import (
     Init,
     InversionPlan,
@@ -226,7 +228,7 @@ class Studio:
                 f"got a plan and {', '.join(options)}; pass these to Studio.plan, or no plan"
             )
         inverter = self.inverter(self.plan(**options) if plan is None else plan)
-        targets, photo_names = self._all_targets(photos, inverter.plan)
+        targets, photo_names, crops = self._all_targets(photos, inverter.plan)
         names = photo_names if names is None else check_names(list(names), len(targets))
         return concatenate(
             [
@@ -235,34 +237,41 @@ class Studio:
                 )
                 for i in range(0, len(targets), batch)
             ]
-        )
+        ).with_crops(crops)
 
     def _all_targets(
         self, photos: Photo | Tensor | Iterable[Photo], plan: InversionPlan
-    ) -> tuple[Tensor, list[str]]:
+    ) -> tuple[Tensor, list[str], tuple[PhotoCrop, ...]]:
         if isinstance(photos, Tensor):
-            return photos, [f"image{i}" for i in range(len(photos))]
+            return photos, [f"image{i}" for i in range(len(photos))], ()
         photos = [photos] if isinstance(photos, Photo) else list(photos)
         if not photos:
             raise ValueError("there is no photo to invert; pass paths, PIL images or a tensor")
-        targets, stems = [], []
+        targets, stems, crops = [], [], []
         for number, photo in enumerate(photos):
             stem = f"image{number}" if isinstance(photo, Image.Image) else Path(photo).stem
-            faces = self.targets(photo, align=plan.align, face=plan.face)
+            faces, places = self.target_reader.read_crops(photo, align=plan.align, face=plan.face)
             targets.append(faces)
+            crops += places
             stems += [stem if i == 0 else f"{stem}-face{i + 1}" for i in range(len(faces))]
-        return torch.cat(targets), number_duplicates(stems)
+        return torch.cat(targets), number_duplicates(stems), tuple(crops)
 
     def edit(
         self,
         inputs: Latents | Result | Sequence[Latents | Result],
         name: str,
+        *,
+        targets: Sequence[Tensor | None] | None = None,
+        callback: Callable[[Step], None] | None = None,
         **parameters: editing.registry.Value,
     ) -> EditResult:
         """Edit latents, or the latents of results, by the edit called `name`; see `editing.EDITS`.
 
         inputs: for an edit of one input any number of images, all of the same kind; for an edit of
         several inputs one image for each, as (first, second) or as latents of two images.
+        targets: for an edit that refines, the pictures (n, C, R, R) that each of the inputs stands
+        for; None: a result's own, and for latents what they synthesize.
+        callback: of such an edit, see `refine.refine`.
         parameters: the edit's own, see `facsimile edit NAME --help`.
         Features of f/ latents follow their codes if there are a feature editor and an in-domain
         encoder; the result's `note` says whether they do.
@@ -276,7 +285,19 @@ class Studio:
         images = [one[i] for one in latents for i in range(len(one))]
         transport, note = find_transport(self.generator, self.encoders, edit, images)
         given = [concatenate_latents(latents)] if edit.inputs == 1 else images
-        edited = edit(self.generator, *given, transport=transport, **parameters)
+        inputs_of_edit, mask, background = None, None, None
+        if edit.refines:
+            if targets is None:
+                targets = [x.targets if isinstance(x, Result) else None for x in sequence]
+            inputs_of_edit, note = self._edit_inputs(edit, latents, targets, callback)
+        edited = edit(
+            self.generator, *given, transport=transport, inputs=inputs_of_edit, **parameters
+        )
+        if not isinstance(edited, Latents):
+            mask, background = edited.mask.cpu(), edited.background
+            background = None if background is None else background.cpu()
+            names = number_solutions(names, edited.solutions)
+            edited = edited.latents
         if edit.inputs > 1:
             names = number_names(len(edited))
         return EditResult(
@@ -288,6 +309,21 @@ class Studio:
             latents=edited,
             note=note,
             identity=self.identity_network(),
+            mask=mask,
+            background=background,
+        )
+
+    def _edit_inputs(
+        self,
+        edit: editing.Edit,
+        latents: Sequence[Latents],
+        targets: Sequence[Tensor | None],
+        callback: Callable[[Step], None] | None,
+    ) -> tuple[EditInputs, str]:
+        pictures = torch.cat(targets_of(self.generator, latents, targets))
+        split = [pictures] if edit.inputs == 1 else list(pictures.split(1))
+        return edit_inputs(
+            edit, self.generator, split, self.perceptual, self.discriminator, callback
         )
 
     def driver(

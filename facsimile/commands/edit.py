@@ -6,18 +6,19 @@ The subcommands and their flags are made from `facsimile.editing.EDITS`.
 import sys
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 import tyro
 
 from facsimile import editing
 from facsimile import studio as studios
-from facsimile.edit_result import SUMMARY
+from facsimile.edit_result import SUMMARY, EditResult, number_solutions
 from facsimile.editing import Edit
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import number_duplicates, photos_for
 from facsimile.jobs import Job
 from facsimile.json_files import read_json, write_json
+from facsimile.local_edits import EditProgress, read_target
 from facsimile.metrics import PERCEPTUAL_METRICS
 from facsimile.studio import Studio
 from facsimile.stylegan import Latents
@@ -27,6 +28,8 @@ from .options import ComputeOptions, OptionalInt
 LATENTS = "latents.safetensors"
 INVERSIONS = "inversions"
 """Folder inside --out with the inversions of photos."""
+SHARED = {"seed"}
+"""Parameters of edits that are options of every edit too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +48,14 @@ class EditOptions(ComputeOptions):
     """A bundled name, a generator's file, or a folder with generator.safetensors."""
     encoder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """For photos: an encoder's file, or the folder of a training run; once for each kind."""
-    recipe: str = "f/z+"
-    """For photos: the recipe of their inversion, see facsimile invert."""
+    recipe: str = ""
+    """For photos: the recipe of their inversion, see facsimile invert. Default: f/z+, and w+ for an
+    edit that refines codes."""
     steps: OptionalInt = None
     """For photos: steps of their inversion, exactly so many. Default: until a photo is done. 0: the
     initial latents, in seconds."""
     seed: int = 0
-    """For photos: seed of random initial codes."""
+    """For photos: seed of random initial codes; for edits with random numbers: their seed."""
     label: OptionalInt = None
     """For photos: class of a conditional generator, from 0 on."""
     perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
@@ -80,12 +84,14 @@ class EditOptions(ComputeOptions):
         }
         photos, files = _sort_inputs(self.inputs, self.out)
         if photos:
-            options = ("recipe", "steps", "seed", "label", "align", "identity")
-            record["inversion"] = {name: getattr(self, name) for name in options}
+            options = ("steps", "seed", "label", "align", "identity")
+            settings = {name: getattr(self, name) for name in options}
+            record["inversion"] = {"recipe": self.recipe or edit.recipe} | settings
         if not self.replace:
             _check_out(self.out, record)
         perceptual = self.perceptual
-        if not photos or (perceptual == "auto" and self.steps == 0):
+        idle = not photos or (perceptual == "auto" and self.steps == 0)
+        if idle and not edit.refines:
             perceptual = "none"  # nothing is refined
         studio = studios.load(
             self.generator,
@@ -94,13 +100,15 @@ class EditOptions(ComputeOptions):
             device=self.device,
         )
         failed = self._invert(studio, photos, files)
-        latents = [Latents.load(path, studio.generator) for path in files.values() if path]
+        paths = [path for path in files.values() if path]
+        latents = [Latents.load(path, studio.generator) for path in paths]
         names = _image_names(latents, files)
         if failed and (edit.inputs > 1 or not latents):
             raise ValueError(f"nothing was edited, as a photo failed: {failed[0]}")
-        result = studio.edit(latents, edit.name, **parameters)
+        result = self._edit(studio, edit, latents, paths, parameters)
         if edit.inputs == 1:
-            result = replace(result, names=names)
+            solutions = len(result) // len(names)
+            result = replace(result, names=number_solutions(names, solutions))
         result.save(self.out, video=None if self.video == "none" else self.video)
         write_json(self.out / SUMMARY, result.record() | record)
         images = f"{len(result)} image{'s' * (len(result) != 1)}"
@@ -113,6 +121,27 @@ class EditOptions(ComputeOptions):
             print(f"  {reason}", file=sys.stderr)
         return SOME_FAILED if failed else OK
 
+    def _edit(
+        self,
+        studio: Studio,
+        edit: Edit,
+        latents: list[Latents],
+        paths: list[Path],
+        parameters: dict[str, Any],
+    ) -> EditResult:
+        """The edit of latents from these files, with progress if it refines."""
+        if not edit.refines:
+            return studio.edit(latents, edit.name, **parameters)
+        targets = [
+            read_target(path, len(one), studio.generator)
+            for path, one in zip(paths, latents, strict=True)
+        ]
+        progress = EditProgress(edit.name, quiet=self.quiet)
+        try:
+            return studio.edit(latents, edit.name, targets=targets, callback=progress, **parameters)
+        finally:
+            progress.close()
+
     def _invert(
         self, studio: Studio, photos: list[Path], files: dict[Path, Path | None]
     ) -> list[str]:
@@ -120,7 +149,7 @@ class EditOptions(ComputeOptions):
         if not photos:
             return []
         plan = studio.plan(
-            self.recipe,
+            self.recipe or editing.get(self.edit_name).recipe,
             steps=self.steps,
             seed=self.seed,
             label=self.label,
@@ -181,7 +210,7 @@ def options_of(edit: Edit) -> type[EditOptions]:
     """The options of one edit: a dataclass with the edit's parameters after `EditOptions`'."""
     reserved = {f.name for f in fields(EditOptions)}
     for parameter in edit.parameters:
-        if parameter.name in reserved:
+        if parameter.name in reserved - SHARED:
             raise ValueError(
                 f'the edit "{edit.name}" has a parameter "{parameter.name}", which is an option of '
                 "every edit; call it otherwise"
@@ -193,6 +222,7 @@ def options_of(edit: Edit) -> type[EditOptions]:
             field(default=parameter.default),
         )
         for parameter in edit.parameters
+        if parameter.name not in SHARED
     ]
     images = "one or more images" if edit.inputs == 1 else f"{edit.inputs} images"
     text = f"{edit.summary}\n\nTakes {images}. {edit.description}"
