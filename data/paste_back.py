@@ -140,6 +140,16 @@ def region_mask(region: str, feather: float = FEATHER) -> Tensor:
     return _smoothstep(distance / feather)
 
 
+def surround(mask: Tensor) -> Tensor:
+    """(M, M): 1 where a mask (R, R) is above 0, fading around it and towards the crop's edges."""
+    reach = max(1, round(FEATHER / 2 * MASK_SIDE))
+    kernel = 2 * reach + 1
+    wide = resize(mask.detach().float().cpu()[None, None], (MASK_SIDE, MASK_SIDE))
+    wide = functional.max_pool2d((wide > 1e-3).float(), kernel, 1, reach)
+    soft = functional.avg_pool2d(wide, kernel, 1, reach, count_include_pad=False)[0, 0]
+    return soft * region_mask("crop", FEATHER / 2)
+
+
 def unchanged(image: Tensor, before: Tensor) -> Tensor:
     """(1, R, R): 1 where an edit of `before` (C, R, R) into `image` has changed nothing, 0 where
     it has, and around it."""

@@ -21,6 +21,8 @@ from . import pictures
 from .devices import Batch
 from .json_files import write_json
 from .misses import person_distances, person_miss
+from .paste_back import PasteOptions, Piece, crop_of, save_all
+from .targets import Photo
 
 LATENTS = "latents.safetensors"
 SUMMARY = "edit.json"
@@ -91,6 +93,41 @@ class EditResult:
             distances += person_distances(self.identity, second, person)
         sentence = person_miss(distances, self.identity, "result")
         return [sentence] if sentence else []
+
+    def pieces(self) -> Iterator[Piece]:
+        """What is pasted back: every image at the place of the one that was edited, or of the first
+        where several made it. data.PhotoError for latents that do not know their place.
+        """
+        originals = [
+            (crop, image)
+            for one in self.before
+            for crop, image in zip(one.crops, _synthesize(self.generator, one), strict=False)
+        ]
+        solutions = max(1, len(self) // max(1, len(originals)))
+        for index, image in enumerate(self.stream()):
+            crop, mask = crop_of(self.latents.crops, index), None
+            own = originals[index // solutions : index // solutions + 1]
+            before = next((x for place, x in (*own, *originals) if place == crop), None)
+            if self.mask is not None:
+                mask = self.mask[index, 0]
+                if self.background is not None and before is not None:
+                    before = torch.lerp(self.background[index], before, self.mask[index])
+            yield Piece(self.names[index], image, crop, before, mask)
+
+    def paste_back(
+        self,
+        out: str | Path,
+        *,
+        photo: Photo | None = None,
+        residual: bool = False,
+        region: str = "face",
+    ) -> list[Path]:
+        """Write the whole photos with the edited faces in their places; see `Result.paste_back`.
+
+        residual: keep what the photo has and the inversion lacks, where the edit changed nothing.
+        """
+        options = PasteOptions(photo=photo, residual=residual, region=region)
+        return save_all(self.pieces(), len(self), out, options)
 
     def save(self, out: str | Path, *, video: str | None = None) -> Path:
         """Write NAME.png for every image, strip.png, latents.safetensors and edit.json into `out`.

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from facsimile import data
-from facsimile.data.paste_back import PasteBack, region_mask
+from facsimile.data.paste_back import PasteBack, region_mask, surround
 from facsimile.data.photos import BACKGROUND, PHOTO_NAME, WholePhoto
 from facsimile.stylegan import PhotoCrop
 
@@ -46,12 +47,18 @@ class PasteOptions:
 class Paster:
     """Pastes images of one crop into their photo."""
 
-    def __init__(self, crop: PhotoCrop, side: int, options: PasteOptions) -> None:
-        """side: R. Raises FileNotFoundError, or data.PhotoError for another photo than the
-        crop's."""
+    def __init__(
+        self, crop: PhotoCrop, side: int, options: PasteOptions, edited: Tensor | None = None
+    ) -> None:
+        """side: R. edited: (R, R) in [0, 1], pasted beside the region; None: nothing.
+
+        Raises FileNotFoundError, or data.PhotoError for another photo than the crop's.
+        """
         self.crop, self.residual = crop, options.residual
         self.photo = open_whole(crop, options.photo)
         mask = region_mask(options.region)
+        if edited is not None:
+            mask = torch.maximum(mask, surround(edited))
         quad = np.array(crop.quad)
         self._paste = PasteBack(self.photo.photo, quad, side, mask, residual=self.residual)
 
@@ -134,6 +141,8 @@ class Piece:
     crop: PhotoCrop
     before: Tensor | None = None
     """The image before the edit; None: nothing was edited."""
+    mask: Tensor | None = None
+    """(R, R) in [0, 1]: where a local edit acts, which is pasted too."""
 
 
 def paste_all(
@@ -143,8 +152,8 @@ def paste_all(
     follow one another. Raises as `Paster`."""
     paster: Paster | None = None
     for piece in pieces:
-        if paster is None or paster.crop != piece.crop:
-            paster = Paster(piece.crop, piece.image.shape[-1], options)
+        if paster is None or paster.crop != piece.crop or piece.mask is not None:
+            paster = Paster(piece.crop, piece.image.shape[-1], options, piece.mask)
         yield piece, paster(piece.image, piece.before), paster
 
 

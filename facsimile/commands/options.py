@@ -2,7 +2,7 @@
 help shows what a value looks like, and no "None".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,3 +55,17 @@ class PasteBackOptions(ComputeOptions):
         if not self.paste_back:
             return None
         return PasteOptions(residual=self.residual, region=self.paste_region)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPasteOptions(PasteBackOptions):
+    """Options of commands whose input may be latents that know their photo."""
+
+    photo: OptionalPath = None
+    """With --paste-back: the photo from which the face was cropped, if it is not where it was."""
+
+    @property
+    def paste_options(self) -> PasteOptions | None:
+        """None without --paste-back."""
+        options = super().paste_options
+        return None if options is None else replace(options, photo=self.photo)

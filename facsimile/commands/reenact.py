@@ -21,19 +21,19 @@ from facsimile.reenactment import Driver, Reenactment, is_latents_file
 from facsimile.refine import Step
 from facsimile.studio import SOURCE_STEPS, Studio
 
-from .options import ComputeOptions, OptionalFloat, OptionalInt, OptionalPath
+from .options import OptionalFloat, OptionalInt, OptionalPath, PhotoPasteOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reenact(ComputeOptions):
+class Reenact(PhotoPasteOptions):
     """Give the face of a photo the expressions and the pose of another, frame by frame.
 
     Writes OUT/reenacted.mp4, and OUT/side_by_side.mp4 with driver, landmarks and result;
     OUT/source.png with the source, its landmarks and its reconstruction; OUT/landmarks.npz with the
     driver's landmarks, which may drive another source; OUT/summary.json, with the distance of the
     results' landmarks from those asked for. For a single photo: reenacted.png and side_by_side.png.
-    Frames without a face repeat the previous pose, and are counted. Nothing is pasted back: the
-    video shows the aligned face.
+    Frames without a face repeat the previous pose, and are counted. The video shows the aligned
+    face; with --paste-back OUT/whole.mp4 shows it in the whole photo.
 
     A talking photo: facsimile reenact me.jpg driver.mp4 --out talking
 
@@ -178,7 +178,8 @@ class Reenact(ComputeOptions):
     def _formats(self) -> dict:
         """What is written, as keywords of `Reenactment.save`."""
         video = None if self.video == "none" else self.video
-        return {"video": video, "pictures": self.pictures or None}
+        pictures = self.pictures or None
+        return {"video": video, "pictures": pictures, "paste_back": self.paste_options}
 
     def _save(self, reenactment: Reenactment, out: Path) -> int:
         """Returns OK, or INTERRUPTED after Ctrl-C while frames are written."""
@@ -230,6 +231,8 @@ def _report(summary: dict, driver: Path, out: Path) -> None:
             f"landmark error: {error['nme']:.3f} of the distance between the eyes, Hausdorff "
             f"{error['hausdorff']:.3f}" + f"; {missing} results without a face" * bool(missing)
         )
+    if "lost_detail" in summary:
+        print(f"whole: {summary['lost_detail']}")
     for miss in summary["misses"]:
         print(f"note: {miss}")
     for name, reason in summary["first_frames_without_a_face"].items():

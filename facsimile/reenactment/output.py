@@ -24,6 +24,7 @@ from facsimile.stylegan import Latents
 from .. import pictures
 from ..json_files import read_json, write_json
 from ..misses import landmark_miss, person_miss
+from ..paste_back import WHOLE, PasteOptions, Paster, crop_of
 from .drivers import Driver, VideoDriver
 from .landmark_error import summarise_errors
 from .stream import IDENTITY, FrameStream, ReenactedFrame
@@ -59,18 +60,24 @@ def open_writers(
     video: str | None,
     stills: bool | None,
     stack: contextlib.ExitStack,
+    paste: Callable[[ReenactedFrame], Image.Image] | None = None,
 ) -> tuple[Callable[[ReenactedFrame], None], list[Path]]:
-    """What writes a frame, and the files and folders that this makes; `stack` closes the videos."""
+    """What writes a frame, and the files and folders that this makes; `stack` closes the videos.
+
+    paste: makes the whole photo of a frame, which is written too, or alone if `out` is a video.
+    """
     fps = stream.driver.fps
     if out.suffix.lower() in CODECS:
         writer = stack.enter_context(VideoWriter(out, fps))
-        return (lambda frame: writer.write(_result(frame))), [out]
+        return (lambda frame: writer.write((paste or _result)(frame))), [out]
     out.mkdir(parents=True, exist_ok=True)
     (out / SUMMARY).unlink(missing_ok=True)  # it does not describe what is written from here on
     kinds: dict[str, Callable[[ReenactedFrame], Image.Image]] = {
         "reenacted": _result,
         "side_by_side": partial(side_by_side, source=stream.source.target),
     }
+    if paste is not None:
+        kinds[WHOLE] = paste
     if stream.single:
         paths = [out / f"{name}.png" for name in kinds]
 
@@ -116,6 +123,23 @@ def _open_streams(
                 pictures.save(image, folders[name] / f"{number:06d}.png")
 
     return write, paths
+
+
+class FramePaste:
+    """Puts frames into the source's whole photo."""
+
+    def __init__(self, stream: FrameStream, options: PasteOptions) -> None:
+        """Raises FileNotFoundError, or data.PhotoError for another photo, or none that is known."""
+        source = stream.source
+        crop = crop_of(() if source.crop is None else (source.crop,), 0)
+        self._single = stream.single
+        self._paster = Paster(crop, source.target.shape[-1], options)
+        self._before = stream.synthesize(source.landmarks[None])[0].cpu()
+        self.lost_detail = self._paster.lost_detail
+
+    def __call__(self, frame: ReenactedFrame) -> Image.Image:
+        paste = self._paster if self._single else self._paster.frame
+        return paste(frame.image, self._before)
 
 
 def _result(frame: ReenactedFrame) -> Image.Image:
@@ -207,14 +231,22 @@ def _misses(stream: FrameStream, log: FrameLog) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def is_done(stream: FrameStream, out: Path, video: str | None, stills: bool | None) -> bool:
+def is_done(
+    stream: FrameStream,
+    out: Path,
+    video: str | None,
+    stills: bool | None,
+    paste: PasteOptions | None = None,
+) -> bool:
     """See `Reenactment.is_done`."""
     summary = read_json(out / SUMMARY)
-    settings = settings_of(stream, video, stills)
+    settings = settings_of(stream, video, stills, paste)
     return summary.get("stopped") is False and summary["settings"] == settings
 
 
-def settings_of(stream: FrameStream, video: str | None, stills: bool | None) -> dict:
+def settings_of(
+    stream: FrameStream, video: str | None, stills: bool | None, paste: PasteOptions | None = None
+) -> dict:
     """All that decides what is written, as JSON holds it."""
     source = stream.source
     target = source.target.cpu().numpy().tobytes()
@@ -230,6 +262,8 @@ def settings_of(stream: FrameStream, video: str | None, stills: bool | None) -> 
         "driver": _driver_stamp(stream.driver),
         **stream.settings,
     }
+    if paste is not None:
+        settings["paste_back"] = paste.to_dict()
     return json.loads(json.dumps(settings))
 
 

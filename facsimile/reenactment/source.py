@@ -19,7 +19,7 @@ from facsimile.editing.feature_transport import FeatureTransport
 from facsimile.feature_edits import IN_DOMAIN, in_domain_encoder, open_transport
 from facsimile.inversion import Inverter
 from facsimile.refine import Step
-from facsimile.stylegan import Generator, Latents, spaces
+from facsimile.stylegan import Generator, Latents, PhotoCrop, spaces
 from facsimile.targets import TargetReader
 
 
@@ -50,6 +50,8 @@ class Source:
     """Computes `face`, which may take a while."""
     settings: dict
     """What decides the face, beside the target."""
+    crop: PhotoCrop | None = None
+    """Where in its photo the face is; None if that is not known."""
 
     @cached_property
     def face(self) -> Face:
@@ -81,19 +83,19 @@ class SourceFinder:
         path = None if isinstance(source, Image.Image) else Path(source)
         if path is not None and is_latents_file(path):
             return self._of_latents(path)
-        target = self.reader.read(source, align=self.align)
+        target, crops = self.reader.read_crops(source, align=self.align)
         landmarks = self._landmarks(target, path or "the source")
         name = "image" if path is None else path.stem
         if not self.takes_codes:
-            return Source(name, target[0], landmarks, lambda: Face(target), {})
+            return Source(name, target[0], landmarks, lambda: Face(target), {}, crops[0])
         inverter = self.inverter
         assert inverter is not None
 
         def find_face() -> Face:
-            latents = inverter.invert(target, [name], callback=self.callback).latents
-            return self._face(latents.to(self.generator.device), name)
+            result = inverter.invert(target, [name], callback=self.callback).with_crops(crops)
+            return self._face(result.latents.to(self.generator.device), name)
 
-        return Source(name, target[0], landmarks, find_face, inverter.plan.to_dict())
+        return Source(name, target[0], landmarks, find_face, inverter.plan.to_dict(), crops[0])
 
     def _of_latents(self, path: Path) -> Source:
         generator = self.generator
@@ -107,7 +109,8 @@ class SourceFinder:
         def find_face() -> Face:
             return self._face(latents, path) if self.takes_codes else Face(target)
 
-        return Source(path.stem, target[0], landmarks, find_face, {})
+        crop = latents.crops[0] if latents.crops else None
+        return Source(path.stem, target[0], landmarks, find_face, {}, crop)
 
     def _face(self, latents: Latents, name: str | Path) -> Face:
         """Latents of one image, and what moves them in a space that does not lead to W+."""

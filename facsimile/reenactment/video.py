@@ -7,6 +7,7 @@ from pathlib import Path
 from facsimile.data.progress import ProgressBar
 from facsimile.training.signals import interruptible
 
+from ..paste_back import PasteOptions
 from ..workers import OrderedWorkers
 from . import output
 from .stream import FrameStream
@@ -16,13 +17,18 @@ class Reenactment(FrameStream):
     """Iterate for `ReenactedFrame`s, or `save`; both begin with the driver's first frame."""
 
     def is_done(
-        self, out: str | Path, *, video: str | None = "mp4", pictures: bool | None = None
+        self,
+        out: str | Path,
+        *,
+        video: str | None = "mp4",
+        pictures: bool | None = None,
+        paste_back: PasteOptions | None = None,
     ) -> bool:
         """Whether an earlier `save` to this folder finished with the same inputs and settings.
 
         A driver counts as the same if its path, size and modification time are.
         """
-        return output.is_done(self, Path(out), video, pictures)
+        return output.is_done(self, Path(out), video, pictures, paste_back)
 
     def save(
         self,
@@ -30,6 +36,7 @@ class Reenactment(FrameStream):
         *,
         video: str | None = "mp4",
         pictures: bool | None = None,
+        paste_back: PasteOptions | None = None,
         quiet: bool = True,
     ) -> dict:
         """Write a video if `out` ends in .mp4 or .webm, else a folder. Returns the summary.
@@ -38,16 +45,19 @@ class Reenactment(FrameStream):
         `video`: "mp4", "webm", None), the same as pictures in folders (`pictures`; None: if there
         is no video), landmarks.npz (the driver's, which may drive another source), and summary.json
         with the landmark errors (see `landmark_error`). A single pose gives reenacted.png and
-        side_by_side.png. quiet: without a progress bar.
-        Raises ValueError if no frame has a face, OSError if `out` cannot be written, and
+        side_by_side.png. paste_back: every frame also in the source's whole photo, as whole.mp4,
+        whole/ and whole.png; a video `out` then shows this alone. quiet: without a progress bar.
+        Raises ValueError if no frame has a face, FileNotFoundError or data.PhotoError for another
+        photo than the source's, OSError if `out` cannot be written, and
         KeyboardInterrupt after Ctrl-C, with all frames until then on disk.
         """
         self.prepare()  # before anything is written or timed
-        settings = output.settings_of(self, video, pictures)
+        settings = output.settings_of(self, video, pictures, paste_back)
+        paste = None if paste_back is None else output.FramePaste(self, paste_back)
         out, began = Path(out), time.perf_counter()
         log = output.FrameLog()
         with contextlib.ExitStack() as stack:
-            write, paths = output.open_writers(self, out, video, pictures, stack)
+            write, paths = output.open_writers(self, out, video, pictures, stack, paste)
             stop = stack.enter_context(interruptible())
             workers = stack.enter_context(OrderedWorkers(write, 1, 2 * self.batch))
             bar = ProgressBar(total=len(self) or None, unit="frame", disable=quiet or self.single)
@@ -66,6 +76,8 @@ class Reenactment(FrameStream):
             output.remove(paths)
             raise ValueError(output.no_face_message(self, log))
         summary = output.summarise(self, log, time.perf_counter() - began) | {"settings": settings}
+        if paste is not None and paste.lost_detail:
+            summary["lost_detail"] = paste.lost_detail
         output.write_folder(self, out, log, summary)
         if not log.complete:
             raise KeyboardInterrupt
