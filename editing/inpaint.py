@@ -40,8 +40,7 @@ def recipe(num_ws: int, layers_by: str, paper: bool) -> Recipe:
                                                         200 steps of gradient descent, rate 0.8
     n <- Mk_n(1 - M_blur+, w, n_ini, I_def, G(w))       1000 steps of Adam, lambda_2 = 10 lambda_1
 
-    By default w moves by Adam until the image is done, as gradient descent has left the known
-    pixels after 200 steps farther from the photo (see docs/edit.md).
+    By default w moves by Adam instead, until the image is done.
     """
     layers = (*first_layers(FIRST, num_ws, layers_by), num_ws - 2, num_ws - 1)
     layers = tuple(dict.fromkeys(layers))
@@ -105,13 +104,16 @@ def inpaint(
     # Noise maps of an inversion have the picture of what is missing.
     start = replace(start[rows], code=codes.repeat(len(latents), 1, 1), noise=None)
     x, hole = x[rows], hole[rows]
+    # Features of known pixels beside the hole see into it: there they find what w_ini draws.
+    with torch.enable_grad():
+        photo = torch.where(hole > 0, start.synthesize(generator).detach(), x)
     wide = enlarge(hole, feather)
     result = run(
         generator,
         start,
         inputs,
         recipe(generator.num_ws, layers_by, paper),
-        targets={"photo": x},
+        targets={"photo": photo},
         masks={"known": 1 - hole, "known, blurred": 1 - wide, "hole, blurred": wide},
     )
     background = x if residual else None

@@ -38,7 +38,7 @@ def recipe(layers: tuple[int, ...], anchor: float, paper: bool) -> Recipe:
     The anchor is a mean square here, and the noise maps see the scribbled picture away from the
     scribble alone: within, they would draw the strokes themselves.
     """
-    terms = (*w_terms("scribbled"), Term("latent_reg", anchor))
+    terms = (*w_terms("scribbled"), Term("latent_reg", anchor, target="scribbled"))
     noise = noise_phase(1000, paper, x=("scribbled", "kept"), y=(RESULT_OF_CODE, "scribble"))
     code = w_phase(terms, 1000, paper, layers, lr=0.1 if paper else 0.05)
     return Recipe(name="scribble", space="w+", phases=(code, noise))
