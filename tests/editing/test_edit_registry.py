@@ -84,7 +84,7 @@ def test_refused_calls(generator, make_generator):
         edit(make_generator(32, seed=5), latents)
     with pytest.raises(ValueError, match="takes latents of one image each, got 2 images"):
         editing.get("morph")(generator, latents, latents)
-    with pytest.raises(ValueError, match='no edit "absent"; choose one of .*direction, .*morph, .*style'):
+    with pytest.raises(ValueError, match='no edit "absent"; choose one of .*morph, .*style'):
         editing.get("absent")
 
 
