@@ -3,6 +3,7 @@
 Legend: C channels, R resolution of the generator.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from facsimile import data
 from facsimile.data.paste_back import PasteBack, region_mask, surround
 from facsimile.data.photos import BACKGROUND, PHOTO_NAME, WholePhoto
+from facsimile.data.video import FPS, VideoWriter
 from facsimile.stylegan import PhotoCrop
 
 from . import pictures
@@ -158,12 +160,19 @@ def paste_all(
 
 
 def save_all(
-    pieces: Iterable[Piece], count: int, out: str | Path, options: PasteOptions
+    pieces: Iterable[Piece],
+    count: int,
+    out: str | Path,
+    options: PasteOptions,
+    film: Path | None = None,
+    lost_details: dict[str, str] | None = None,
 ) -> list[Path]:
     """Write the photos with `count` pieces in them; returns the paths.
 
     out: for one piece a file, or a folder that gets whole.png; for several a folder that gets
-    NAME.png of each. Raises ValueError for a file's name for several, OSError, and as `Paster`.
+    NAME.png of each. film: a video of them, which are then of one size. lost_details: receives what
+    is lost of each piece, by name. Raises ValueError for a file's name for several, OSError, and as
+    `Paster`.
     """
     out = Path(out)
     is_file = bool(PHOTO_NAME.search(out.name))
@@ -172,12 +181,24 @@ def save_all(
             f"got the name of one picture, {out}, for {count} results; name a folder for them"
         )
     paths = []
-    for piece, whole, _ in paste_all(pieces, options):
-        path = out if is_file else out / f"{WHOLE if count == 1 else piece.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_whole(whole, path)
-        paths.append(path)
+    with contextlib.ExitStack() as stack:
+        writer = None if film is None else stack.enter_context(VideoWriter(film, FPS))
+        for piece, whole, paster in paste_all(pieces, options):
+            path = out if is_file else out / f"{WHOLE if count == 1 else piece.name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_whole(whole, path)
+            paths.append(path)
+            if writer is not None:
+                writer.write(data.to_rgb(whole))
+            if lost_details is not None and paster.lost_detail:
+                lost_details[piece.name] = paster.lost_detail
     return paths
+
+
+def check_photos(crops: Iterable[PhotoCrop], options: PasteOptions) -> None:
+    """Open the photos before anything is computed; raises as `Paster`."""
+    for crop in dict.fromkeys(crops):
+        open_whole(crop, options.photo)
 
 
 def save_whole(whole: Image.Image, path: Path) -> None:

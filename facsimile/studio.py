@@ -4,6 +4,7 @@ Legend: N images, C channels, R resolution of the generator.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -298,6 +299,7 @@ class Studio:
             background = None if background is None else background.cpu()
             names = number_solutions(names, edited.solutions)
             edited = edited.latents
+        edited = _with_places(edited, images if edit.inputs == 1 else images[:1])
         if edit.inputs > 1:
             names = number_names(len(edited))
         return EditResult(
@@ -424,6 +426,18 @@ class Studio:
         if not isinstance(landmarks, str):
             return landmarks
         return load_landmarker(landmarks, None, self.device)
+
+
+def _with_places(edited: Latents, images: Sequence[Latents]) -> Latents:
+    """Results of an edit at the places of the images that they were made of, unless they have some.
+
+    As many results of each image follow one another.
+    """
+    crops = [crop for one in images for crop in one.crops]
+    if edited.crops or not crops or len(edited) % len(crops):
+        return edited
+    each = len(edited) // len(crops)
+    return replace(edited, crops=tuple(crop for crop in crops for _ in range(each)))
 
 
 def _image_names(latents: Latents | Result) -> list[str]:

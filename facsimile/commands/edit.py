@@ -10,30 +10,31 @@ from typing import Annotated, Any, ClassVar, Literal, Union
 
 import tyro
 
-from facsimile import editing
+from facsimile import editing, history
 from facsimile import studio as studios
 from facsimile.edit_result import SUMMARY, EditResult, number_solutions
 from facsimile.editing import Edit
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import number_duplicates, photos_for
-from facsimile.jobs import Job
+from facsimile.jobs import PASTED, Job
 from facsimile.json_files import read_json, write_json
 from facsimile.local_edits import EditProgress, read_target
 from facsimile.metrics import PERCEPTUAL_METRICS
+from facsimile.paste_back import WHOLE, PasteOptions, check_photos, crop_of, save_all
 from facsimile.studio import Studio
 from facsimile.stylegan import Latents
 
-from .options import ComputeOptions, OptionalInt
+from .options import OptionalInt, PhotoPasteOptions
 
 LATENTS = "latents.safetensors"
 INVERSIONS = "inversions"
 """Folder inside --out with the inversions of photos."""
-SHARED = {"seed"}
+SHARED = {"seed", "residual"}
 """Parameters of edits that are options of every edit too."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditOptions(ComputeOptions):
+class EditOptions(PhotoPasteOptions):
     """Options of every edit."""
 
     inputs: tyro.conf.Positional[list[Path]]
@@ -41,7 +42,8 @@ class EditOptions(ComputeOptions):
     of photos or of inversions."""
     out: Path
     """Folder for the results: NAME.png of every image, strip.png with the images before and after,
-    latents.safetensors to edit further, edit.json; inversions of photos in OUT/inversions/."""
+    latents.safetensors to edit further, edit.json, history.json, which facsimile edit replay makes
+    again; inversions of photos in OUT/inversions/."""
     video: Literal["mp4", "webm", "none"] = "none"
     """Also write the images as the frames of OUT/video.mp4 or OUT/video.webm."""
     generator: str = "faces"
@@ -105,12 +107,15 @@ class EditOptions(ComputeOptions):
         names = _image_names(latents, files)
         if failed and (edit.inputs > 1 or not latents):
             raise ValueError(f"nothing was edited, as a photo failed: {failed[0]}")
+        if self.paste_options is not None:
+            self._check_photos(latents if edit.inputs == 1 else latents[:1])
         result = self._edit(studio, edit, latents, paths, parameters)
         if edit.inputs == 1:
             solutions = len(result) // len(names)
             result = replace(result, names=number_solutions(names, solutions))
-        result.save(self.out, video=None if self.video == "none" else self.video)
-        write_json(self.out / SUMMARY, result.record() | record)
+        inversion = record.get("inversion", {})
+        entry = history.describe(edit.name, parameters, files, photos, inversion)
+        save_result(result, self.out, self.video, record, entry, self.paste_options)
         images = f"{len(result)} image{'s' * (len(result) != 1)}"
         if result.note:
             print(result.note)
@@ -120,6 +125,13 @@ class EditOptions(ComputeOptions):
         for reason in failed:
             print(f"  {reason}", file=sys.stderr)
         return SOME_FAILED if failed else OK
+
+    def _check_photos(self, latents: list[Latents]) -> None:
+        """Refuse what cannot be pasted back before anything is edited."""
+        assert self.paste_options is not None
+        for one in latents:
+            crop_of(one.crops, 0)
+            check_photos(one.crops, self.paste_options)
 
     def _edit(
         self,
@@ -166,6 +178,67 @@ class EditOptions(ComputeOptions):
         return list(job.failed.values())
 
 
+def save_result(
+    result: EditResult,
+    out: Path,
+    video: str,
+    record: dict,
+    entry: dict,
+    paste: PasteOptions | None,
+) -> None:
+    """Write all that an edit leaves in `out`. entry: of history.json."""
+    format_ = None if video == "none" else video
+    result.save(out, video=format_)
+    write_json(out / SUMMARY, result.record() | record)
+    write_json(out / history.FILE, entry | ({} if paste is None else {PASTED: paste.to_dict()}))
+    if paste is None:
+        return
+    several = len(result) > 1
+    film = out / f"{WHOLE}.{format_}" if several and format_ is not None else None
+    lost: dict[str, str] = {}
+    folder = out / WHOLE if several else out
+    save_all(result.pieces(), len(result), folder, paste, film, lost)
+    for text in dict.fromkeys(lost.values()):
+        print(f"{WHOLE}: {text}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay(PhotoPasteOptions):
+    """Make the edits of a history.json again, one upon the other, from their photos and latents."""
+
+    history: tyro.conf.Positional[Path]
+    """The history.json of an edit, or its folder."""
+    out: Path
+    """Folder for the results, as of the edit."""
+    video: Literal["mp4", "webm", "none"] = "none"
+    """Also write the images as the frames of OUT/video.mp4 or OUT/video.webm."""
+    generator: str = "faces"
+    """A bundled name, a generator's file, or a folder with generator.safetensors: the one of the
+    edits."""
+    encoder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """For photos: an encoder's file, or the folder of a training run; once for each kind."""
+    perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
+    """For photos: the perceptual term of their inversion."""
+    replace: bool = False
+    """Put the results in the place of those that another edit has made."""
+
+    def run(self) -> int:
+        entry = history.read(self.history)
+        record = {"edit": entry["edit"], "parameters": entry["parameters"]}
+        if not self.replace:
+            _check_out(self.out, record)
+        studio = studios.load(
+            self.generator,
+            perceptual=self.perceptual,
+            encoders=self.encoder,
+            device=self.device,
+        )
+        result = history.replay(studio, entry)
+        save_result(result, self.out, self.video, record, entry, self.paste_options)
+        print(f"{result.edit}: {len(result)} images, replayed: {self.out / 'strip.png'}")
+        return OK
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListEdits:
     """List the edits with their parameters."""
@@ -186,14 +259,17 @@ class EditHelp:
     """Edit photos or latents: facsimile edit list, facsimile edit NAME --help."""
 
 
-def parse(args: list[str]) -> EditOptions | ListEdits:
+def parse(args: list[str]) -> EditOptions | ListEdits | Replay:
     """What `facsimile edit` is to do with these arguments.
 
     The first is the name of an edit, "list", or the path of a page (.py) with an edit.
     """
     if args and args[0].endswith(".py"):
         args = [editing.register_page(args[0]).name, *args[1:]]
-    commands = [Annotated[ListEdits, tyro.conf.subcommand("list")]]
+    commands: list[Any] = [
+        Annotated[ListEdits, tyro.conf.subcommand("list")],
+        Annotated[Replay, tyro.conf.subcommand("replay")],
+    ]
     for name, edit in sorted(editing.EDITS.items()):
         commands.append(Annotated[options_of(edit), tyro.conf.subcommand(name)])
     return tyro.cli(  # type: ignore[call-overload]
