@@ -223,6 +223,8 @@ def small(words: list[str]) -> list[str]:
     flags = dict(SMALL.get(words[0], {}))
     if "--fast" in words:
         del flags["--steps"]
+    if words[:2] == ["edit", "replay"]:
+        del flags["--steps"], flags["--recipe"]  # those of the history
     for index, word in enumerate(words[:-1]):
         if word in flags and words[index + 1] != "0":
             words[index + 1] = flags[word]
