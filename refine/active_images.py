@@ -186,7 +186,7 @@ class ActiveImages:
         The optimiser has one rate for all images, and Adam's steps do not know how large a gradient
         is, so that a mask on the gradient would not make them shorter.
         """
-        masks = {variable.name: variable.mask for variable in phase.variables}
+        masks: dict[str, str | None] = {v.name: v.mask for v in phase.variables}
         shares = {}
         for name, leaf in self.variables.items():
             of_image = (0.5**self.halvings).reshape(-1, *[1] * (leaf.ndim - 1)).to(leaf)
