@@ -39,6 +39,7 @@ SEAM_TOLERANCE = 0.15
 
 OVERSAMPLED = 2
 """Most pixels of the image per pixel of the photo, in each direction, that are not averaged."""
+SHARPENING_STEPS = 4
 MAX_ENLARGEMENT = 3
 """Above, a larger face in the photo makes no difference to what enlarging and reducing loses."""
 
@@ -188,7 +189,7 @@ def seam_offset(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 def sharpen(image: Tensor, length: float) -> Tensor:
     """The image (3, R, R) such that, enlarged to `length` pixels and cropped again as
-    `crop_quad` does, it is as it was: two steps of back-projection (Irani and Peleg 1991).
+    `crop_quad` does, it is as it was: some steps of back-projection (Irani and Peleg 1991).
 
     Nothing is done for a length below R, which loses more than sharpening brings back.
     """
@@ -198,7 +199,7 @@ def sharpen(image: Tensor, length: float) -> Tensor:
         return image
     whole = np.array([(0, 0), (0, large), (large, large), (large, 0)], dtype=np.float64)
     sharp = image
-    for _ in range(2):
+    for _ in range(SHARPENING_STEPS):
         enlarged = functional.interpolate(sharp[None], (large, large), mode="bicubic")[0]
         sharp = sharp + image - to_tensor(crop_quad(to_pil(enlarged), whole, side))
     return sharp

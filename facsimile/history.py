@@ -5,9 +5,11 @@ inverted as the entry says; latents from a file; or the result of another entry,
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from facsimile import data
 from facsimile.stylegan import Latents
@@ -70,22 +72,13 @@ def read(path: str | Path) -> dict[str, Any]:
     return entry
 
 
-def photos_of(entry: Mapping[str, Any]) -> Iterator[str]:
-    """The photos that a replay inverts."""
-    for one in entry["inputs"]:
-        if "edit" in one:
-            yield from photos_of(one)
-        elif "photo" in one:
-            yield one["photo"]
-
-
 def replay(studio: Studio, entry: Mapping[str, Any]) -> EditResult:
     """Invert the photos and make the edits of an entry again, the first ones first.
 
     Raises FileNotFoundError for an input that is gone, and ValueError for one that has changed.
     """
     inputs: list[Latents | Result] = []
-    targets = []
+    targets: list[Tensor | None] = []
     for one in entry["inputs"]:
         if "edit" in one:
             inputs.append(replay(studio, one).latents)
@@ -93,8 +86,9 @@ def replay(studio: Studio, entry: Mapping[str, Any]) -> EditResult:
         elif "photo" in one:
             path = Path(one["photo"])
             _check(path, data.photo_digest(path), one["digest"])
-            inputs.append(studio.invert(path, **entry["inversion"]))
-            targets.append(inputs[-1].targets)
+            result = studio.invert(path, **entry["inversion"])
+            inputs.append(result)
+            targets.append(result.targets)
         else:
             path = Path(one["latents"])
             latents = Latents.load(path, studio.generator)

@@ -5,7 +5,7 @@ Legend: C channels, R resolution of the generator.
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class PasteOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """What decides the picture, as JSON holds it."""
-        return {name: x for name, x in asdict(self).items() if name != "photo"}
+        return {"residual": self.residual, "region": self.region}
 
 
 class Paster:

@@ -11,6 +11,8 @@ from skimage.data import astronaut
 
 from facsimile.data import crop_quad, to_tensor
 from facsimile.data.paste_back import (
+    FACE_CENTRE,
+    FACE_RADII,
     MASK_SIDE,
     PasteBack,
     region_mask,
@@ -50,12 +52,20 @@ def inner(side):
     return mask > 0.999
 
 
-def opacity_in_photo(photo, quad, mask):
-    """Of every pixel of the photo, by pasting white into black."""
-    black = Image.new("RGB", photo.size)
-    white = PasteBack(black, quad, SIDE, mask)
-    white._seam = torch.ones(1, 4, 4)  # colours are not matched
-    return np.asarray(white(torch.ones(3, SIDE, SIDE)))[..., 0] / 255
+def in_crop(photo, quad):
+    """u and v of every pixel of the photo, in sides of the crop."""
+    y, x = np.indices((photo.height, photo.width)) + 0.5
+    sides = np.stack([quad[3] - quad[0], quad[1] - quad[0]], 1)
+    return np.einsum("ij,jhw->ihw", np.linalg.inv(sides), np.stack([x, y]) - quad[0][:, None, None])
+
+
+def outside_of(photo, quad, region):
+    """Where the region does not reach, by its formula, less two pixels of the mask."""
+    u, v = in_crop(photo, quad)
+    if region == "crop":
+        return np.abs(np.stack([u, v]) - 0.5).max(0) > 0.5 + 2 / MASK_SIDE
+    radii = [(x - c) / r for x, c, r in zip((u, v), FACE_CENTRE, FACE_RADII, strict=True)]
+    return np.hypot(*radii) > 1.02
 
 
 @pytest.mark.parametrize(("scale", "degrees"), [(1, 0), (2, 30), (0.5, -75), (1.2, 170)])
@@ -68,24 +78,11 @@ def test_a_residual_of_nothing_is_the_photo_and_outside_no_bit_differs(scale, de
     kept = PasteBack(photo, quad, SIDE, mask, residual=True)(image, image)
     assert np.array_equal(np.asarray(kept), np.asarray(photo))
     pasted = np.asarray(PasteBack(photo, quad, SIDE, mask)(image))
-    outside = opacity_in_photo(photo, quad, mask) == 0
+    outside = outside_of(photo, quad, region)
     differs = (pasted != np.asarray(photo)).any(2)
     assert 0.05 < outside.mean() < 0.98
-    # A few pixels may be as they were by chance, or are too transparent to differ.
-    assert not (differs & outside).any() or (differs & outside).mean() < 1e-3
-    assert differs[~outside].mean() > 0.9
-
-
-def test_outside_of_the_quad_nothing_is_touched():
-    photo, quad = turned(1, 20)
-    pasted = np.asarray(PasteBack(photo, quad, SIDE)(torch.ones(3, SIDE, SIDE)))
-    y, x = (pasted != np.asarray(photo)).any(2).nonzero()
-    right, down = quad[3] - quad[0], quad[1] - quad[0]
-    offset = np.stack([x + 0.5, y + 0.5], 1) - quad[0]
-    for axis in (right, down):
-        share = offset @ axis / (axis @ axis)
-        assert share.min() > 0.05
-        assert share.max() < 0.999
+    assert not (differs & outside).any()
+    assert differs[~outside].mean() > 0.8
 
 
 @pytest.mark.parametrize(("scale", "degrees"), [(1, 0), (2, 30), (0.8, -75)])
@@ -99,9 +96,9 @@ def test_inside_the_face_no_worse_than_the_inversion(scale, degrees, error):
     whole = PasteBack(photo, quad, SIDE)(image)
     again = to_tensor(crop_quad(whole, quad, SIDE))
     where = inner(SIDE)
-    assert psnr(again, target, where) > psnr(image, target, where) - 0.1
+    assert psnr(again, target, where) > psnr(image, target, where) - 0.3
     # The photo's side: what the generator's size lacks is lost, and comes back with the residual.
-    opaque = torch.from_numpy(opacity_in_photo(photo, quad, region_mask("face"))) == 1
+    opaque = torch.from_numpy(np.abs(in_crop(photo, quad) - 0.55).max(0) < 0.2)
     half = image.clone()
     half[:, :, SIDE // 2 :] = 1 - half[:, :, SIDE // 2 :]  # an edit of the right half
     edited = PasteBack(photo, quad, SIDE, residual=True)(half, image)
