@@ -21,17 +21,15 @@ from facsimile.refine.recipe import Recipe
 from . import register, register_suffix
 from .shared import CODE
 
-IMAGE2STYLEGAN = Recipe(
-    name="image2stylegan",
-    space="w+",
-    init="mean",
-    phases=(replace(CODE, steps=5000, betas=(0.9, 0.999)),),
-)
-
 register(
     Recipe(name="w", space="w", phases=(CODE,)),
     Recipe(name="w+", space="w+", encoder="in-domain", phases=(CODE,)),
-    IMAGE2STYLEGAN,
+    Recipe(
+        name="image2stylegan",
+        space="w+",
+        init="mean",
+        phases=(replace(CODE, steps=5000, betas=(0.9, 0.999)),),
+    ),
 )
 
 

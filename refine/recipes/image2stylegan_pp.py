@@ -3,9 +3,9 @@
 w <- W_l(x): the code, with the pixel and the perceptual term       (Algorithm 2, line 2)
 n <- Mk_n(x): the noise maps, with the pixel term alone             (Algorithm 2, line 3)
 
-"image2stylegan++" is Algorithm 2, improved reconstruction, at the paper's counts (section 7.1):
-5000 steps for w from the mean, 3000 for n, with its optimisers. `facsimile invert` stops it early
-unless --steps is given.
+"image2stylegan +paper-noise" is Algorithm 2, improved reconstruction, at the paper's counts and
+with its optimisers (section 7.1): 5000 steps for w from the mean, 3000 for n. `facsimile invert`
+stops it early unless --steps is given.
 
 +noise        a phase for the noise maps after the recipe's own. The learning rate is that of
               the activation, so that it serves every generator, and reaches a lower error than
@@ -20,8 +20,7 @@ from dataclasses import replace
 
 from facsimile.refine.recipe import Phase, Recipe, Term, Variable
 
-from . import register, register_suffix
-from .image2stylegan import IMAGE2STYLEGAN
+from . import register_suffix
 from .shared import PIXEL
 
 NOISE_VARIABLE = Variable("noise", 0.01, lr_per_noise_strength=True)
@@ -35,11 +34,9 @@ PAPER_NOISE = Phase(
 
 
 def _then(recipe: Recipe, noise: Phase) -> Recipe:
-    """The noise phase last, in place of one that the recipe has; the paper takes 3000 steps for it
-    after 5000 for the code."""
-    others = tuple(phase for phase in recipe.phases if phase.name != noise.name)
-    steps = max(noise.steps, others[-1].steps * 3 // 5)
-    return replace(recipe, phases=(*others, replace(noise, steps=steps)))
+    """The noise phase last; the paper takes 3000 steps for it after 5000 for the code."""
+    steps = max(noise.steps, recipe.phases[-1].steps * 3 // 5)
+    return replace(recipe, phases=(*recipe.phases, replace(noise, steps=steps)))
 
 
 def with_noise(recipe: Recipe) -> Recipe:
@@ -61,7 +58,6 @@ def with_joint_noise(recipe: Recipe) -> Recipe:
     return replace(recipe, phases=tuple(phases))
 
 
-register(replace(with_paper_noise(IMAGE2STYLEGAN), name="image2stylegan++"))
 register_suffix("+noise", with_noise)
 register_suffix("+joint-noise", with_joint_noise)
 register_suffix("+paper-noise", with_paper_noise)
