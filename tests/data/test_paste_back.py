@@ -162,7 +162,7 @@ def test_masks():
         assert float(mask[MASK_SIDE // 2, MASK_SIDE // 2]) == 1
         edge = torch.cat([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
         assert float(edge.max()) < 1e-3
-        assert set(region_mask(region, feather=0).unique().tolist()) == {0, 1}
+    assert set(region_mask("face", feather=0).unique().tolist()) == {0, 1}
     with pytest.raises(ValueError, match='got the region "hat", expected one of face, crop'):
         region_mask("hat")
     with pytest.raises(ValueError, match="got a feather of 2 sides of the crop, expected 0 to 0.4"):
