@@ -79,7 +79,7 @@ class EditOptions(PhotoPasteOptions):
         if not self.inputs:
             raise ValueError("got nothing to edit; give photos, latents or folders of these")
         parameters = edit.complete({p.name: getattr(self, p.name) for p in edit.parameters})
-        record = {
+        record: dict[str, Any] = {
             "edit": edit.name,
             "parameters": parameters,
             "inputs": [str(path.resolve()) for path in self.inputs],
