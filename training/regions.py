@@ -139,8 +139,10 @@ class RegionRecipe:
         negative_poses, kind = landmark_augment.negative_pose(uniform)
         poses = torch.where(is_face[:, None, None], poses, negative_poses).to(photos)
         images = landmark_augment.warp(photos, poses, self.side)
-        kind = kind.masked_fill(is_face, -1)
-        images = landmark_augment.make_negative(images, kind, order.to(self.device), normal)
+        negative = (~is_face).nonzero()[:, 0]
+        images[negative] = landmark_augment.make_negative(
+            *(x[negative] for x in (images, kind, order.to(self.device), normal))
+        )
         images = landmark_augment.degrade(images, uniform, normal)
         return images, warp_labels(labels, poses), is_face
 

@@ -39,8 +39,8 @@ def test_a_card_names_every_file_and_the_terms(path):
 
 
 def test_commands_are_found():
-    assert len(CARDS) == 2
-    assert len(list(commands())) == 3 + 2 + 3
+    assert len(CARDS) == 3
+    assert len(list(commands())) == 3 + 2 + 3 + 2
 
 
 @pytest.mark.parametrize(("kind", "arguments"), list(commands()), ids=str)
