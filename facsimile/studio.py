@@ -248,7 +248,8 @@ class Studio:
         photos = [photos] if isinstance(photos, Photo) else list(photos)
         if not photos:
             raise ValueError("there is no photo to invert; pass paths, PIL images or a tensor")
-        targets, stems, crops = [], [], []
+        targets, stems = [], []
+        crops: list[PhotoCrop] = []
         for number, photo in enumerate(photos):
             stem = f"image{number}" if isinstance(photo, Image.Image) else Path(photo).stem
             faces, places = self.target_reader.read_crops(photo, align=plan.align, face=plan.face)

@@ -249,6 +249,8 @@ def test_commands_run(folder: Path, bundled: Path, monkeypatch: pytest.MonkeyPat
     assert {"target.png", "latents.safetensors", "scores.json"} <= {x.name for x in out.iterdir()}
 
 
+# Pages whose programs look for a face in a generated picture, for which small networks do not do.
+WITH_A_FACE = {"docs/paste-back.md"}
 PROGRAMS = [(page, index) for page in PAGES for index in range(len(blocks(page, "python")))]
 
 
@@ -257,7 +259,8 @@ PROGRAMS = [(page, index) for page in PAGES for index in range(len(blocks(page, 
 def test_python_runs(
     page: str, index: int, folder: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "BUNDLED", bundled)
+    if page not in WITH_A_FACE:
+        monkeypatch.setattr(registry, "BUNDLED", bundled)
     monkeypatch.chdir(folder)
     code = blocks(page, "python")[index]
     # LPIPS may be a download; few steps.
