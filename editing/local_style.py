@@ -52,7 +52,7 @@ def local_style(
 # [-1, 1] make its pixel term 127.5^2 times smaller, and VGG16's inputs, divided by 0.226 of 255,
 # its style term 58^4 times: 0.05 * 58^4 / 127.5^2. The discriminator's features have a unit of
 # their own; its weight is chosen by the pictures.
-STYLE_WEIGHTS = {"vgg16 conv3_3": 35.0, "discriminator": 1e4}
+STYLE_WEIGHTS = {"vgg16 conv3_3": 35.0, "discriminator": 1e9}
 
 EDIT = Edit(
     name="local-style",
