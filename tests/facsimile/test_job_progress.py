@@ -5,8 +5,8 @@ import torch
 
 from facsimile import job_progress
 from facsimile.job_progress import JobProgress
-from facsimile.training.machine import duration
 from facsimile.refine import Step
+from facsimile.training.machine import duration
 
 
 def step(done, active, total=4):
