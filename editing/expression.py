@@ -51,17 +51,17 @@ def difference(
 ) -> Tensor:
     """d (1, L, D): w_3 - w_2, 0 at every style input where its norm is below the threshold.
 
-    threshold: a share of `spread`; the paper's 1 is in units of the w of FFHQ at 1024 px, and of
-    "channels", which we read as style inputs. normalise: the whole difference has unit norm, so
+    threshold: a share of `w_deviation`; the paper's 1 is in units of the w of FFHQ at 1024 px, and
+    of "channels", which we read as style inputs. normalise: the whole difference has unit norm, so
     that lambda is a length in W+ and no longer a share of the difference.
     """
     d = w3 - w2
-    moves = d.norm(dim=2, keepdim=True) >= threshold * spread(generator)
+    moves = d.norm(dim=2, keepdim=True) >= threshold * w_deviation(generator)
     d = torch.where(moves, d, 0)
     return d / d.norm().clamp_min(1e-12) if normalise else d
 
 
-def spread(generator: Generator) -> Tensor:
+def w_deviation(generator: Generator) -> Tensor:
     """Root mean square distance of w to the mean w, over samples of the generator."""
     rng = keyed_generator("cpu", "spread of w")
     z = torch.randn(SAMPLES, generator.z_dim, generator=rng).to(generator.mapping.w_avg)

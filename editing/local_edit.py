@@ -15,7 +15,7 @@ from facsimile.refine.loss_inputs import Networks
 from facsimile.stylegan import Generator, Latents, spaces
 
 from .codes import to_w_plus
-from .registry import Parameter
+from .parameters import Parameter
 
 FEATHER_SHARE = 1 / 16
 """Of the side: the width of a mask's soft edge, on either side, where none is asked for."""

@@ -6,7 +6,7 @@ import torch
 from facsimile import editing
 from facsimile.editing import building_blocks, inpaint, scribble
 from facsimile.editing.activations import activation
-from facsimile.editing.expression import spread
+from facsimile.editing.expression import w_deviation
 from facsimile.editing.local_edit import EditInputs, LocalEdit, blur, enlarge
 from facsimile.refine.recipe import BEFORE
 
@@ -188,7 +188,7 @@ def test_expression_transfer(generator, make_latents):
     assert float((unit.code - face.code).norm()) == pytest.approx(2.0, rel=1e-4)
     # The threshold is a share of the spread: just above the smallest change, one input stays.
     sizes = d.norm(dim=2)[0]
-    share = float(sizes.min() / spread(generator)) * 1.001
+    share = float(sizes.min() / w_deviation(generator)) * 1.001
     some = edit(generator, face, neutral, smiling, threshold=share)
     assert ((some.code != face.code).any(2)[0] == (sizes > sizes.min())).all()
 
