@@ -161,13 +161,13 @@ def test_files_are_read_and_written_while_a_batch_is_computed(
 ):
     """Ahead, but never far: what is in memory does not grow with the folder."""
     lock, read, computed, ahead = threading.Lock(), [], [], []
-    read_targets, invert = TargetReader.read, Inverter.invert
+    read_crops, invert = TargetReader.read_crops, Inverter.invert
 
     def reading(self, photo, **options):
         with lock:
             read.append(photo)
             ahead.append(len(read) - len(computed))
-        return read_targets(self, photo, **options)
+        return read_crops(self, photo, **options)
 
     def computing(self, targets, names, **options):
         until = time.monotonic() + 5
@@ -182,20 +182,20 @@ def test_files_are_read_and_written_while_a_batch_is_computed(
             computed.extend(names)
         return result
 
-    monkeypatch.setattr(TargetReader, "read", reading)
+    monkeypatch.setattr(TargetReader, "read_crops", reading)
     monkeypatch.setattr(Inverter, "invert", computing)
     assert len(run(studio, photos, tmp_path).done) == COUNT
     assert max(ahead) <= 3 * BATCH
 
 
 def test_a_guess_that_is_not_finite_is_reported(studio, photos, tmp_path, monkeypatch):
-    read = TargetReader.read
+    read = TargetReader.read_crops
 
     def spoiled(self, photo, **options):
-        targets = read(self, photo, **options)
-        return targets * torch.nan if photo == photos[1] else targets
+        targets, crops = read(self, photo, **options)
+        return targets * torch.nan if photo == photos[1] else targets, crops
 
-    monkeypatch.setattr(TargetReader, "read", spoiled)
+    monkeypatch.setattr(TargetReader, "read_crops", spoiled)
     made = run(studio, photos[:BATCH], tmp_path)
     assert [os.path.basename(name) for name in made.failed] == [photos[1].name]
     assert len(made.done) == BATCH
