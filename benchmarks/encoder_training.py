@@ -138,7 +138,7 @@ class Parts:
         """A feature, codes, or codes and a feature."""
         encoder = self.recipe.encoder
         if isinstance(encoder, FeatureEncoder):
-            ws, feature, _, _ = encoder.predict(self.target, self.recipe.generator)
+            ws, feature, *_ = encoder.predict(self.target, self.recipe.generator)
             return ws, feature.x
         return (encoder(self.target),)
 

@@ -89,7 +89,7 @@ def test_blocks_are_found() -> None:
     assert len(RUN) > 10
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
-        assert set(re.findall(r"^```(\w+)", text, re.MULTILINE)) <= {"bash", "python"}, page
+        assert set(re.findall(r"^```(\w+)", text, re.MULTILINE)) <= {"bash", "json", "python"}, page
 
 
 @pytest.mark.parametrize("table", [NOT_TRIED, ONLY_PARSED], ids=["not tried", "only parsed"])

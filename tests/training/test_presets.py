@@ -16,6 +16,7 @@ def required(kind):
     return {
         "generator": ["--data", "faces.zip", "--resolution", "128", "--images", "9"],
         "landmarks": ["--data", "faces.zip", "--landmark-file", "faces.npz"],
+        "regions": ["--data", "a.zip", "--mesh", "a.npz", "--person", "b.zip"],
     }.get(kind, [])
 
 

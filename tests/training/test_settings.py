@@ -66,6 +66,7 @@ def test_the_file_of_a_run_repeats_its_settings(tmp_path, kind):
     required = {
         "generator": ["--data", "a", "--resolution", "8", "--images", "8", "--no-mirror"],
         "landmarks": ["--data", "a", "--landmark-file", "b.npz"],
+        "regions": ["--data", "a", "--mesh", "b.npz", "--person", "c.zip"],
     }
 
     def parse(args):
