@@ -47,6 +47,10 @@ ONLY_PARSED = {
     "facsimile sample --generator ffhq": "the same",
     "accelerate launch train.py": "starts processes; tests/training does",
     "facsimile train": "every recipe is trained in tests/ and by make wheel-test",
+    **{
+        f"facsimile edit {name} ": "needs masks and faces; tests/facsimile/test_local_edits.py"
+        for name in ("inpaint", "crossover", "scribble", "local-style", "expression", "transfer")
+    },
     "facsimile convert runs/": "needs a trained encoder; tests/facsimile/test_convert.py has one",
 }
 # Command -> flags that make it small, in place of those of the same name.
