@@ -40,7 +40,7 @@ def test_a_card_names_every_file_and_the_terms(path):
 
 def test_commands_are_found():
     assert len(CARDS) == 3
-    assert len(list(commands())) == 3 + 2 + 3 + 2
+    assert len(list(commands())) == 3 + 2 + 3 + 1
 
 
 @pytest.mark.parametrize(("kind", "arguments"), list(commands()), ids=str)

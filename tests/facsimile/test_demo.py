@@ -9,7 +9,9 @@ from facsimile.stylegan import Latents
 
 
 @pytest.mark.slow
-def test_demo(tmp_path, capsys):
+def test_demo(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "MOTIONS", demo.MOTIONS[:1])
+    monkeypatch.setattr(demo, "MORPH_FRAMES", 4)
     assert demo.demo(tmp_path, {"f/z+": 2, "w+ +noise": 2}) == 0
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith(("f/z+", "w+ +noise"))]
