@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,8 @@ from facsimile.data.points68 import OUTER_EYES
 from facsimile.metrics.resize import resize
 from facsimile.stylegan import freeze
 
-from . import ema, landmark_augment
+from . import landmark_augment
+from .face_network_recipe import FaceNetworkRecipe
 from .keyed_sampler import KeyedSampler
 from .landmark_settings import LandmarkDetectorSettings
 from .progress import with_bar
@@ -40,8 +41,6 @@ WING, CURVATURE = 10.0, 2.0
 """omega and epsilon of the wing loss, in 256ths of the side: those of its paper."""
 WING_RESOLUTION = 256
 """Resolution in whose pixels the wing loss is computed, as in its paper."""
-FINAL_LR = 0.01
-"""Share of the learning rate at the end of its schedule."""
 
 
 class Faces(NamedTuple):
@@ -55,7 +54,7 @@ class Faces(NamedTuple):
     """(N,)"""
 
 
-class LandmarkDetectorRecipe:
+class LandmarkDetectorRecipe(FaceNetworkRecipe):
     """The network and its moving average. `setup_data` opens the photos and their landmarks."""
 
     train_photos: data.ImageDataset
@@ -146,30 +145,7 @@ class LandmarkDetectorRecipe:
         images = landmark_augment.degrade(images, uniform, normal)
         return Faces(images, landmark_augment.warp_points(points, poses, mirrored), is_face)
 
-    def record(self, statistics: dict[str, Tensor]) -> None:
-        """The losses return no statistics."""
-
-    def learning_rates(self, images_seen: int) -> dict[str, float]:
-        schedule = self.settings.optimizer
-        return {NAME: schedule.lr * cosine_decay(images_seen / schedule.lr_decay_images)}
-
-    def on_step_end(self, batch: BatchSlice) -> None:
-        settings = self.settings
-        images_seen = (batch.step + 1) * settings.batch
-        average = settings.ema
-        factor = ema.decay(settings.batch, images_seen, average.ema_images, average.ema_rampup)
-        ema.update(self.average, self.network, factor)
-
-    def state(self) -> dict[str, Any]:
-        return {"average": self.average.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.average.load_state_dict(state["average"])
-
     # Reports --------------------------------------------------------------------------------------
-
-    def extra_metrics(self) -> dict[str, float]:
-        return {}
 
     @torch.no_grad()
     def _predictions(self, how: str, count: int) -> Iterator[tuple[Tensor, ...]]:
@@ -247,9 +223,3 @@ def wing(x: Tensor) -> Tensor:
     size = x.abs()
     offset = WING - WING * math.log1p(WING / CURVATURE)
     return torch.where(size < WING, WING * torch.log1p(size / CURVATURE), size - offset)
-
-
-def cosine_decay(progress: float) -> float:
-    """1 at progress 0, FINAL_LR from progress 1 on: half a cosine."""
-    cosine = (1 + math.cos(math.pi * min(progress, 1.0))) / 2
-    return FINAL_LR + (1 - FINAL_LR) * cosine

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +27,9 @@ from facsimile.data.region_network import (
 )
 from facsimile.stylegan import freeze
 
-from . import ema, landmark_augment
+from . import landmark_augment
+from .face_network_recipe import FaceNetworkRecipe
 from .keyed_sampler import KeyedSampler
-from .landmark_detector import cosine_decay
 from .progress import with_bar
 from .recipe import BatchSlice, Distributed, Trainable
 from .region_labels import UNKNOWN, match_labels
@@ -47,7 +46,7 @@ PART = 50
 """Images at a time where no gradient is taken."""
 
 
-class RegionRecipe:
+class RegionRecipe(FaceNetworkRecipe):
     """The network and its moving average. `setup_data` opens the photos and makes their labels."""
 
     train_photos: data.ImageDataset
@@ -146,30 +145,7 @@ class RegionRecipe:
         images = landmark_augment.degrade(images, uniform, normal)
         return images, warp_labels(labels, poses), is_face
 
-    def record(self, statistics: dict[str, Tensor]) -> None:
-        """The losses return no statistics."""
-
-    def learning_rates(self, images_seen: int) -> dict[str, float]:
-        schedule = self.settings.optimizer
-        return {NAME: schedule.lr * cosine_decay(images_seen / schedule.lr_decay_images)}
-
-    def on_step_end(self, batch: BatchSlice) -> None:
-        settings = self.settings
-        images_seen = (batch.step + 1) * settings.batch
-        average = settings.ema
-        factor = ema.decay(settings.batch, images_seen, average.ema_images, average.ema_rampup)
-        ema.update(self.average, self.network, factor)
-
-    def state(self) -> dict[str, Any]:
-        return {"average": self.average.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.average.load_state_dict(state["average"])
-
     # Reports --------------------------------------------------------------------------------------
-
-    def extra_metrics(self) -> dict[str, float]:
-        return {}
 
     @torch.no_grad()
     def _predictions(self, count: int) -> Iterator[tuple[Tensor, ...]]:

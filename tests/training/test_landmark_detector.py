@@ -10,7 +10,8 @@ from PIL import Image
 from facsimile.commands import train
 from facsimile.data.landmark_network import load
 from facsimile.training import BatchSlice, Distributed, landmark_augment
-from facsimile.training.landmark_detector import LandmarkDetectorRecipe, cosine_decay, wing
+from facsimile.training.face_network_recipe import cosine_decay
+from facsimile.training.landmark_detector import LandmarkDetectorRecipe, wing
 from facsimile.training.landmark_settings import (
     DetectorSettings,
     LandmarkDataSettings,
