@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from . import archives, native, trees
-from .pickles import Fault
+from .pickles import ZIP, Fault
 
 MAX_FILE = 2**32
 HEAD = 256
@@ -73,7 +73,7 @@ def map_file(path: Path) -> memoryview:
 
 
 def _read(data: memoryview, head: bytes) -> object:
-    if head.startswith(b"PK"):
+    if head.startswith(ZIP):
         tree = archives.read_zip(data)
     elif head.startswith(b"\x80") or (head[0] in FIRST_BYTES and data[-1] == ord(".")):
         tree = archives.read_pickle(data)

@@ -14,6 +14,8 @@ __all__ = ["Budget", "Fault", "Function", "Network", "Unbuilt", "plain_keys", "r
 
 MAX_OPCODES = 1_000_000
 """In one file; the largest networks have less than a tenth of it."""
+ZIP = b"PK"
+"""How every zip file begins, also one inside another file. No pickle of a network does."""
 
 
 class Budget:
@@ -36,6 +38,9 @@ def read(
     names: full name -> its value; a Function can be called. persistent: persistent id -> value.
     Raises Fault.
     """
+    if data[start : start + len(ZIP)] == ZIP:
+        # Read as a pickle, what is refused would depend on the archive's date.
+        raise Fault("is damaged or made to deceive: a zip file lies in the place of a pickle")
     machine = Machine(data, names, persistent, start)
     budget = budget or Budget()
     end = len(data)

@@ -6,6 +6,7 @@ import struct
 import zipfile
 
 MAGIC = 0x1950A86A20F9469CFC6C
+DATE = (1980, 1, 1, 0, 0, 0)
 MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
 
 
@@ -43,13 +44,19 @@ def a_pickle(body, protocol=4):
 
 
 def zipped(body, records=None, *, compression=zipfile.ZIP_STORED, root="archive"):
+    whole = {"data.pkl": a_pickle(body, 2), "byteorder": b"little", "version": b"3\n"}
+    whole |= records or {}
+    return a_zip({f"{root}/{name}": x for name, x in whole.items()}, compression)
+
+
+def a_zip(records, compression=zipfile.ZIP_STORED):
+    """A zip file of the same bytes whenever it is made."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        archive.writestr(f"{root}/data.pkl", a_pickle(body, 2))
-        archive.writestr(f"{root}/byteorder", b"little")
-        archive.writestr(f"{root}/version", b"3\n")
-        for name, content in (records or {}).items():
-            archive.writestr(f"{root}/{name}", content)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in records.items():
+            entry = zipfile.ZipInfo(name, DATE)
+            entry.compress_type = compression
+            archive.writestr(entry, content)
     return file.getvalue()
 
 

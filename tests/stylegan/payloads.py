@@ -165,7 +165,7 @@ def disguised(canary):
         ),
         "zip in a tensor": (
             call("torch.storage", "_load_from_bytes", raw(zipped(push({})))),
-            "is damaged|is cut short",
+            "a zip file lies in the place of a pickle",
         ),
         "persistence without a state": (
             call("torch_utils.persistence", "_reconstruct_persistent_obj", push({"a": 1})),

@@ -1,12 +1,12 @@
 """Hostile arrays, tensors, storages and zip files: name -> (opcodes or a file, match)."""
 
-import io
 import struct
 import zipfile
 
 from opcodes import (
     MACHINE,
     a_pickle,
+    a_zip,
     array,
     call,
     legacy,
@@ -139,9 +139,7 @@ def zips():
                                         2**40, entry)  # fmt: skip
     million += struct.pack("<4sIQI", b"PK\6\7", 0, end, 1) + whole[end:]
     elsewhere = million.replace(struct.pack("<QI", end, 1), struct.pack("<QI", 2**63, 1))
-    inner = io.BytesIO()
-    with zipfile.ZipFile(inner, "w") as archive:
-        archive.writestr("network.pkl", a_pickle(b"}"))
+    inner = a_zip({"network.pkl": a_pickle(b"}")})
     twin = zipped(good, {"data/0": bytes(16), "data/1": bytes(16)}).replace(b"data/1", b"data/0")
     return {
         "zip bomb": (
@@ -156,8 +154,8 @@ def zips():
         "zip of 2**40 records": (million, "1,099,511,627,776 records"),
         "zip with an end elsewhere": (elsewhere, "cut short or damaged"),
         "zip cut short": (whole[:-30], "end is missing|is damaged"),
-        "zip of a pickle": (inner.getvalue(), r"not one that torch.save wrote \(it holds network"),
-        "zip in a zip": (zipped(b"N").replace(b"\x80\2N.", b"PK\3\4"), "is damaged|is cut short"),
+        "zip of a pickle": (inner, r"not one that torch.save wrote \(it holds network"),
+        "zip in a zip": (a_zip({"archive/data.pkl": inner}), "a zip file lies in the place of"),
         "TorchScript": (zipped(good, data | {"constants.pkl": b"N."}), "TorchScript archive"),
         "TorchScript code": (zipped(good, {"code/x.py": b"1"}), "TorchScript archive"),
         "big-endian zip": (whole.replace(b"little", b"big   "), "big-endian machine"),
