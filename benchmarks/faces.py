@@ -16,7 +16,7 @@ import tyro
 from torch import Tensor
 
 from facsimile import data
-from facsimile.data.photos import PHOTO_NAME
+from facsimile.data.photo_files import PHOTO_NAME
 from facsimile.refine import recipes
 
 if TYPE_CHECKING:

@@ -16,13 +16,12 @@ from .align import (
 from .dataset import ImageDataset, load_images
 from .drawings import draw_landmarks, draw_points
 from .landmarks import LANDMARKERS, Landmarker, Landmarks, landmarker
+from .photo_files import find_photos, photo_bytes, photo_digest
+from .photo_formats import PhotoError
 from .photos import (
-    PhotoError,
+    PhotoWarning,
     centre_square,
-    find_photos,
     fit_square,
-    photo_bytes,
-    photo_digest,
     read_photo,
     read_whole,
     to_pil,
@@ -32,7 +31,8 @@ from .photos import (
 )
 
 __all__ = ["Aligned", "Face", "FaceDetector", "ImageDataset", "LANDMARKERS", "Landmarker"]
-__all__ += ["Landmarks", "PhotoError", "align_face", "align_faces", "centre_square", "crop_quad"]
+__all__ += ["Landmarks", "PhotoError", "PhotoWarning", "align_face", "align_faces"]
+__all__ += ["centre_square", "crop_quad"]
 __all__ += ["draw_landmarks", "draw_points", "face_quad", "ffhq_quad", "ffhq_quad_from_landmarks"]
 __all__ += ["find_photos", "fit_square", "from_uint8", "landmarker", "load_images", "photo_bytes"]
 __all__ += ["photo_digest", "read_photo", "read_whole", "to_pil", "to_rgb", "to_tensor"]

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .image_files import ImageFiles
-from .photos import PhotoError, centre_square, read_photo
+from .photo_formats import PhotoError
+from .photos import centre_square, read_photo
 from .progress import ProgressBar
 
 AHEAD = 2

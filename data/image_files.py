@@ -19,7 +19,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from .photos import PHOTO_NAME, PhotoError, find_photos
+from . import zips
+from .photo_files import find_photos, is_shown_photo
+from .photo_formats import PhotoError
 
 NO_ARCHIVE = -1
 """Instead of the number of an archive, for a file in a folder."""
@@ -111,7 +113,10 @@ class ImageFiles:
         self, path: str, name: str, offset: int, packed_size: int, size: int, crc: int, method: int
     ) -> bytes:
         if method == OTHER:
-            return self._handle(path, zipfile.ZipFile).read(name)
+            opened = self._handle(path, zipfile.ZipFile)
+            if reason := zips.unreadable(opened.getinfo(name)):
+                raise PhotoError(f"{name} in {path} {reason}")
+            return opened.read(name)
         file = self._handle(path, _open_binary)
         file.seek(offset)
         signature, *lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
@@ -183,16 +188,13 @@ def _zip_entries(source: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file; expected a zip with photos in it")
     try:
-        with zipfile.ZipFile(source) as archive:
-            infos = [archive.getinfo(name) for name in sorted(archive.namelist())]
-    except zipfile.BadZipFile as error:
-        raise ValueError(
-            f"{source} is not a zip, or a damaged one ({error}); copy or download it again"
-        ) from error
+        with zips.opened(source) as archive:
+            names = sorted(filter(is_shown_photo, set(archive.namelist())))
+            infos = [archive.getinfo(name) for name in names]
+    except zips.ZipError as error:
+        raise ValueError(f"{source} {error}") from error
     for info in infos:
         name = info.filename
-        if not PHOTO_NAME.search(name) or Path(name).name.startswith("."):
-            continue
         known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         method = info.compress_type if known and not info.flag_bits & 1 else OTHER
         yield name, (info.header_offset, info.compress_size, info.file_size, info.CRC, method)

@@ -5,15 +5,10 @@ Legend: N images, C channels, HxW pixels.
 A *photo* is an upright 8-bit RGB `PIL.Image`. An *image* is float32, RGB, (N, 3, H, W), [-1, 1].
 """
 
-import hashlib
 import io
-import os
-import re
 import threading
 import warnings
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +21,14 @@ from torch import Tensor
 
 from facsimile.metrics.pixels import from_uint8, to_uint8
 
-# HEIC needs a plugin, but is listed: a photo that is reported is better than one left out silently.
-PHOTO_NAME = re.compile(
-    r"\.(jpe?g|jpe|jfif|a?png|webp|avif|hei[cf]|gif|bmp|tiff?|jp2|p[gnp]m)$", re.IGNORECASE
-)
-ZIP = ".zip"
+from . import photo_formats
+from .photo_files import archive_of, missing, photo_bytes, why_no_zip
+from .photo_formats import PhotoError
+
 MAX_PIXELS = 210_000_000
 """Phones take photos of 200 megapixels. A small file of more may be made to fill the memory."""
 MIN_SIDE = 16
 """Least side in pixels: no face can be recognised below."""
-# Pillow knows more formats, some of which start other programs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 # Viewers and web pages show transparent pictures on white.
 BACKGROUND = (255, 255, 255)
 
@@ -44,8 +36,8 @@ _PILLOW = threading.Lock()
 T = TypeVar("T")
 
 
-class PhotoError(ValueError):
-    """A photo that cannot be used; the message says what was got, what was expected, what to do."""
+class PhotoWarning(UserWarning):
+    """A photo that is used although a part of it is missing."""
 
 
 @dataclass(frozen=True)
@@ -60,66 +52,6 @@ class WholePhoto:
     """L; None for an opaque photo."""
     grey: bool
     """Whether the file holds grey alone."""
-
-
-def find_photos(
-    paths: str | Path | Iterable[str | Path], exclude: str | Path | None = None
-) -> list[Path]:
-    """The files in `paths`, and the photos in its folders and zips, at any depth.
-
-    exclude: a folder that is skipped inside of the others, such as that of the results. It is not
-        skipped if it, or something in it, is itself in `paths`.
-
-    The order of `paths` is kept; inside a folder "2.jpg" comes before "10.jpg". A file in `paths`
-    may have any extension; in folders the extension decides, and hidden entries are left out. No
-    file is returned twice. A photo in a zip is returned as ARCHIVE.zip/NAME, which `read_photo` and
-    `photo_bytes` understand. Raises FileNotFoundError for a path that does not exist, and
-    ValueError for a damaged zip.
-    """
-    photos: dict[str, Path] = {}  # resolved -> as given
-    excluded = None if exclude is None else os.path.realpath(exclude)
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path}: no such file or folder; expected photos, or folders or zips of photos, "
-                "check the spelling"
-            )
-        if path.suffix.lower() == ZIP and path.is_file():
-            entries = _photos_in_zip(path)
-            photos |= {os.path.realpath(photo): photo for photo in entries}
-            continue
-        if not path.is_dir():
-            photos.setdefault(os.path.realpath(path), path)
-            continue
-        folder = os.path.realpath(path)
-        for photo in _photos_below(path, excluded):
-            # Folders that are symbolic links are not entered: only `path` or the photo can be one.
-            resolved = os.path.join(folder, photo.relative_to(path))
-            photos.setdefault(os.path.realpath(photo) if photo.is_symlink() else resolved, photo)
-    return list(photos.values())
-
-
-def photo_bytes(path: Path) -> bytes:
-    """The content of a photo's file, or of an entry of a zip (ARCHIVE.zip/NAME). Raises OSError,
-    or PhotoError for a damaged zip."""
-    archive = _archive_of(path)
-    if archive is None:
-        return path.read_bytes()
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return opened.read(path.relative_to(archive).as_posix())
-    except KeyError as error:
-        raise FileNotFoundError(f"{path}: no such entry in {archive}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise PhotoError(
-            f"{path}: cannot be read from {archive} ({error}); make it again"
-        ) from error
-
-
-def photo_digest(path: Path) -> str:
-    """Of the bytes of a photo's file. Raises as `photo_bytes`."""
-    return hashlib.sha256(photo_bytes(path)).hexdigest()[:16]
 
 
 def read_photo(
@@ -142,16 +74,17 @@ def read_whole(path: str | Path) -> WholePhoto:
 def _read_as(
     convert: Callable[[Image.Image], T], path: Path, content: bytes | None, max_pixels: int
 ) -> T:
-    if content is None and _archive_of(path) is not None:
+    if content is None and archive_of(path) is not None:
         content = photo_bytes(path)
-    if content is None and not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; expected a photo, check the spelling")
     try:
         if content is None:
-            return _read(convert, path, max_pixels)
-        return _decode(convert, io.BytesIO(content), max_pixels)
+            converted, note = _read(convert, path, max_pixels)
+        else:
+            converted, note = _decode(convert, io.BytesIO(content), path, max_pixels)
     except PhotoError as error:
         raise PhotoError(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: {missing(path)}") from error
     except Image.DecompressionBombError as error:
         raise PhotoError(
             f"{path}: {_too_large(f'more than {2 * max_pixels:,}', max_pixels)}"
@@ -167,6 +100,10 @@ def _read_as(
             f"{path}: got a damaged or incomplete file ({error}), expected a whole photo; "
             "copy or download it again"
         ) from error
+    if note:
+        with _PILLOW:  # inside of which another thread may have silenced all warnings
+            warnings.warn(f"{path}: {note}", PhotoWarning, stacklevel=3)
+    return converted
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -255,46 +192,6 @@ def centre_square(photo: Image.Image, side: int) -> Image.Image:
     return fit_square(photo.crop((left, top, left + least, top + least)), side)
 
 
-def _photos_below(folder: Path, excluded: str | None) -> list[Path]:
-    photos = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(Path(parent, name)) != excluded
-        ]
-        photos += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and PHOTO_NAME.search(name)
-        ]
-    return sorted(photos, key=lambda photo: _natural(photo.relative_to(folder)))
-
-
-def _archive_of(path: Path) -> Path | None:
-    """The zip in which a photo is; None for a file of its own."""
-    if os.path.lexists(path):
-        return None
-    zips = (x for x in path.parents if x.suffix.lower() == ZIP)
-    return next((archive for archive in zips if archive.is_file()), None)
-
-
-def _photos_in_zip(path: Path) -> list[Path]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [Path(name) for name in archive.namelist() if PHOTO_NAME.search(name)]
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no zip, or is damaged ({error}); make it again") from error
-    shown = [name for name in names if not any(part.startswith((".", "__")) for part in name.parts)]
-    return [path / name for name in sorted(shown, key=_natural)]
-
-
-def _natural(path: Path) -> tuple:
-    """Sorting key: runs of digits by their value; the text decides between "1.jpg" and "01.jpg"."""
-    parts = [re.split(r"(\d+)", part.casefold()) for part in path.parts]
-    return [[int(s) if i % 2 else s for i, s in enumerate(part)] for part in parts], str(path)
-
-
 @contextmanager
 def _pixel_limit(max_pixels: int) -> Iterator[None]:
     """Sets Pillow's size limit and Python's warning filters, and restores both.
@@ -318,26 +215,25 @@ def _too_large(got: str, max_pixels: int) -> str:
     )
 
 
-def _read(convert: Callable[[Image.Image], T], path: Path, max_pixels: int) -> T:
+def _read(convert: Callable[[Image.Image], T], path: Path, max_pixels: int) -> tuple[T, str]:
+    if not path.exists():
+        raise FileNotFoundError
     if not path.is_file():
         raise PhotoError("got a folder or a device, expected a photo; name an image file")
     if path.stat().st_size == 0:
         raise PhotoError("got an empty file, expected a photo; copy or download it again")
+    if reason := why_no_zip(path):
+        raise PhotoError(reason)
     with path.open("rb") as file:
-        return _decode(convert, file, max_pixels)
+        return _decode(convert, file, path, max_pixels)
 
 
-def _decode(convert: Callable[[Image.Image], T], file: BinaryIO, max_pixels: int) -> T:
+def _decode(
+    convert: Callable[[Image.Image], T], file: BinaryIO, path: Path, max_pixels: int
+) -> tuple[T, str]:
+    """(what `convert` makes of the picture in a file, what is missing in it or "")."""
     with _pixel_limit(max_pixels):
-        Image.init()
-        formats = [name for name in FORMATS if name in Image.OPEN]
-        try:
-            image = Image.open(file, formats=formats)  # reads the header only
-        except Image.UnidentifiedImageError as error:
-            raise PhotoError(
-                "got something else than an image, or one that is damaged or in a format Pillow "
-                "cannot read, expected a photo; save it as JPEG or PNG"
-            ) from error
+        image = photo_formats.open_image(file, path)  # reads the header only
         width, height = image.size
         if width * height > max_pixels:
             raise PhotoError(_too_large(f"{width}x{height}", max_pixels))
@@ -346,7 +242,8 @@ def _decode(convert: Callable[[Image.Image], T], file: BinaryIO, max_pixels: int
                 f"got {width}x{height} pixels, expected at least {MIN_SIDE} on each side; "
                 "use a larger photo"
             )
-        return convert(image)
+        image, note = photo_formats.load(image, file)
+        return convert(image), note
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .photos import MIN_SIDE, PHOTO_NAME, PhotoError, find_photos, read_photo
+from .photo_files import PHOTO_NAME, find_photos
+from .photo_formats import PhotoError
+from .photos import MIN_SIDE, read_photo
 
 VIDEO_NAMES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
 CODECS = {".mp4": "mp4v", ".webm": "VP90"}

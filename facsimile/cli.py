@@ -4,15 +4,19 @@ The exit statuses are in `exit_status`.
 """
 
 import contextlib
+import io
 import os
 import shlex
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
 import tyro
+from tqdm import tqdm
 
 from facsimile import __version__
+from facsimile.data import PhotoWarning
 from facsimile.training import malloc
 
 from .commands import edit
@@ -28,6 +32,7 @@ from .commands.reenact import Reenact
 from .commands.sample import Sample
 from .devices import is_out_of_memory, set_threads
 from .exit_status import INTERRUPTED, WRONG_USE
+from .inputs import one_line
 from .threads import LoadMeter
 
 
@@ -56,6 +61,7 @@ their own arguments and are listed for the help."""
 def main(args: list[str] | None = None, meter: LoadMeter | None = None) -> None:
     """Leave with the exit status of a command. meter: of other programs' load; None: a new one."""
     args = sys.argv[1:] if args is None else args
+    _make_output_robust()
     if args == ["--version"]:
         print(f"facsimile {__version__}")
         sys.exit(0)
@@ -81,6 +87,22 @@ def main(args: list[str] | None = None, meter: LoadMeter | None = None) -> None:
     sys.exit(status)
 
 
+def _make_output_robust() -> None:
+    """Print every name of a file, whatever the terminal's encoding, and warnings as a sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    show = warnings.showwarning
+
+    def show_photo_warning(message: Any, category: type, *rest: Any, **more: Any) -> None:
+        if issubclass(category, PhotoWarning):
+            tqdm.write(f"warning: {one_line(str(message))}", file=sys.stderr)
+        else:
+            show(message, category, *rest, **more)
+
+    warnings.showwarning = show_photo_warning
+
+
 def _run(args: list[str], meter: LoadMeter | None) -> int:
     if args[:1] == ["train"]:
         from .commands import train  # imports all that training needs
@@ -90,7 +112,7 @@ def _run(args: list[str], meter: LoadMeter | None) -> int:
     quiet = getattr(command, "quiet", False)
     with contextlib.ExitStack() as stack:
         if quiet:
-            nowhere = stack.enter_context(open(os.devnull, "w"))
+            nowhere = stack.enter_context(open(os.devnull, "w", errors="backslashreplace"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         if isinstance(command, CommonOptions):
             note = set_threads(command.threads, meter)

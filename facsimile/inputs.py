@@ -1,6 +1,7 @@
 """Which photos a command takes, and the names of what is made of them."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ _RESERVED = re.compile(
     r"(con|conin\$|conout\$|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE
 )
 """Names that Windows keeps for devices, whatever follows a dot."""
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
-"""Characters that Windows does not allow in file names."""
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+"""Characters that Windows does not allow in file names, and bytes that are no UTF-8."""
+MOST_BYTES = 200
+"""Of a name, which file systems limit to 255 with all that is added to it, as -face2.png.part."""
 
 
 def photos_for(paths: list[Path], out: Path) -> list[Path]:
@@ -37,8 +40,13 @@ def photos_for(paths: list[Path], out: Path) -> list[Path]:
 
 def safe_name(name: str) -> str:
     """A file or folder name that Windows accepts too; most names are returned as they are."""
-    name = _FORBIDDEN.sub("_", name).rstrip(". ")
+    name = _FORBIDDEN.sub("_", name).encode()[:MOST_BYTES].decode(errors="ignore").rstrip(". ")
     return f"_{name}" if not name or _RESERVED.match(name) else name
+
+
+def one_line(text: str) -> str:
+    """A message in which a name of a file may hold new lines, with these as \\n."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda c: ascii(c[0])[1:-1], text)
 
 
 def candidate_names(stem: str) -> Iterator[str]:
@@ -52,8 +60,13 @@ def candidate_names(stem: str) -> Iterator[str]:
 
 
 def path_key(path: Path) -> str:
-    """Equal for paths of the same file on a file system that ignores case."""
-    return str(path.resolve()).casefold()
+    """Equal for paths of the same file on a file system that ignores case, or Unicode's forms."""
+    return _name_key(str(path.resolve()))
+
+
+def _name_key(name: str) -> str:
+    # A Mac stores "é" as two characters; others keep whichever form a name has.
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def path_keys(paths: Iterable[Path]) -> set[str]:
@@ -80,12 +93,12 @@ def natural_key(name: str) -> list[tuple[str, int]]:
 
 
 def number_duplicates(stems: Iterable[str]) -> list[str]:
-    """A name for each stem, in order; a stem that occurs again, in any case, gets a number."""
+    """A name for each stem, in order; one that occurs again, in any form, gets a number."""
     names: list[str] = []
     taken: set[str] = set()
     for stem in stems:
-        name = next(x for x in candidate_names(stem) if x.casefold() not in taken)
-        taken.add(name.casefold())
+        name = next(x for x in candidate_names(stem) if _name_key(x) not in taken)
+        taken.add(_name_key(name))
         names.append(name)
     return names
 

@@ -8,9 +8,9 @@ def write_json(path: Path, value: dict) -> None:
     """Write a JSON file whole or not at all."""
     temporary = path.with_name(path.name + ".part")
     try:
-        temporary.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        # A name of a file that is no UTF-8 holds lone surrogates, which JSON has as \udc80.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from facsimile import data
 from facsimile.data.paste_back import PasteBack, region_mask, surround
-from facsimile.data.photos import BACKGROUND, PHOTO_NAME, WholePhoto
+from facsimile.data.photo_files import PHOTO_NAME
+from facsimile.data.photos import BACKGROUND, WholePhoto
 from facsimile.data.video import FPS, VideoWriter
 from facsimile.stylegan import PhotoCrop
 

@@ -103,7 +103,7 @@ def test_nothing_to_train_on(tmp_path):
         with pytest.raises(FileNotFoundError, match=f"{name}: no such file"):
             load_images([tmp_path / name], 16)
     (tmp_path / "torn.zip").write_bytes(b"PK but no more")
-    with pytest.raises(ValueError, match=re.escape("torn.zip is not a zip, or a damaged one")):
+    with pytest.raises(ValueError, match=re.escape("torn.zip is no zip, or is damaged")):
         load_images([tmp_path / "torn.zip"], 16)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from facsimile.data.photos import PhotoError, read_photo, to_rgb
+from facsimile.data.photo_formats import PhotoError
+from facsimile.data.photos import read_photo, to_rgb
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,9 @@ import torch
 from PIL import Image, ImageFile
 
 from facsimile.data import photos
-from facsimile.data.photos import (
-    PhotoError,
-    find_photos,
-    fit_square,
-    read_photo,
-    to_pil,
-    to_tensor,
-)
+from facsimile.data.photo_files import find_photos
+from facsimile.data.photo_formats import PhotoError
+from facsimile.data.photos import fit_square, read_photo, to_pil, to_tensor
 from facsimile.metrics.resize import resize
 
 
