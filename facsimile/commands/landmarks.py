@@ -15,7 +15,7 @@ from facsimile import data, pictures
 from facsimile.data.progress import ProgressBar
 from facsimile.devices import pick_device
 from facsimile.exit_status import OK, SOME_FAILED
-from facsimile.inputs import path_keys, photos_for, unique_name
+from facsimile.inputs import one_line, path_keys, photos_for, unique_name
 from facsimile.landmarks import load_landmarker
 
 from .options import ComputeOptions
@@ -80,7 +80,7 @@ class Landmarks(ComputeOptions):
             )
         print(f"{len(landmarks)} faces, {len(failed)} photos failed: {self.out}")
         for reason in failed:
-            print(f"  {reason}", file=sys.stderr)
+            print(f"  {one_line(reason)}", file=sys.stderr)
         return SOME_FAILED if failed else OK
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from facsimile import data
 from facsimile.data.progress import ProgressBar
 from facsimile.exit_status import OK, SOME_FAILED
-from facsimile.inputs import photos_for
+from facsimile.inputs import one_line, photos_for
 
 from .options import CommonOptions
 
@@ -65,7 +65,7 @@ class PrepareData(CommonOptions):
         skipped = f", {prepared.skipped} photos done before" if prepared.skipped else ""
         print(f"{prepared.faces} faces{skipped}, {len(prepared.failed)} photos failed: {self.out}")
         for reason in prepared.failed:
-            print(f"  {reason}", file=sys.stderr)
+            print(f"  {one_line(reason)}", file=sys.stderr)
         return SOME_FAILED if prepared.failed else OK
 
 
@@ -104,7 +104,7 @@ def prepare(
     for photo in photos:
         try:
             digests[_digest(photo)] = photo
-        except OSError as error:
+        except (data.PhotoError, OSError) as error:
             failed.append(str(error))
     finished = {_key(name) for name in present} | {_key(path.name) for path in work.glob("*.png")}
     waiting = [(digest, photo) for digest, photo in digests.items() if digest not in finished]
@@ -167,7 +167,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _digest(photo: Path) -> str:
     """Hash of the content: a photo is processed once, whatever its name."""
-    return hashlib.blake2b(photo.read_bytes(), digest_size=8).hexdigest()
+    return hashlib.blake2b(data.photo_bytes(photo), digest_size=8).hexdigest()
 
 
 def _key(name: str) -> str:
