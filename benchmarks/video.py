@@ -16,7 +16,8 @@ import facsimile
 from benchmarks import report
 from benchmarks.memory import resident
 from facsimile import data
-from facsimile.data.video import VideoWriter, open_frames
+from facsimile.data.video import open_frames
+from facsimile.data.video_writer import VideoWriter
 from facsimile.reenactment import DriverFrame, VideoDriver
 from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.randomness import keyed_generator

@@ -5,13 +5,13 @@ the first pixel is (0.5, 0.5). Add 0.5 to landmarks that count pixel centres fro
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps, ImageStat
 
-from .photos import PhotoError
+from .face_choice import read_choice
+from .photo_formats import PhotoError
 
 SEARCH_SIDE = 1280
 """Longest side in pixels of the photo in which faces are searched first."""
@@ -182,14 +182,14 @@ def align_faces(
     photo: Image.Image,
     side: int,
     detector: FaceDetector,
-    which: Literal["largest", "all"] = "largest",
+    which: str = "largest",
 ) -> list[Aligned]:
-    """The largest face of an RGB photo, or all from the largest on, as side x side crops.
+    """A face of an RGB photo, or with "all" all from the largest on, as side x side crops.
 
-    Raises PhotoError if no face is found.
+    which: see `face_choice.EXPECTED`. Raises ValueError for another text, and PhotoError if no such
+    face is found.
     """
-    if which not in ("largest", "all"):
-        raise ValueError(f"got which={which!r}, expected 'largest' or 'all'")
+    choice = read_choice(which)
     faces = detector.detect(photo)
     if not faces:
         raise PhotoError(
@@ -197,7 +197,7 @@ def align_faces(
             "expected one seen from the front; use another photo, or --no-align if this one is "
             "aligned already"
         )
-    return [align_face(photo, face, side) for face in (faces[:1] if which == "largest" else faces)]
+    return [align_face(photo, face, side) for face in choice.pick(faces)]
 
 
 def align_face(photo: Image.Image, face: Face, side: int) -> Aligned:

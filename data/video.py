@@ -1,44 +1,27 @@
-"""Frames of a video, a folder of pictures or one photo, one at a time; and writing videos.
+"""Frames of a film, an animated picture, a folder of pictures or one photo, one at a time.
 
-Only this file uses OpenCV. A frame is read when it is needed, so the memory does not grow.
+A frame is read when it is needed, so the memory does not grow.
 """
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from .animation import Animation, open_animation
+from .film import Film, VideoError, open_film
+from .frame_times import FPS, as_rate, at_rate
 from .photo_files import PHOTO_NAME, find_photos
-from .photo_formats import PhotoError
-from .photos import MIN_SIDE, read_photo
+from .photos import PhotoError, read_photo
+from .sound import Sound
 
-VIDEO_NAMES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
-CODECS = {".mp4": "mp4v", ".webm": "VP90"}
-"""Those that OpenCV can write on every system. H.264 is not one of them; browsers play VP9."""
-FPS = 25.0
-"""Frames per second of folders, photos, and videos that do not state theirs."""
-
-
-class VideoError(ValueError):
-    """A video that cannot be used; the message says what was got, what was expected, what to do."""
-
-
-def opencv() -> ModuleType:
-    """OpenCV, which is slow to import; VideoError if it is not installed."""
-    try:
-        return import_module("cv2")
-    except ImportError as error:
-        raise VideoError(
-            "videos need OpenCV, which is not installed; run pip install 'facsimile[video]', or "
-            "give a folder of pictures"
-        ) from error
+VIDEO_NAMES = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mts", ".m2ts", ".wmv", ".asf"),
+    *(".3gp", ".3g2", ".flv", ".f4v", ".mpg", ".mpeg", ".vob", ".ogv", ".mxf"),
+)
+"""Other names are opened by their content."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +33,43 @@ class Frame:
     """None if it could not be read."""
     error: str = ""
     """Why it could not be read."""
+    held: bool = False
+    """Whether the frame before is shown for longer."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Iterate for the `Frame`s, in their order; every iteration begins with the first."""
+    """Iterate for the `Frame`s, in their order; every iteration begins with the first.
+
+    Those of a film come at a constant rate and follow its time stamps, see `frame_times.at_rate`.
+    """
 
     path: Path
     fps: float
     count: int
-    """Number of frames; of a video the number in its header, which may be wrong, or 0."""
+    """Number of frames."""
     photos: tuple[Path, ...] | None = None
-    """Files of the frames; None for a video."""
+    """Files of the frames; None for a film."""
+    film: Film | Animation | None = None
+    rate_note: str = ""
+    """Of a film: which rate this is, and why."""
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._read_video() if self.photos is None else self._read_photos(self.photos)
+        if self.film is not None:
+            return self._read_film(self.film)
+        return self._read_photos(self.photos or ())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how the film was read."""
+        return () if self.film is None else (self.rate_note, *self.film.notes)
+
+    @property
+    def sound(self) -> Sound | None:
+        """The film's sound; None where there is none."""
+        if not isinstance(self.film, Film) or not self.film.sound:
+            return None
+        return Sound(self.path, self.film.start, self.film.sound)
 
     def _read_photos(self, photos: tuple[Path, ...]) -> Iterator[Frame]:
         for path in photos:
@@ -74,28 +79,20 @@ class Frames:
                 frame = Frame(path.name, None, str(error))
             yield frame
 
-    def _read_video(self) -> Iterator[Frame]:
-        capture = _open(self.path)
-        try:
-            number = 0
-            while True:
-                success, pixels = capture.read()  # (H, W, 3), BGR, rotated as the file says
-                if not success:
-                    return
-                number += 1
-                pixels = np.ascontiguousarray(pixels[..., ::-1])
-                yield Frame(f"{number:06d}", Image.fromarray(pixels))
-        finally:
-            capture.release()
+    def _read_film(self, film: Film | Animation) -> Iterator[Frame]:
+        shown = at_rate(film.read(), as_rate(self.fps), film.times.end)
+        for number, (frame, held) in enumerate(shown, 1):
+            yield Frame(f"{number:06d}", frame.photo, held=held)
 
 
 def open_frames(
     path: str | Path, fps: float | None = None, exclude: str | Path | None = None
 ) -> Frames:
-    """The frames of a video, of a folder (its photos in natural order), or of one photo.
+    """The frames of a film, of a folder (its photos in natural order), or of one photo.
 
-    fps: frames per second, instead of the video's, or of 25. exclude: see `data.find_photos`.
-    Raises FileNotFoundError, VideoError for a video or folder without a frame that can be read, and
+    Animated pictures are films. fps: frames per second, instead of 25, or for a film instead of its
+    own rate; its frames stay at their times. exclude: see `data.find_photos`.
+    Raises FileNotFoundError, VideoError for a film or folder without a frame that can be read, and
     data.PhotoError for a photo that cannot be read.
     """
     path = Path(path)
@@ -114,122 +111,34 @@ def open_frames(
                 "put them there, or name a video"
             )
         return Frames(path, fps or FPS, len(photos), photos)
-    if path.suffix.lower() in VIDEO_NAMES:
-        return _video(path, fps)
     if PHOTO_NAME.search(path.name):
+        animation = open_animation(path)
+        if animation is not None:
+            return _of_film(animation, fps)
         read_photo(path)
         return Frames(path, fps or FPS, 1, (path,))
-    raise VideoError(
-        f'{path}: got a file called "{path.suffix}", expected a video '
-        f"({', '.join(VIDEO_NAMES)}), a photo, or a folder of photos; give it its right name, or "
-        "convert it"
-    )
-
-
-class VideoWriter:
-    """Writes photos of one size to a video file, which appears when the context is left.
-
-    After an exception it holds the frames that were written before.
-    """
-
-    def __init__(self, path: str | Path, fps: float):
-        """path: .mp4 or .webm, VideoError for other names. fps: frames per second."""
-        self.path, self.fps, self.count = Path(path), fps, 0
-        if self.path.suffix.lower() not in CODECS:
-            raise VideoError(
-                f'{path}: got a video to be called "{self.path.suffix}", expected '
-                f"{' or '.join(CODECS)}; choose such a name"
-            )
-        self._part = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
-        self._writer: Any = None
-        self._size = (0, 0)
-
-    def write(self, photo: Image.Image) -> None:
-        """Raises VideoError if the first photo had another size, and OSError if no video opens."""
-        if self._writer is None:
-            self._begin(photo.size)
-        if photo.size != self._size:
-            raise VideoError(
-                f"got a frame of {photo.size}, expected {self._size} as the first; "
-                "a video's frames are of one size"
-            )
-        pixels = np.asarray(photo.convert("RGB"))[..., ::-1]
-        # Colours are stored for blocks of 2x2 pixels: an odd side would lose its last line.
-        odd = [(0, side % 2) for side in pixels.shape[:2]]
-        self._writer.write(np.ascontiguousarray(np.pad(pixels, [*odd, (0, 0)], mode="edge")))
-        self.count += 1
-
-    def _begin(self, size: tuple[int, int]) -> None:
-        cv2 = opencv()
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
-        even = tuple(side + side % 2 for side in size)
-        with _silent_opencv():
-            self._writer = cv2.VideoWriter(str(self._part), code, self.fps, even)
-        if not self._writer.isOpened():
-            raise OSError(
-                f"{self.path}: OpenCV could not begin this video; make sure that its folder can be "
-                "written and that opencv-python has FFMPEG, or ask for pictures"
-            )
-        self._size = size
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._writer is not None:
-            self._writer.release()
-            if self._part.exists():
-                os.replace(self._part, self.path)
-
-
-def _video(path: Path, fps: float | None) -> Frames:
-    cv2 = opencv()
-    capture = _open(path)
     try:
-        success, pixels = capture.read()
-        own_fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    finally:
-        capture.release()
-    if not success:
+        return _of_film(open_film(path), fps)
+    except VideoError as error:
+        if path.suffix.lower() in VIDEO_NAMES:
+            raise
         raise VideoError(
-            f"{path}: got a video without a frame that can be read, expected at least one; "
-            "copy or convert it again"
-        )
-    if min(pixels.shape[:2]) < MIN_SIDE:
-        raise VideoError(
-            f"{path}: got frames of {pixels.shape[1]}x{pixels.shape[0]} pixels, expected at least "
-            f"{MIN_SIDE} on each side; use a larger video"
-        )
-    # Some containers state no rate, or an impossible one.
-    own_fps = own_fps if math.isfinite(own_fps) and 0 < own_fps <= 1000 else FPS
-    return Frames(path, fps or own_fps, int(count) if 0 < count < 1e9 else 0)
+            f'{path}: got a file called "{path.suffix}", expected a video '
+            f"({', '.join(VIDEO_NAMES)}), a photo, or a folder of photos; give it its right name, "
+            f"or convert it ({str(error).removeprefix(f'{path}: ')})"
+        ) from error
 
 
-def _open(path: Path):
-    cv2 = opencv()
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: got an empty file, expected a video; copy it again")
-    with _silent_opencv():
-        # Other readers than FFMPEG take a name with "%" for that of many pictures.
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise VideoError(
-            f"{path}: got a damaged video, or one that OpenCV cannot read; expected a whole one, "
-            "as .mp4; copy or convert it again"
-        )
-    return capture
-
-
-class _silent_opencv:  # noqa: N801
-    """Silences OpenCV's log, as its errors are raised anyway, and restores its level."""
-
-    def __enter__(self) -> None:
-        cv2 = opencv()
-        self._level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-    def __exit__(self, *_) -> None:
-        cv2 = opencv()
-        cv2.utils.logging.setLogLevel(self._level)
+def _of_film(film: Film | Animation, fps: float | None) -> Frames:
+    times = film.times
+    rate, is_own = times.rate(film.stated_rate)
+    if fps is not None:
+        rate, note = as_rate(fps), "as asked for; every frame stays at its time"
+    elif is_own:
+        note = "the film's own"
+    else:
+        note = "as the film's come at uneven times; every one stays at its time"
+    note = f"{float(rate):.5g} frames/s, {note}"
+    for begin, end in times.gaps():
+        note += f"; from {begin:.2f} s to {end:.2f} s there is none, and the last one is held"
+    return Frames(film.path, float(rate), times.ticks(rate), film=film, rate_note=note)

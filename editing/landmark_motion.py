@@ -131,6 +131,12 @@ class LandmarkMotion:
             self._pose = relative_motion(self.source, self._first, points)
         return self._pose
 
+    def hold(self, driver: Tensor | None) -> Tensor:
+        """The previous pose (K, 2), as the driver's frame, which was passed before, lasts longer."""
+        self._frames_since_face += 1
+        self.frames_without_face += driver is None
+        return self._pose
+
 
 def _low_pass_weight(cutoff: Tensor | float, elapsed: float) -> Tensor | float:
     """Weight of the new value in a first-order low-pass after `elapsed` seconds."""

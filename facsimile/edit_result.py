@@ -4,7 +4,7 @@ Legend: M images before the edit, N after it, C channels, R resolution of the ge
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from facsimile.data import to_pil
-from facsimile.data.video import CODECS, FPS, VideoWriter
+from facsimile.data.frame_times import FPS
+from facsimile.data.video_writer import CODECS, VideoWriter
 from facsimile.editing.codes import same_kind
 from facsimile.metrics import IdentityNetwork
 from facsimile.stylegan import Generator, Latents
@@ -22,6 +23,7 @@ from .devices import Batch
 from .json_files import write_json
 from .misses import person_distances, person_miss
 from .paste_back import PasteOptions, Piece, crop_of, save_all
+from .result import Result
 from .targets import Photo
 
 LATENTS = "latents.safetensors"
@@ -209,3 +211,20 @@ def _synthesize(generator: Generator, latents: Latents) -> Iterator[Tensor]:
             continue
         start += len(part)
         yield from images
+
+
+def with_places(edited: Latents, images: Sequence[Latents]) -> Latents:
+    """Results of an edit at the places of the images that they were made of, unless they have some.
+
+    As many results of each image follow one another.
+    """
+    crops = [crop for one in images for crop in one.crops]
+    if edited.crops or not crops or len(edited) % len(crops):
+        return edited
+    each = len(edited) // len(crops)
+    return replace(edited, crops=tuple(crop for crop in crops for _ in range(each)))
+
+
+def image_names(latents: Latents | Result) -> list[str]:
+    """Of results their own, of latents numbers."""
+    return latents.names if isinstance(latents, Result) else number_names(len(latents))

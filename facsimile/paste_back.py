@@ -15,10 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from facsimile import data
+from facsimile.data.frame_times import FPS
 from facsimile.data.paste_back import PasteBack, region_mask, surround
 from facsimile.data.photo_files import PHOTO_NAME
 from facsimile.data.photos import BACKGROUND, WholePhoto
-from facsimile.data.video import FPS, VideoWriter
+from facsimile.data.video_writer import VideoWriter
 from facsimile.stylegan import PhotoCrop
 
 from . import pictures

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
+from facsimile.data.face_choice import read_choice
 from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import Phase, Recipe, terms
 from facsimile.stylegan import Generator, spaces
@@ -225,6 +226,7 @@ def make_plan(
 ) -> InversionPlan:
     """Decide how the recipe starts, and check what was asked for; see `Studio.plan`."""
     check_label(generator, recipe, label)
+    read_choice(face)
     recipe = with_identity_term(recipe, identity, add=identity_term)
     recipe = recipe.for_networks({"perceptual": perceptual})
     if recipe.layer is not None:

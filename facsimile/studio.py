@@ -4,7 +4,6 @@ Legend: N images, C channels, R resolution of the generator.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -21,7 +20,14 @@ from facsimile.refine import Recipe, Step
 from facsimile.stylegan import Discriminator, Generator, Latents, PhotoCrop
 
 from .devices import pick_device
-from .edit_result import EditResult, concatenate_latents, number_names, number_solutions
+from .edit_result import (
+    EditResult,
+    concatenate_latents,
+    image_names,
+    number_names,
+    number_solutions,
+    with_places,
+)
 from .feature_edits import find_transport
 from .identity import FacePresence, Identity
 from .inputs import check_names, number_duplicates
@@ -282,7 +288,7 @@ class Studio:
         edit = editing.get(name)
         sequence = [inputs] if isinstance(inputs, Latents | Result) else list(inputs)
         latents = [x.latents if isinstance(x, Result) else x for x in sequence]
-        names = [name for x in sequence for name in _image_names(x)]
+        names = [name for x in sequence for name in image_names(x)]
         latents = [x.to(self.device, self.generator.dtype) for x in latents]
         images = [one[i] for one in latents for i in range(len(one))]
         transport, note = find_transport(self.generator, self.encoders, edit, images)
@@ -300,7 +306,7 @@ class Studio:
             background = None if background is None else background.cpu()
             names = number_solutions(names, edited.solutions)
             edited = edited.latents
-        edited = _with_places(edited, images if edit.inputs == 1 else images[:1])
+        edited = with_places(edited, images if edit.inputs == 1 else images[:1])
         if edit.inputs > 1:
             names = number_names(len(edited))
         return EditResult(
@@ -337,10 +343,12 @@ class Studio:
         align: bool = True,
         fps: float | None = None,
         exclude: str | Path | None = None,
+        face: str = "largest",
     ) -> Driver:
         """Open a driver, which may drive any number of sources; see `reenact`.
 
-        exclude: a folder whose photos are not frames of the driver.
+        exclude: a folder whose photos are not frames of the driver. face: the person who is
+        followed; see `data.face_choice`.
         """
         return find_driver(
             driver,
@@ -350,6 +358,8 @@ class Studio:
             self.device,
             fps,
             exclude,
+            face,
+            self.identity_network() if align else None,
         )
 
     def reenact(
@@ -363,6 +373,8 @@ class Studio:
         frames: int | None = None,
         landmarks: str | data.Landmarker = "auto",
         align: bool = True,
+        face: str = "largest",
+        source_face: str = "largest",
         preserve_source: bool = True,
         fps: float | None = None,
         batch: int = 8,
@@ -381,8 +393,11 @@ class Studio:
             frames: number of frames of a morph to a single pose.
             landmarks: "auto", "fan", "small" or a Landmarker.
             align: find faces and crop them as FFHQ does; False: they are such crops already.
+            face: which person of a driver given as a path; source_face: of the source. One of
+                each; see `data.face_choice`.
             preserve_source: the source's own landmarks reproduce it exactly.
-            fps: frames per second, instead of the driver's; for a driver given as a path.
+            fps: frames per second, instead of the driver's; for a driver given as a path. A video
+                keeps its time.
             batch: frames synthesized at once; halved where memory does not suffice.
             callback: called with every step of the photo's refinement; see `refine.refine`.
 
@@ -398,7 +413,7 @@ class Studio:
             )
             inverter = self.inverter(plan)
         if isinstance(driver, str | Path):
-            driver = self.driver(driver, landmarker, align=align, fps=fps)
+            driver = self.driver(driver, landmarker, align=align, fps=fps, face=face)
         return prepare_reenactment(
             self.generator,
             self.name,
@@ -413,6 +428,7 @@ class Studio:
                 takes_codes=takes_codes(encoder),
                 inverter=inverter,
                 align=align,
+                face=source_face,
                 callback=callback,
             ),
             identity=self.identity_network(),
@@ -427,19 +443,3 @@ class Studio:
         if not isinstance(landmarks, str):
             return landmarks
         return load_landmarker(landmarks, None, self.device)
-
-
-def _with_places(edited: Latents, images: Sequence[Latents]) -> Latents:
-    """Results of an edit at the places of the images that they were made of, unless they have some.
-
-    As many results of each image follow one another.
-    """
-    crops = [crop for one in images for crop in one.crops]
-    if edited.crops or not crops or len(edited) % len(crops):
-        return edited
-    each = len(edited) // len(crops)
-    return replace(edited, crops=tuple(crop for crop in crops for _ in range(each)))
-
-
-def _image_names(latents: Latents | Result) -> list[str]:
-    return latents.names if isinstance(latents, Result) else number_names(len(latents))

@@ -5,7 +5,6 @@ Legend: N faces, C channels, R resolution of the generator.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from facsimile import data
 from facsimile.stylegan import PhotoCrop
 
 Photo = str | Path | Image.Image
-Faces = Literal["largest", "all"]
-"""Which faces of a photo with several."""
+Faces = str
+"""Which faces of a photo with several; see `data.face_choice`."""
 
 
 @dataclass
@@ -38,10 +37,20 @@ class TargetReader:
         """The face or faces of a photo: (N, C, R, R) in [-1, 1], on the CPU.
 
         align: find the face and crop it as FFHQ does; False: the photo is such a crop already.
-        face: "largest", or "all" for every face of the photo.
-        Raises FileNotFoundError or data.PhotoError.
+        face: "largest", "left", "2", "120,80", .., or "all" for every face; see
+        `data.face_choice`. Raises FileNotFoundError, data.PhotoError, or ValueError for another
+        text.
         """
         return self.read_crops(photo, align=align, face=face)[0]
+
+    def count_faces(self, photo: Photo) -> int:
+        """Faces of a photo; 1 where none is found or it cannot be read, which `read` then says."""
+        try:
+            picture = data.to_rgb(photo) if isinstance(photo, Image.Image) else None
+            picture = data.read_photo(photo) if picture is None else picture
+            return max(1, len(self.detector.detect(picture)))
+        except (data.PhotoError, OSError):
+            return 1
 
     def read_crops(
         self, photo: Photo, *, align: bool = True, face: Faces = "largest"

@@ -24,7 +24,7 @@ import benchmarks
 from facsimile import cli, editing, encoders, stylegan
 from facsimile.checkpoints import registry
 from facsimile.commands import edit, train
-from facsimile.data.video import VideoWriter
+from facsimile.data.video_writer import VideoWriter
 
 pytestmark = pytest.mark.usefixtures("small_identity")
 

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from facsimile import data
+from facsimile.data.face_choice import read_choice
 from facsimile.devices import pick_device
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import path_keys, photos_for, unique_name
 
-from .options import ComputeOptions
+from .options import ComputeOptions, FaceText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,12 @@ class Align(ComputeOptions):
     """Folder for the crops."""
     size: int = 1024
     """Side of the crops in pixels."""
-    face: Literal["largest", "all"] = "largest"
-    """Which faces of a photo with several."""
+    face: FaceText = "largest"
+    """Which faces of a photo with several: largest, left, right, all, a number (1 is the largest),
+    or a point of the face as X,Y in pixels."""
 
     def run(self) -> int:
+        read_choice(self.face)
         photos = photos_for(self.photos, self.out)
         detector = data.FaceDetector(pick_device(self.device))
         self.out.mkdir(parents=True, exist_ok=True)

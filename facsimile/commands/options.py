@@ -14,6 +14,7 @@ from facsimile.paste_back import PasteOptions
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+FaceText = Annotated[str, tyro.conf.arg(metavar="{largest,left,right,all,N,X,Y}")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 
 

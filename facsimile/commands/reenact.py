@@ -10,18 +10,20 @@ import tyro
 
 from facsimile import data
 from facsimile import studio as studios
+from facsimile.claims import Claims, key_of
 from facsimile.data.progress import ProgressBar
-from facsimile.data.video import CODECS
+from facsimile.data.video_writer import CODECS
 from facsimile.edit_result import LATENTS
 from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
-from facsimile.inputs import path_keys, photos_for, unique_name
+from facsimile.inputs import photos_for
 from facsimile.landmarks import load_landmarker
 from facsimile.reenactment import Driver, Reenactment, is_latents_file
+from facsimile.reenactment.pairs import ALL, Pair, list_pairs
 from facsimile.refine import Step
 from facsimile.studio import SOURCE_STEPS, Studio
 
-from .options import OptionalFloat, OptionalInt, OptionalPath, PhotoPasteOptions
+from .options import FaceText, OptionalFloat, OptionalInt, OptionalPath, PhotoPasteOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,17 @@ class Reenact(PhotoPasteOptions):
     feature and an editor moves it, else by the recipe in-domain; 0: none."""
     frames: OptionalInt = None
     """With a single pose: a video of so many frames from the source's pose to that pose."""
+    face: FaceText = "largest"
+    """Which person of a driver with several: largest, left, right (in the first frame with a face),
+    a number (1 is the largest), a point of the face as X,Y in pixels; all: each by itself. The
+    person is followed; in frames without the person the pose is held."""
+    source_face: FaceText = "largest"
+    """Which face of a source with several, in the same words."""
     fps: OptionalFloat = None
-    """Frames per second. Default: those of the video, else 25."""
+    """Frames per second of the result. Default: a video's own, or one that suits it if its frames
+    come at uneven times; else 25. Frames of a video stay at their times."""
+    audio: bool = True
+    """The driver's sound is in the videos. --no-audio: they are silent."""
     landmarks: Literal[data.LANDMARKERS] = "auto"  # type: ignore[valid-type]
     """Network. fan: face-alignment's FAN; small: the bundled one; auto: FAN if its weights are
     there, else the bundled one. The one that the encoder was trained with is best."""
@@ -110,18 +121,28 @@ class Reenact(PhotoPasteOptions):
         landmarker = load_landmarker(self.landmarks, self.landmark_weights, studio.device)
         print(landmarker.note)
         driver = studio.driver(
-            self.driver, landmarker, align=self.align, fps=self.fps, exclude=self.out
+            self.driver,
+            landmarker,
+            align=self.align,
+            fps=self.fps,
+            exclude=self.out,
+            face="largest" if self.face == ALL else self.face,
         )
-        if source.is_dir():
+        for note in driver.notes:
+            print(f"driver: {note}")
+        if source.is_dir() or ALL in (self.face, self.source_face):
             return self._save_all(studio, driver, landmarker)
         with SourceBar(self.quiet) as callback:
-            reenactment = self._prepare(source, studio, driver, landmarker, callback)
+            reenactment = self._prepare(
+                source, self.source_face, studio, driver, landmarker, callback
+            )
             reenactment.prepare()  # Ctrl-C until here leaves no files
         return self._save(reenactment, self.out)
 
     def _prepare(
         self,
         source: Path,
+        face: str,
         studio: Studio,
         driver: Driver,
         landmarker: data.Landmarker,
@@ -130,6 +151,7 @@ class Reenact(PhotoPasteOptions):
         return studio.reenact(
             source,
             driver,
+            source_face=face,
             relative={"auto": None, "relative": True, "absolute": False}[self.driving],
             smoothing=self.smoothing,
             source_steps=self.source_steps,
@@ -148,28 +170,47 @@ class Reenact(PhotoPasteOptions):
                 "folder"
             )
         photos = photos_for([self.source], self.out)
-        status, done, failed = OK, 0, []
-        for photo, name in zip(photos, _folder_names(photos, self.out), strict=True):
-            print(f"{photo}:")
-            done_before = False
-            try:
-                with SourceBar(self.quiet) as callback:
-                    reenactment = self._prepare(photo, studio, driver, landmarker, callback)
-                    done_before = reenactment.is_done(self.out / name, **self._formats)
-                    if not done_before:
-                        reenactment.prepare()
-            except (data.PhotoError, OSError) as error:
-                failed.append(str(error) if str(photo) in str(error) else f"{photo}: {error}")
-                print(f"failed: {failed[-1]}")
-                continue
-            if done_before:
-                print(f"done before: {self.out / name}")
-            else:
-                status = self._save(reenactment, self.out / name)
-            if status:
-                break
-            done += 1
-        print(f"{done} of {len(photos)} photos done, {len(failed)} failed: {self.out}")
+        pairs = list_pairs(
+            photos,
+            self.out,
+            self.source_face,
+            driver,
+            self.face,
+            studio.target_reader.count_faces if self.align else lambda _: 1,
+        )
+        status, told = OK, list[str]()
+        with Claims(self.out) as claims:
+            for pair in claims.share(pairs, _claim_key):
+                photo, name = pair.photo, pair.name
+                print(f"{photo}{f', {name}' * (len(pairs) > len(photos))}:")
+                done_before, failure = False, ""
+                try:
+                    with SourceBar(self.quiet) as callback:
+                        reenactment = self._prepare(
+                            photo, pair.face, studio, pair.driver, landmarker, callback
+                        )
+                        done_before = reenactment.is_done(self.out / name, **self._formats)
+                        if not done_before:
+                            reenactment.prepare()
+                except (data.PhotoError, OSError) as error:
+                    failure = str(error) if str(photo) in str(error) else f"{photo}: {error}"
+                    print(f"failed: {failure}")
+                else:
+                    if done_before:
+                        print(f"done before: {self.out / name}")
+                    else:
+                        status = self._save(reenactment, self.out / name)
+                    if status:
+                        break
+                claims.tell(_claim_key(pair), {"failed": failure})
+            claims.leave(lambda: told.extend(x["failed"] for x in claims.outcomes()))
+        if not claims.last:
+            print(f"other processes go on: {self.out}")
+            return status
+        failed = [x for x in told if x]
+        done = len(told) - len(failed)
+        unit = "results" if len(pairs) > len(photos) else "photos"
+        print(f"{done} of {len(pairs)} {unit} done, {len(failed)} failed: {self.out}")
         for reason in failed:
             print(f"  {reason}", file=sys.stderr)
         return status or (SOME_FAILED if failed else OK)
@@ -179,7 +220,8 @@ class Reenact(PhotoPasteOptions):
         """What is written, as keywords of `Reenactment.save`."""
         video = None if self.video == "none" else self.video
         pictures = self.pictures or None
-        return {"video": video, "pictures": pictures, "paste_back": self.paste_options}
+        paste = self.paste_options
+        return {"video": video, "pictures": pictures, "paste_back": paste, "audio": self.audio}
 
     def _save(self, reenactment: Reenactment, out: Path) -> int:
         """Returns OK, or INTERRUPTED after Ctrl-C while frames are written."""
@@ -223,7 +265,12 @@ def _report(summary: dict, driver: Path, out: Path) -> None:
         print(f"one picture: {out}")
     else:
         repeated = f"; {faceless} without a face repeat the previous pose" * bool(faceless)
+        if summary["frames_of_others"]:
+            repeated = f"; {faceless} without the person repeat the previous pose, and "
+            repeated += f"{summary['frames_of_others']} of these show others"
         print(f"{count} frames{repeated}; {summary['frames_per_second']} frames/s: {out}")
+    if "sound" in summary:
+        print(f"sound: {summary['sound']}")
     error = summary["landmark_error"]
     if error["nme"] is not None:
         missing = error["results_without_a_face"]
@@ -241,8 +288,6 @@ def _report(summary: dict, driver: Path, out: Path) -> None:
         print(f"  {driver}: {summary['ends_early']}", file=sys.stderr)
 
 
-def _folder_names(photos: list[Path], out: Path) -> list[str]:
-    """A folder name for the results of each photo, none that ends like a video."""
-    stems = [photo.stem for photo in photos]
-    taken = path_keys(out / stem for stem in stems if Path(stem).suffix.lower() in CODECS)
-    return [unique_name(stem, out, taken, suffix="") for stem in stems]
+def _claim_key(pair: Pair) -> str:
+    """Of a photo and the name of its folder."""
+    return key_of(f"{pair.photo.resolve()}\0{pair.name}")

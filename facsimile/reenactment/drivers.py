@@ -4,7 +4,7 @@ Legend: T frames, K = 68 points, R resolution of the generator, S side of a pict
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +12,15 @@ import torch
 from torch import Tensor
 
 from facsimile import data
+from facsimile.data.face_choice import read_one
+from facsimile.data.frame_times import FPS
 from facsimile.data.landmark_tracks import TRACK_NAMES, has_face, read_track
+from facsimile.data.sound import Sound
 from facsimile.data.tracking import FaceTracker, align_landmarks_ffhq
-from facsimile.data.video import FPS, Frames, open_frames
+from facsimile.data.video import Frame, Frames, open_frames
+from facsimile.metrics import IdentityNetwork
+
+from .frame_view import show_face
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,13 @@ class DriverFrame:
     """(3, S, S) in [-1, 1]: the face; None if the driver has no pictures."""
     error: str = ""
     """Why there is no face."""
+    other: bool = False
+    """Whether there are faces, but none is the person's who is followed."""
+    film: Tensor | None = None
+    """(3, S, S) in [-1, 1]: the whole frame with the face that is followed; None for faces that
+    are aligned already."""
+    held: bool = False
+    """Whether it is the frame before, which lasts longer."""
 
 
 class Driver(Protocol):
@@ -55,6 +68,14 @@ class Driver(Protocol):
     def files(self) -> tuple[Path, ...]:
         """The files that it is read from."""
 
+    @property
+    def sound(self) -> Sound | None:
+        """What is heard with it."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how it is read."""
+
     def for_source(self, landmarks: Tensor) -> "Driver":
         """The driver for a source with these landmarks (K, 2)."""
 
@@ -69,33 +90,56 @@ class VideoDriver:
         self.path, self.fps, self.count = frames.path, frames.fps, frames.count
         self.single = frames.photos is not None and len(frames.photos) == 1
         self.files = tuple(frames.photos or (Path(frames.path),))
+        self.sound, self.notes = frames.sound, frames.notes
 
     def for_source(self, landmarks: Tensor) -> "VideoDriver":
         return self
 
     def __iter__(self) -> Iterator[DriverFrame]:
-        tracker = self.tracker
-        # A tracker remembers where the last face was.
-        self.tracker = FaceTracker(tracker.landmarker, tracker.detector, tracker.device)
-        no_points = torch.full((data.points68.NUM_POINTS, 2), torch.nan)
+        self.tracker = self.tracker.again()  # it remembers where the last face was
+        last: DriverFrame | None = None
         for frame in self.frames:
-            if frame.photo is None:
-                yield DriverFrame(frame.name, None, no_points, error=frame.error)
-                continue
-            face = self.tracker(frame.photo)
-            if face.points is None:
-                yield DriverFrame(frame.name, None, no_points, face.picture, face.error)
-                continue
-            raw = torch.from_numpy(face.points).float()
-            if self.tracker.detector is None:
-                raw = points = raw * (self.resolution / frame.photo.width)
+            if frame.held and last is not None:
+                last = replace(last, name=frame.name, held=True)
             else:
-                points = align_landmarks_ffhq(raw[None], self.resolution)[0]
-            yield DriverFrame(frame.name, points, raw, face.picture)
+                last = self._track(frame)
+            yield last
+
+    def _track(self, frame: Frame) -> DriverFrame:
+        no_points = torch.full((data.points68.NUM_POINTS, 2), torch.nan)
+        if frame.photo is None:
+            return DriverFrame(frame.name, None, no_points, error=frame.error)
+        face = self.tracker(frame.photo)
+        aligned = self.tracker.detector is None
+        film = None if aligned else show_face(frame.photo, face.quad, face.points is not None)
+        if face.points is None:
+            shown = {"error": face.error, "other": face.other, "film": film}
+            return DriverFrame(frame.name, None, no_points, face.picture, **shown)
+        raw = torch.from_numpy(face.points).float()
+        if aligned:
+            raw = points = raw * (self.resolution / frame.photo.width)
+        else:
+            points = align_landmarks_ffhq(raw[None], self.resolution)[0]
+        return DriverFrame(frame.name, points, raw, face.picture, film=film)
+
+    def count_people(self) -> int:
+        """Faces in the first frame that has any; 1 for faces that are aligned already."""
+        detector = self.tracker.detector
+        if detector is None:
+            return 1
+        photos = (frame.photo for frame in self.frames if frame.photo and not frame.held)
+        return next((len(faces) for photo in photos if (faces := detector.detect(photo))), 1)
+
+    def following(self, face: str) -> "VideoDriver":
+        """The same, of another person; see `data.face_choice`."""
+        return VideoDriver(self.frames, self.tracker.again(read_one(face)), self.resolution)
 
 
 class LandmarkDriver:
     """A landmarks file."""
+
+    sound = None
+    notes = ()
 
     def __init__(self, path: Path, resolution: int, *, align: bool, fps: float | None):
         """align: the landmarks are in pixels of photos, not of aligned faces of R pixels.
@@ -133,14 +177,17 @@ def open_driver(
     device: torch.device,
     fps: float | None = None,
     exclude: str | Path | None = None,
+    face: str = "largest",
+    identity: IdentityNetwork | None = None,
 ) -> VideoDriver | LandmarkDriver:
     """The driver at a path: a landmarks file, a video, a folder of pictures, or a photo.
 
-    detector: None if the faces are aligned already. exclude: see `data.find_photos`.
+    detector: None if the faces are aligned already. exclude: see `data.find_photos`. face: the
+    person, see `data.face_choice`; identity: recognises the person.
     Raises FileNotFoundError or ValueError.
     """
     path = Path(path)
     if path.suffix.lower() in TRACK_NAMES and not path.is_dir():
         return LandmarkDriver(path, resolution, align=detector is not None, fps=fps)
-    frames = open_frames(path, fps, exclude)
-    return VideoDriver(frames, FaceTracker(landmarker, detector, device), resolution)
+    tracker = FaceTracker(landmarker, detector, device, read_one(face), identity)
+    return VideoDriver(open_frames(path, fps, exclude), tracker, resolution)

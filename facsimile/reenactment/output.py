@@ -5,7 +5,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,43 +14,20 @@ from torch import Tensor
 
 from facsimile import data
 from facsimile.data.landmark_tracks import write_track
-from facsimile.data.video import CODECS, VideoWriter
+from facsimile.data.sound import Sound
+from facsimile.data.video_writer import CODECS, VideoWriter
 from facsimile.editing.reenactment import SOURCE_SIGMA
-from facsimile.metrics import IdentityNetwork
 from facsimile.metrics.resize import resize
 from facsimile.stylegan import Latents
 
 from .. import pictures
 from ..json_files import read_json, write_json
-from ..misses import landmark_miss, person_miss
 from ..paste_back import WHOLE, PasteOptions, Paster, crop_of
-from .drivers import Driver, VideoDriver
-from .landmark_error import summarise_errors
-from .stream import IDENTITY, FrameStream, ReenactedFrame
+from .drivers import Driver
+from .stream import FrameStream, ReenactedFrame
+from .summary import FrameLog
 
 SUMMARY = "summary.json"
-LISTED = 20
-"""Frames without a face that summary.json lists."""
-
-
-@dataclass
-class FrameLog:
-    """What is recorded of every frame that was synthesized."""
-
-    names: list[str] = field(default_factory=list)
-    raw_points: list[Tensor] = field(default_factory=list)
-    errors: list[dict[str, float]] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
-    """Name of a frame without a face -> why, of the first ones."""
-    complete: bool = True
-    """Whether the driver was read to its end."""
-
-    def add(self, frame: ReenactedFrame) -> None:
-        self.names.append(frame.driver.name)
-        self.raw_points.append(frame.driver.raw_points)
-        self.errors.append(frame.errors)
-        if frame.driver.points is None and len(self.problems) < LISTED:
-            self.problems[frame.driver.name] = frame.driver.error
 
 
 def open_writers(
@@ -61,14 +37,16 @@ def open_writers(
     stills: bool | None,
     stack: contextlib.ExitStack,
     paste: Callable[[ReenactedFrame], Image.Image] | None = None,
+    sound: Sound | None = None,
 ) -> tuple[Callable[[ReenactedFrame], None], list[Path]]:
     """What writes a frame, and the files and folders that this makes; `stack` closes the videos.
 
     paste: makes the whole photo of a frame, which is written too, or alone if `out` is a video.
+    sound: is in the videos, unless a morph's time is not the driver's.
     """
-    fps = stream.driver.fps
+    fps, sound = stream.driver.fps, None if stream.frames else sound
     if out.suffix.lower() in CODECS:
-        writer = stack.enter_context(VideoWriter(out, fps))
+        writer = stack.enter_context(VideoWriter(out, fps, sound))
         return (lambda frame: writer.write((paste or _result)(frame))), [out]
     out.mkdir(parents=True, exist_ok=True)
     (out / SUMMARY).unlink(missing_ok=True)  # it does not describe what is written from here on
@@ -86,12 +64,14 @@ def open_writers(
                 picture(frame).save(path)
 
         return write_picture, paths
-    return _open_streams(out, fps, kinds, video, stills, stack)
+    return _open_streams(
+        out, partial(VideoWriter, fps=fps, sound=sound), kinds, video, stills, stack
+    )
 
 
 def _open_streams(
     out: Path,
-    fps: float,
+    open_video: Callable[[Path], VideoWriter],
     kinds: Mapping[str, Callable[[ReenactedFrame], Image.Image]],
     video: str | None,
     stills: bool | None,
@@ -102,7 +82,7 @@ def _open_streams(
     for name in kinds:
         if video is not None:
             paths.append(out / f"{name}.{video}")
-            videos[name] = stack.enter_context(VideoWriter(paths[-1], fps))
+            videos[name] = stack.enter_context(open_video(paths[-1]))
         if stills or (stills is None and video is None):
             folders[name] = out / name
             shutil.rmtree(folders[name], ignore_errors=True)  # another driver may have had more
@@ -147,9 +127,12 @@ def _result(frame: ReenactedFrame) -> Image.Image:
 
 
 def side_by_side(frame: ReenactedFrame, source: Tensor) -> Image.Image:
-    """Source, driver if it has pictures, landmarks, result."""
+    """Source, the driver's whole frame with the face that is followed, that face if there are
+    pictures, landmarks, result."""
     side = frame.image.shape[-1]
     columns = {"source": source}
+    if frame.driver.film is not None:
+        columns["film"] = resize(frame.driver.film[None], (side, side), clamp=True)[0]
     if frame.driver.picture is not None:
         columns["driver"] = resize(frame.driver.picture[None], (side, side), clamp=True)[0]
     columns["landmarks"] = data.draw_landmarks(frame.landmarks[None], side, side)[0]
@@ -174,78 +157,26 @@ def write_folder(stream: FrameStream, out: Path, log: FrameLog, summary: dict) -
     write_json(out / SUMMARY, summary)
 
 
-def summarise(stream: FrameStream, log: FrameLog, seconds: float) -> dict:
-    """What summary.json holds, beside the settings."""
-    driver, count = stream.driver, len(log.names)
-    expected = 0 if stream.frames else driver.count
-    summary = {
-        "source": stream.source.name,
-        "driver": str(driver.path),
-        "frames": count,
-        "frames_without_a_face": stream.frames_without_face,
-        "first_frames_without_a_face": log.problems,
-        "fps": driver.fps,
-        "seconds": round(seconds, 3),
-        "frames_per_second": round(count / seconds, 2),
-        "stopped": not log.complete,
-    }
-    if log.complete and count < expected:
-        summary["ends_early"] = (
-            f"the driver's header says {expected} frames, and {count} could be read"
-        )
-    if isinstance(driver, VideoDriver):
-        summary["face_detections"] = driver.tracker.detections
-    if stream.landmarker is not None:
-        summary["landmark_error"] = summarise_errors(log.errors, stream.landmarker.name)
-    if stream.identity is not None:
-        summary["identity"] = _summarise_identity(log, stream.identity)
-    summary["misses"] = _misses(stream, log)
-    return summary
-
-
-def _summarise_identity(log: FrameLog, network: IdentityNetwork) -> dict:
-    """The distances of the person from the source's, of the frames that were compared."""
-    per_frame = {
-        name: round(errors[IDENTITY], 4)
-        for name, errors in zip(log.names, log.errors, strict=True)
-        if IDENTITY in errors
-    }
-    descriptions = network.descriptions()
-    return {
-        "network": network.name,
-        "metric_descriptions": {IDENTITY: descriptions[IDENTITY]},
-        IDENTITY: round(sum(per_frame.values()) / max(1, len(per_frame)), 4),
-        "bound": network.threshold,
-        "per_frame": per_frame,
-    }
-
-
-def _misses(stream: FrameStream, log: FrameLog) -> list[str]:
-    """Sentences on what the results miss by more than a bound."""
-    found = []
-    if stream.landmarker is not None:
-        found.append(landmark_miss([errors["nme"] for errors in log.errors]))
-    if stream.identity is not None:
-        distances = [errors[IDENTITY] for errors in log.errors if IDENTITY in errors]
-        found.append(person_miss(distances, stream.identity))
-    return [sentence for sentence in found if sentence]
-
-
 def is_done(
     stream: FrameStream,
     out: Path,
     video: str | None,
     stills: bool | None,
     paste: PasteOptions | None = None,
+    audio: bool = True,
 ) -> bool:
     """See `Reenactment.is_done`."""
     summary = read_json(out / SUMMARY)
-    settings = settings_of(stream, video, stills, paste)
+    settings = settings_of(stream, video, stills, paste, audio)
     return summary.get("stopped") is False and summary["settings"] == settings
 
 
 def settings_of(
-    stream: FrameStream, video: str | None, stills: bool | None, paste: PasteOptions | None = None
+    stream: FrameStream,
+    video: str | None,
+    stills: bool | None,
+    paste: PasteOptions | None = None,
+    audio: bool = True,
 ) -> dict:
     """All that decides what is written, as JSON holds it."""
     source = stream.source
@@ -264,6 +195,8 @@ def settings_of(
     }
     if paste is not None:
         settings["paste_back"] = paste.to_dict()
+    if stream.driver.sound is not None:
+        settings["audio"] = audio
     return json.loads(json.dumps(settings))
 
 
@@ -275,15 +208,6 @@ def _driver_stamp(driver: Driver) -> list[str]:
         stat = path.stat() if path.exists() else None
         stamps.append([str(path), *((stat.st_mtime_ns, stat.st_size) if stat else ())])
     return [str(driver.path), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]]
-
-
-def no_face_message(stream: FrameStream, log: FrameLog) -> str:
-    count, first = len(log.names), next(iter(log.problems.values()), "")
-    return (
-        f"{stream.driver.path}: got {count} frame{'s' * (count != 1)} without a face "
-        f"({first}), expected one seen from the front; use another driver, or --no-align if "
-        "its faces are aligned already"
-    )
 
 
 def remove(paths: list[Path]) -> None:

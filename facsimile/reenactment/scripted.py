@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facsimile.data.video import FPS
+from facsimile.data.frame_times import FPS
 from facsimile.editing import MOTIONS
 
 from .drivers import DriverFrame
@@ -43,6 +43,8 @@ class ScriptedDriver:
     """(K, 2), of the source."""
 
     files = ()
+    sound = None
+    notes = ()
 
     @property
     def single(self) -> bool:

@@ -13,7 +13,7 @@ from facsimile.metrics import IdentityNetwork
 from facsimile.stylegan import Generator
 from facsimile.stylegan.generator import fingerprint
 
-from .drivers import Driver, open_driver
+from .drivers import Driver, VideoDriver, open_driver
 from .scripted import ScriptedDriver, is_motion, read_motion
 from .source import SourceFinder
 from .video import Reenactment
@@ -54,11 +54,15 @@ def find_driver(
     device: torch.device,
     fps: float | None = None,
     exclude: str | Path | None = None,
+    face: str = "largest",
+    identity: IdentityNetwork | None = None,
 ) -> Driver:
     """A script as "yaw:20", or what lies at a path; see `open_driver`."""
     if is_motion(driver):
         return read_motion(str(driver), fps)
-    return open_driver(driver, landmarker, detector, resolution, device, fps, exclude)
+    return open_driver(
+        driver, landmarker, detector, resolution, device, fps, exclude, face, identity
+    )
 
 
 def prepare_reenactment(
@@ -115,6 +119,8 @@ def prepare_reenactment(
                 "fingerprint": _network_fingerprint(landmarker),
             },
             "align": find_source.align,
+            "face": driver.tracker.choice.text if isinstance(driver, VideoDriver) else "",
+            "source_face": find_source.face,
         },
     )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facsimile import data
 from facsimile.checkpoints import EncoderSet
+from facsimile.data.face_choice import read_one
 from facsimile.editing.feature_transport import FeatureTransport
 from facsimile.feature_edits import IN_DOMAIN, in_domain_encoder, open_transport
 from facsimile.inversion import Inverter
@@ -72,6 +73,8 @@ class SourceFinder:
     inverter: Inverter | None
     """Finds the latents of a photo; None if it needs none."""
     align: bool
+    face: str = "largest"
+    """Which face of the photo, one alone; see `data.face_choice`."""
     callback: Callable[[Step], None] | None = None
     """Called with every step of the inverter's refinement."""
 
@@ -83,7 +86,9 @@ class SourceFinder:
         path = None if isinstance(source, Image.Image) else Path(source)
         if path is not None and is_latents_file(path):
             return self._of_latents(path)
-        target, crops = self.reader.read_crops(source, align=self.align)
+        target, crops = self.reader.read_crops(
+            source, align=self.align, face=read_one(self.face).text
+        )
         landmarks = self._landmarks(target, path or "the source")
         name = "image" if path is None else path.stem
         if not self.takes_codes:

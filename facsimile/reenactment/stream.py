@@ -70,6 +70,8 @@ class FrameStream:
     """What else decides the result, for summary.json."""
     frames_without_face: int = field(default=0, init=False)
     """Of the driver, in the last run; they repeat the previous pose."""
+    frames_of_others: int = field(default=0, init=False)
+    """Those of them with faces, none of which is the person's who is followed."""
 
     def __len__(self) -> int:
         """Frames; for a video what its header says, or 0."""
@@ -85,12 +87,14 @@ class FrameStream:
 
     def __iter__(self) -> Generator[ReenactedFrame, None, None]:
         """The frames in order; the driver is read ahead by a bounded number of frames."""
-        self.frames_without_face = 0
+        self.frames_without_face = self.frames_of_others = 0
         self.prepare()  # not under the no_grad of `synthesize`, which would round otherwise
         poses, number = self._poses(), 0
         while batch := list(itertools.islice(poses, self.batch)):
             landmarks = torch.stack([points for points, _ in batch])
-            images = self._synthesize_in_parts(landmarks)
+            # A pose that is held is synthesized once.
+            poses_of_batch, which = landmarks.unique_consecutive(dim=0, return_inverse=True)
+            images = self._synthesize_in_parts(poses_of_batch)[which]
             errors = self._errors(images, landmarks, number)
             number += len(batch)
             for image, (points, frame), error in zip(images.cpu(), batch, errors, strict=True):
@@ -163,6 +167,7 @@ class FrameStream:
             return
         with contextlib.closing(prefetch(iter(self.driver), 2 * self.batch)) as frames:
             for frame in frames:
-                landmarks = motion(frame.points)
+                landmarks = motion.hold(frame.points) if frame.held else motion(frame.points)
                 self.frames_without_face = motion.frames_without_face
+                self.frames_of_others += frame.other
                 yield landmarks, frame

@@ -5,12 +5,14 @@ import time
 from pathlib import Path
 
 from facsimile.data.progress import ProgressBar
+from facsimile.data.video_writer import CODECS
 from facsimile.training.signals import interruptible
 
 from ..paste_back import PasteOptions
 from ..workers import OrderedWorkers
 from . import output
 from .stream import FrameStream
+from .summary import FrameLog, no_face_message, summarise
 
 
 class Reenactment(FrameStream):
@@ -23,12 +25,13 @@ class Reenactment(FrameStream):
         video: str | None = "mp4",
         pictures: bool | None = None,
         paste_back: PasteOptions | None = None,
+        audio: bool = True,
     ) -> bool:
         """Whether an earlier `save` to this folder finished with the same inputs and settings.
 
         A driver counts as the same if its path, size and modification time are.
         """
-        return output.is_done(self, Path(out), video, pictures, paste_back)
+        return output.is_done(self, Path(out), video, pictures, paste_back, audio)
 
     def save(
         self,
@@ -37,6 +40,7 @@ class Reenactment(FrameStream):
         video: str | None = "mp4",
         pictures: bool | None = None,
         paste_back: PasteOptions | None = None,
+        audio: bool = True,
         quiet: bool = True,
     ) -> dict:
         """Write a video if `out` ends in .mp4 or .webm, else a folder. Returns the summary.
@@ -46,18 +50,21 @@ class Reenactment(FrameStream):
         is no video), landmarks.npz (the driver's, which may drive another source), and summary.json
         with the landmark errors (see `landmark_error`). A single pose gives reenacted.png and
         side_by_side.png. paste_back: every frame also in the source's whole photo, as whole.mp4,
-        whole/ and whole.png; a video `out` then shows this alone. quiet: without a progress bar.
+        whole/ and whole.png; a video `out` then shows this alone. audio: videos have the driver's
+        sound, if it has any. quiet: without a progress bar.
         Raises ValueError if no frame has a face, FileNotFoundError or data.PhotoError for another
         photo than the source's, OSError if `out` cannot be written, and
         KeyboardInterrupt after Ctrl-C, with all frames until then on disk.
         """
         self.prepare()  # before anything is written or timed
-        settings = output.settings_of(self, video, pictures, paste_back)
+        settings = output.settings_of(self, video, pictures, paste_back, audio)
         paste = None if paste_back is None else output.FramePaste(self, paste_back)
         out, began = Path(out), time.perf_counter()
-        log = output.FrameLog()
+        log = FrameLog()
         with contextlib.ExitStack() as stack:
-            write, paths = output.open_writers(self, out, video, pictures, stack, paste)
+            write, paths = output.open_writers(
+                self, out, video, pictures, stack, paste, self.driver.sound if audio else None
+            )
             stop = stack.enter_context(interruptible())
             workers = stack.enter_context(OrderedWorkers(write, 1, 2 * self.batch))
             bar = ProgressBar(total=len(self) or None, unit="frame", disable=quiet or self.single)
@@ -74,8 +81,11 @@ class Reenactment(FrameStream):
                 pass
         if log.complete and self.frames_without_face == len(log.names):
             output.remove(paths)
-            raise ValueError(output.no_face_message(self, log))
-        summary = output.summarise(self, log, time.perf_counter() - began) | {"settings": settings}
+            raise ValueError(no_face_message(self, log))
+        summary = summarise(self, log, time.perf_counter() - began) | {"settings": settings}
+        if audio and self.driver.sound is not None and not self.single and not self.frames:
+            suffix = out.suffix.lower() if out.suffix.lower() in CODECS else f".{video}"
+            summary["sound"] = self.driver.sound.note(suffix) if suffix in CODECS else "none"
         if paste is not None and paste.lost_detail:
             summary["lost_detail"] = paste.lost_detail
         output.write_folder(self, out, log, summary)

@@ -19,7 +19,7 @@ from facsimile.data.align import (
     ffhq_quad_from_landmarks,
     quad_to_photo,
 )
-from facsimile.data.photos import PhotoError
+from facsimile.data.photo_formats import PhotoError
 
 POINTS = np.array([(40, 50), (60, 50), (45, 75), (55, 75)], dtype=float)  # eyes, mouth corners
 
@@ -184,7 +184,7 @@ def test_two_faces_largest_first(detector, astronaut):
     np.testing.assert_allclose(centres, [256 + 224, 112], atol=10)
     (largest,) = align_faces(photo, 64, detector)
     assert np.array_equal(largest.quad, both[0].quad)
-    with pytest.raises(ValueError, match="got which='best', expected 'largest' or 'all'"):
+    with pytest.raises(ValueError, match="got face 'best', expected largest, left, right, all, a number"):
         align_faces(photo, 64, detector, "best")
 
 

@@ -11,8 +11,8 @@ from facsimile.data import fan, video
 
 @pytest.fixture
 def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenCV and face-alignment cannot be imported, as if they were not installed."""
-    for name in ("cv2", "face_alignment"):
+    """PyAV and face-alignment cannot be imported, as if they were not installed."""
+    for name in ("av", "face_alignment"):
         monkeypatch.setitem(sys.modules, name, None)
     find_spec = fan.find_spec
     monkeypatch.setattr(

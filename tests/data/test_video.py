@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from facsimile.data import PhotoError
-from facsimile.data.video import FPS, VideoError, VideoWriter, open_frames
+from facsimile.data.film import VideoError
+from facsimile.data.frame_times import FPS
+from facsimile.data.video import open_frames
+from facsimile.data.video_writer import VideoWriter
 
 
 def grey(level, size=(64, 48)):
@@ -96,7 +99,7 @@ def test_what_cannot_be_opened(tmp_path):
     refused("none.mp4", None, FileNotFoundError, "no such file or folder")
     refused("empty.mp4", b"", VideoError, "empty file")
     refused("text.mp4", b"this is no video" * 99, VideoError, "damaged video")
-    refused("cut.mp4", whole[: len(whole) // 3], VideoError, "damaged video")
+    refused("cut.mp4", whole[: len(whole) // 3], VideoError, "without a frame that can be read")
     refused("a.txt", b"text", VideoError, r'called ".txt", expected a video')
     refused("a.png", b"text", PhotoError, "something else than an image")
     (tmp_path / "folder").mkdir()

@@ -14,7 +14,8 @@ import facsimile
 from facsimile import data, encoders, metrics
 from facsimile.cli import main
 from facsimile.data.points68 import LINES
-from facsimile.data.video import VideoWriter, open_frames
+from facsimile.data.video import open_frames
+from facsimile.data.video_writer import VideoWriter
 from facsimile.editing import interpolate_landmarks, smile, yaw
 from facsimile.editing.landmark_motion import relative_motion
 from facsimile.inversion import Inverter
