@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from .pickles import Fault, printable
+from .translation import check_constant
 
 # Settings of a StyleGAN3 that no shape contains, as in the release (NVlabs/stylegan3, config T).
 STYLEGAN3 = {
@@ -88,6 +89,7 @@ def _stylegan2(shapes: dict[str, tuple], stored: dict) -> dict:
             'holds a generator with residual skips (architecture "resnet"); only "skip" is known'
         )
     resolutions = _resolutions(shapes, "synthesis.")
+    check_constant(shapes["synthesis.b4.const"])
     return {
         "img_resolution": resolutions[-1],
         "img_channels": shapes[f"synthesis.b{resolutions[-1]}.torgb.weight"][0],

@@ -5,40 +5,31 @@ import re
 import torch
 from torch import Tensor
 
+from . import states
 from .configs import describe
-from .translation import blocks, check_all_used, count, gain_before, is_state
+from .states import State
+from .translation import blocks, check_all_used, check_constant, count, gain_before
 
 NAME = "genforce's StyleGAN (.pth)"
 
 
-def find(tree: object) -> dict[str, dict]:
-    """The networks in a tree: {"generator": state}. Its discriminators are not read."""
-    if not isinstance(tree, dict):
-        return {}
-    # In training checkpoints the networks are one level deeper.
-    inner = tree.get("models", tree)
-    states = (inner.get("generator_smooth"), inner.get("generator"), inner)
-    generators = [state for state in states if _is_generator(state)]
-    return {"generator": generators[0]} if generators else {}
+def find(tree: object) -> dict[str, list[State]]:
+    """The networks in a tree: {"generator": ..}. Its discriminators are not read."""
+    # A state can lack "truncation", but not "mapping".
+    found = states.find(tree, "mapping.dense0.", "synthesis.layer0.")
+    return {"generator": found} if found else {}
 
 
-def read(state: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
+def read(source: list[State], network: str) -> tuple[dict, dict[str, Tensor]]:
     """(config, tensors) of a network that `find` returned. Raises Fault."""
+    state = states.only(source).tensors
     if "synthesis.early_layer.const" in state:
+        check_constant(state["synthesis.early_layer.const"].shape)
         tensors = _stylegan2(dict(state))
         return describe(tensors, {}), tensors
     remaining, fused_from = _plain_names(state)
     tensors = _stylegan1(remaining)
     return describe(tensors, {"fused_from": fused_from}), tensors
-
-
-def _is_generator(state: object) -> bool:
-    # A state can lack "truncation", but not "mapping".
-    return (
-        is_state(state)
-        and any(name.startswith("mapping.dense0.") for name in state)
-        and any(name.startswith("synthesis.layer0.") for name in state)
-    )
 
 
 def _stylegan2(remaining: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ MAX_LINE = 2**26
 """Bytes of a text line (protocol 0)."""
 MAX_NUMBER = 1000
 """Bytes of an integer: Python prints at most 4300 digits."""
+OTHER_NAMES = "*"
+"""In the table of names: a function of the module and name of any other, to its value or None."""
 PLAIN_KEYS = (str, int, float, bool, type(None))
 
 
@@ -58,6 +60,14 @@ def printable(value: object) -> str:
     text = str(value[:100]) if isinstance(value, str | bytes) else str(value)
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) < 100 else f"{text[:100]}..."
+
+
+def refused_name(module: object, name: object) -> Fault:
+    """The error for a name that is not in the table."""
+    return Fault(
+        f"asks to run {printable(module)}.{printable(name)}; refused: nothing in a file is "
+        "executed, and no StyleGAN network needs it"
+    )
 
 
 LAYOUTS = {form: struct.Struct(form) for form in ("<B", "<H", "<i", "<I", "<Q", ">d")}
@@ -162,14 +172,14 @@ class Machine:
 
     def name(self, module: object, name: object) -> object:
         """The value of a name in the table; no module is imported."""
-        are_texts = isinstance(module, str) and isinstance(name, str)
         # A dot in the name would lead from an allowed object to one of its attributes.
-        if are_texts and "." not in name and f"{module}.{name}" in self.names:
-            return self.names[f"{module}.{name}"]
-        raise Fault(
-            f"asks to run {printable(module)}.{printable(name)}; refused: nothing in a file is "
-            "executed, and no StyleGAN network needs it"
-        )
+        if isinstance(module, str) and isinstance(name, str) and "." not in name:
+            if f"{module}.{name}" in self.names:
+                return self.names[f"{module}.{name}"]
+            other = self.names.get(OTHER_NAMES)
+            if other is not None and (value := other(module, name)) is not None:
+                return value
+        raise refused_name(module, name)
 
     def call(self, function: object, arguments: object) -> None:
         """Push the result of a function of the table."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import settings
 from .pickles import Fault, Function, Network, Unbuilt, plain_keys, printable
 
 TENSOR_TYPES = {
@@ -205,6 +206,7 @@ def _scalar(dtype: object, data: object) -> np.generic:
 
 
 NAMES: dict[str, object] = {
+    **settings.NAMES,
     # Plain values, which are not called.
     **{f"torch.{name}Storage": dtype for name, dtype in TENSOR_TYPES.items()},
     **{str(dtype): dtype for dtype in TENSOR_TYPES.values()},

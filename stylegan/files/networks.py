@@ -4,12 +4,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from . import genforce, native, nvidia, rosinality, tensorflow
+from . import genforce, native, nvidia, nvidia_states, rosinality, tensorflow
 from .containers import contents, map_file
 from .pickles import Fault, Network, printable
 from .trees import describe
 
-FORMATS = (nvidia, tensorflow, rosinality, genforce)
+FORMATS = (nvidia, tensorflow, nvidia_states, rosinality, genforce)
 """The readers. Each has a NAME, `find` (networks in a tree) and `read` (config and tensors)."""
 ERRORS_OF_DAMAGE = (
     ArithmeticError,
@@ -53,7 +53,7 @@ def read_tree(tree: object, network: str) -> tuple[dict, dict[str, Tensor]]:
     if reader is None:
         raise Fault(
             f"holds {_describe(tree)}: no StyleGAN {network} in a supported format "
-            "(NVIDIA's .pkl, rosinality's .pt, genforce's .pth, .safetensors)"
+            "(NVIDIA's .pkl, its state dict, rosinality's .pt, genforce's .pth, .safetensors)"
         )
     if network not in networks:
         reason = " (discriminators of genforce are not read)" if reader is genforce else ""

@@ -41,7 +41,7 @@ def read(module: Network, network: str) -> tuple[dict, dict[str, Tensor]]:
         )
     tensors, modules = flatten(module)
     if "synthesis.input.freqs" in tensors:
-        tensors = {_short_name(name): x for name, x in tensors.items()}
+        tensors = {short_name(name): x for name, x in tensors.items()}
         stored = _stylegan3_settings(modules)
     else:
         _refuse_variants(modules, "resnet" if network == "discriminator" else "skip")
@@ -119,7 +119,7 @@ def _silent_noise(modules: dict[str, dict]) -> dict[str, Tensor]:
     return tensors
 
 
-def _short_name(name: str) -> str:
+def short_name(name: str) -> str:
     """The name of a StyleGAN3's layer without the resolution and width that NVIDIA adds."""
     return re.sub(r"^synthesis\.(L\d+)_\d+_\d+\.", r"synthesis.\1.", name)
 

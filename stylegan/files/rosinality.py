@@ -1,50 +1,51 @@
 """Checkpoints of rosinality/stylegan2-pytorch, and the generators inside pSp and e4e encoders."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..mapping import Mapping, mean_w
 from ..randomness import keyed_generator
+from . import states
 from .configs import describe
-from .translation import blocks, check_all_used, count, is_state, prefixed
+from .pickles import Fault
+from .states import State
+from .translation import blocks, check_all_used, check_constant, count, prefixed
+from .trees import describe as describe_value
 
 NAME = "rosinality's StyleGAN2 (.pt)"
 
 
-def find(tree: object) -> dict[str, dict]:
+def find(tree: object) -> dict[str, list[State]]:
     """The networks in a tree: {"generator": .., "discriminator": ..}, for `read`."""
-    if not isinstance(tree, dict):
-        return {}
-    networks = {}
-    mean = tree.get("latent_avg")
-    for key in ("g_ema", "g"):
-        if _is_generator(tree.get(key)) and not networks:
-            networks["generator"] = {"state": tree[key], "mean": mean}
-    if _is_discriminator(tree.get("d")):
-        networks["discriminator"] = {"state": tree["d"]}
-    encoder = tree.get("state_dict")
-    if is_state(encoder) and _is_generator(prefixed(encoder, "decoder.")):
-        networks["generator"] = {"state": prefixed(encoder, "decoder."), "mean": mean}
-    if _is_generator(tree):
-        networks["generator"] = {"state": tree, "mean": None}
-    if _is_discriminator(tree):
-        networks["discriminator"] = {"state": tree}
-    return networks
+    found = {
+        "generator": states.find(tree, "input.input", "conv1.conv.modulation.weight"),
+        "discriminator": states.find(tree, "final_linear.1.weight", "convs.0.0.weight"),
+    }
+    return {network: candidates for network, candidates in found.items() if candidates}
 
 
-def read(source: dict, network: str) -> tuple[dict, dict[str, Tensor]]:
+def read(source: list[State], network: str) -> tuple[dict, dict[str, Tensor]]:
     """(config, tensors) of a network that `find` returned. Raises Fault."""
+    state = states.only(source)
     if network == "discriminator":
-        tensors = _discriminator(dict(source["state"]))
+        tensors = _discriminator(dict(state.tensors))
         return describe(tensors, {}), tensors
-    tensors = _generator(dict(source["state"]))
-    mean = source["mean"]
+    tensors = _generator(dict(state.tensors))
+    mean = state.beside.get("latent_avg")
     if mean is None:
         tensors["mapping.w_avg"] = _mean_w(tensors)
     else:
-        # Files of encoders hold it once per style input.
-        tensors["mapping.w_avg"] = mean.reshape(-1, mean.shape[-1])[0]
+        tensors["mapping.w_avg"] = _stored_mean(mean, tensors["mapping.fc0.weight"].shape[0])
     return describe(tensors, {"w_avg_computed": mean is None}), tensors
+
+
+def _stored_mean(mean: object, w_dim: int) -> Tensor:
+    """The mean (w_dim,), stored as a tensor or array; files of encoders hold it per style input."""
+    values = torch.as_tensor(mean) if isinstance(mean, Tensor | np.ndarray) else torch.empty(0)
+    if not values.is_floating_point() or values.ndim < 1 or values.shape[-1] != w_dim:
+        raise Fault(f"holds {describe_value(mean)} as its mean w; expected {w_dim} numbers")
+    return values.float().reshape(-1, w_dim)[0]
 
 
 def _mean_w(tensors: dict[str, Tensor]) -> Tensor:
@@ -57,15 +58,8 @@ def _mean_w(tensors: dict[str, Tensor]) -> Tensor:
     return mean_w(mapping, dtype=torch.float64).float()
 
 
-def _is_generator(state: object) -> bool:
-    return is_state(state) and "conv1.conv.modulation.weight" in state and "input.input" in state
-
-
-def _is_discriminator(state: object) -> bool:
-    return is_state(state) and "final_linear.1.weight" in state and "convs.0.0.weight" in state
-
-
 def _generator(remaining: dict[str, Tensor]) -> dict[str, Tensor]:
+    check_constant(remaining["input.input"].shape)
     tensors = {"synthesis.b4.const": remaining.pop("input.input")[0]}
     for index in range(count(remaining, r"style\.\d+\.weight")):
         for part in ("weight", "bias"):

@@ -25,6 +25,17 @@ def count(state: dict[str, Tensor], pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
+def check_constant(shape: tuple[int, ...]) -> None:
+    """Fault unless the constant (.., C, H, W) from which synthesis starts has 4x4 pixels."""
+    height, width = shape[-2:]
+    if (height, width) != (4, 4):
+        pictures = "pictures" if height == width else "pictures that are not square"
+        raise Fault(
+            f"holds a generator of {pictures}: it starts from a constant of {height}x{width} "
+            "pixels, and this version reads those that start from 4x4"
+        )
+
+
 def check_all_used(remaining: dict[str, Tensor], ignored: str, what: str) -> None:
     """Fault if tensors are left whose names do not fully match `ignored`."""
     unknown = sorted(name for name in remaining if not re.fullmatch(ignored, name))

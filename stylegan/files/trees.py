@@ -6,13 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .machine import refused_name
 from .pickles import Fault, Network, printable
+from .settings import Member
 
 MAX_DEPTH = 200
 MAX_VALUES = 5_000_000
 """Values of the tree; a value in two places counts twice."""
 MAX_COPIES = 4
 """Bytes of all tensors, counted in the same way, per byte of the file."""
+SETTINGS = ("args", "cfg", "config", "hparams", "hyper_parameters", "kwargs", "opt", "options")
+SETTINGS += ("opts", "argparse.Namespace")
+"""Keys and classes that hold what a program was asked for."""
 LEAVES = (
     *(set, str, int, float, bool, type(None), bytearray, memoryview),
     *(Tensor, np.ndarray, np.generic, np.dtype, torch.dtype),
@@ -51,6 +56,24 @@ def check(tree: object, size: int) -> None:
         if values > MAX_VALUES or size_inside > MAX_COPIES * size:
             raise Fault("is no network: it holds the same values again and again")
         ancestors.discard(key)
+    _check_members(tree)
+
+
+def _check_members(tree: object) -> None:
+    """Raise Fault if the call of an unknown class stands elsewhere than among settings."""
+    visited: set[int] = set()
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Member):
+            raise refused_name(*node.enum.rsplit(".", 1))
+        if id(node) in visited or (isinstance(node, Network) and node.name in SETTINGS):
+            continue
+        visited.add(id(node))
+        if isinstance(node, dict):
+            pending += [value for key, value in node.items() if key not in SETTINGS]
+        elif isinstance(node, list | tuple | Network):
+            pending.extend(_children(node))
 
 
 def describe(tree: object) -> str:

@@ -95,7 +95,6 @@ def running(canary):
         ("copyreg", "_reconstructor"): look_up("os", "system") + touch + b"N",
         ("copyreg", "__newobj__"): look_up("os", "system") + touch,
         ("copyreg", "add_extension"): push("os") + push("system") + push(7),
-        ("collections", "defaultdict"): look_up("os", "system"),
         ("torch", "load"): text,
         ("torch.hub", "load"): text,
         ("torch.jit", "load"): text,
@@ -149,6 +148,9 @@ def disguised(canary):
         "reduce in a reduce": (
             call("torch", "Size", call("builtins", "set", call("os", "system", touch))),
             "os.system",
+        ),
+        "default of a dict": (
+            call("collections", "defaultdict", look_up("os", "system")), "asks to run os.system"
         ),
         "codecs": (call("_codecs", "encode", push("x"), push("zip")), "_codecs.encode with zip"),
         "extension 1": (b"\x82\x07", "extension registry"),
