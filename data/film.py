@@ -19,15 +19,11 @@ from typing import Any
 
 from PIL import Image
 
+from .film_formats import FORMATS
 from .film_pictures import FilmPictures
 from .frame_times import FPS, FrameTimes
 from .photos import MIN_SIDE
 
-FORMATS = (
-    *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "ogg", "mxf", "rm"),
-    *("h264", "hevc", "m4v", "ivf", "obu", "nut", "dv", "wtv", "gxf", "yuv4mpegpipe"),
-)
-"""FFmpeg's names of containers. Others are lists of further files, or no films."""
 EARLY_SOUND = 0.1
 """Seconds by which sound comes before the first frame, for the film to begin with it. Less is the
 delay of an encoder."""
@@ -67,7 +63,8 @@ class Film:
     def read(self) -> Iterator[TimedPhoto]:
         """The frames in the order of their times."""
         with _opened(self.path) as (container, stream):
-            for time, photo in _decode(container, stream, FilmPictures(stream)):
+            decoder = _decoder(stream)
+            for time, photo in _decode(container, stream, decoder, FilmPictures(stream, decoder)):
                 yield TimedPhoto(time - self.start, photo)
 
 
@@ -87,8 +84,9 @@ def open_film(path: Path) -> Film:
     is damaged, or is in a codec that cannot be read.
     """
     with _opened(path) as (container, stream):
-        pictures = FilmPictures(stream)
-        first = next(_decode(container, stream, pictures), None)
+        decoder = _decoder(stream)
+        pictures = FilmPictures(stream, decoder)
+        first = next(_decode(container, stream, decoder, pictures), None)
         if first is None:
             raise VideoError(
                 f"{path}: got a video without a frame that can be read, expected at least one; "
@@ -124,7 +122,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     # A file object, as FFmpeg takes "%" and ":" in a name for more than letters.
     with path.open("rb") as file:
         try:
-            container = av.open(file, options={"format_whitelist": ",".join(FORMATS)})
+            container = av.open(file, container_options={"format_whitelist": ",".join(FORMATS)})
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(
                 f"{path}: got a damaged video, or a file in a format that PyAV does not read; "
@@ -215,11 +213,10 @@ def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
 
 
 def _decode(
-    container: Any, stream: Any, pictures: FilmPictures
+    container: Any, stream: Any, decoder: Any, pictures: FilmPictures
 ) -> Iterator[tuple[float, Image.Image]]:
     """(time by the file's clock, picture) of every frame; damaged ones are left out."""
     av = pyav()
-    decoder = _decoder(av, stream)
     step = 1 / float(stream.guessed_rate or stream.average_rate or FPS)
     last = -step
     for packet in itertools.chain(_packets(container, [stream]), [None]):
@@ -233,12 +230,12 @@ def _decode(
                 yield last, photo
 
 
-def _decoder(av: ModuleType, stream: Any) -> Any:
+def _decoder(stream: Any) -> Any:
     """The film's decoder, one that keeps transparency where the film has it."""
+    av = pyav()
     name = ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name, "")
     if stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
         return stream.codec_context
     decoder = av.CodecContext.create(name, "r")
     decoder.extradata = stream.codec_context.extradata
-    decoder.time_base = stream.time_base
     return decoder

@@ -39,8 +39,9 @@ class FilmPictures:
     FFmpeg's filters deinterlace, scale and convert; they may give a frame later than they get it.
     """
 
-    def __init__(self, stream: Any):
-        self._stream = stream
+    def __init__(self, stream: Any, decoder: Any):
+        """decoder: of the stream; it knows the transfer characteristics."""
+        self._stream, self._decoder = stream, decoder
         self._key: tuple | None = None
         self._interlaced = False
         self._graph: Any = None
@@ -54,13 +55,17 @@ class FilmPictures:
             return
         self._interlaced = self._interlaced or frame.interlaced_frame
         key = (frame.width, frame.height, frame.format.name, self._interlaced)
-        key += (int(frame.colorspace), int(frame.color_range), int(frame.color_trc))
+        key += (int(frame.colorspace), int(frame.color_range), self._transfer)
         if key != self._key:
             yield from self._finish()
             self._key, self._graph = key, self._build(frame)
-        self._looks.append((_turn(frame), int(frame.color_trc)))
+        self._looks.append((_turn(frame), self._transfer))
         self._graph.vpush(frame)
         yield from self._pull()
+
+    @property
+    def _transfer(self) -> int:
+        return int(self._decoder.color_trc or 0)
 
     def _finish(self) -> Iterator[tuple[float | None, Image.Image]]:
         if self._graph is not None:
@@ -103,22 +108,28 @@ class FilmPictures:
         names = {BT709: "bt709", BT601: "bt601", 6: "bt601", 4: "fcc", 7: "smpte240m"}
         name = names.get(matrix, "bt2020" if matrix in (9, 10) else "auto")
         nodes.append(graph.add("scale", f"{width}:{height}:flags={SCALING}:in_color_matrix={name}"))
-        nodes.append(graph.add("format", f"pix_fmts={_wanted_format(frame)}"))
+        nodes.append(graph.add("format", f"pix_fmts={self._wanted_format(frame)}"))
         nodes.append(graph.add("buffersink"))
         graph.link_nodes(*nodes).configure()
         self._note(frame, aspect)
         return graph
 
     def _note(self, frame: Any, aspect: Fraction) -> None:
-        transfer = int(frame.color_trc)
+        transfer = self._transfer
         if self._interlaced:
             self.notes["interlaced: deinterlaced"] = None
         if transfer in NAMES:
             self.notes[f"HDR ({NAMES[transfer]}): tone-mapped to SDR"] = None
         if aspect != 1:
             self.notes[f"pixels of {aspect.numerator}:{aspect.denominator}: made square"] = None
-        if _wanted_format(frame) == "rgba" and not _has_palette(frame):
+        if self._wanted_format(frame) == "rgba" and not _has_palette(frame):
             self.notes["transparency: shown on white"] = None
+
+    def _wanted_format(self, frame: Any) -> str:
+        if self._transfer in NAMES:
+            return "rgb48le"
+        alpha = any(component.is_alpha for component in frame.format.components)
+        return "rgba" if alpha or _has_palette(frame) else "rgb24"
 
 
 def square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
@@ -126,13 +137,6 @@ def square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
     if aspect > 1:
         return max(1, round(width * aspect)), height
     return width, max(1, round(height / aspect))
-
-
-def _wanted_format(frame: Any) -> str:
-    if int(frame.color_trc) in NAMES:
-        return "rgb48le"
-    alpha = any(component.is_alpha for component in frame.format.components)
-    return "rgba" if alpha or _has_palette(frame) else "rgb24"
 
 
 def _has_palette(frame: Any) -> bool:

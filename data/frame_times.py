@@ -20,6 +20,8 @@ UNEVEN_RATES = (10, 12, 15, 20, 24, 25, 30, 50, 60)
 SNAP = 0.01
 """A measured rate as close as this to a standard one stands for it: stamps may be whole
 milliseconds."""
+ROUNDING = 1e-6
+"""Of times, in ticks."""
 LONG_GAP = 1.0
 """Seconds without a frame that are worth a sentence."""
 
@@ -79,23 +81,25 @@ class FrameTimes(NamedTuple):
 
 
 def at_rate(frames: Iterable[T], rate: Fraction, end: float) -> Iterator[tuple[T, bool]]:
-    """For each tick the frame that it shows, and whether the tick before shows the same.
+    """For each tick up to `end` the frame that it shows, and whether the one before shows the same.
 
-    A frame is shown from the tick nearest to its time on, and until the next frame; the first one
-    also before, the last one until `end`. Of frames that are nearest to one tick, the last is
-    shown. One frame is held at a time.
+    A frame is shown from the tick nearest to its time on, or from the next one if that has another
+    already, and until the next frame; the first one also before, the last one until `end`. A frame
+    that would come more than a tick late is left out. One frame is held at a time.
     """
-    number, shown, held = 0, None, False
+    last = max(1, round(end * rate))
+    shown, slot = None, 0
     for frame in frames:
-        due = math.ceil(frame.time * rate - Fraction(1, 2))
-        while shown is not None and number < due:
-            yield shown, held
-            number, held = number + 1, True
-        shown, held = frame, False
-    last = max(round(end * rate), number + (not held))
-    while shown is not None and number < last:
-        yield shown, held
-        number, held = number + 1, True
+        if shown is None:
+            shown = frame
+            continue
+        due = max(math.ceil(frame.time * rate - Fraction(1, 2)), slot + 1)
+        if due >= last or due - frame.time * rate > 1 + ROUNDING:
+            continue
+        yield from ((shown, tick > slot) for tick in range(slot, due))
+        shown, slot = frame, due
+    if shown is not None:
+        yield from ((shown, tick > slot) for tick in range(slot, last))
 
 
 def as_rate(fps: float) -> Fraction:

@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .film_formats import FORMATS
+
 COPIED = {".mp4": ("aac", "mp3"), ".webm": ("opus", "vorbis")}
 """Name of a film -> codecs that its players know."""
 ENCODERS = {".mp4": "aac", ".webm": "libopus"}
@@ -51,7 +53,9 @@ class SoundWriter:
         self._av = import_module("av")
         self._sound, self._output = sound, output
         self._file = sound.path.open("rb")
-        self._input = self._av.open(self._file)
+        self._input = self._av.open(
+            self._file, container_options={"format_whitelist": ",".join(FORMATS)}
+        )
         self._source = self._input.streams.best("audio")
         name, context = ENCODERS[suffix], self._source.codec_context
         if sound.is_copied(suffix):

@@ -66,7 +66,6 @@ class VideoWriter:
         )
         frame.pts, frame.time_base = self.count, 1 / self.rate
         frame.colorspace, frame.color_range = BT709, LIMITED
-        frame.color_primaries = frame.color_trc = BT709
         self._container.mux(self._stream.encode(frame))
         self.count += 1
         if self._sound_writer is not None:
@@ -79,7 +78,7 @@ class VideoWriter:
         flags = {"movflags": "+faststart"} if self.path.suffix.lower() == ".mp4" else {}
         try:
             # With its protocol, as FFmpeg takes what is before ":" in a name for one.
-            self._container = av.open(f"file:{self._part}", "w", options=flags)
+            self._container = av.open(f"file:{self._part}", "w", container_options=flags)
         except (av.FFmpegError, ValueError) as error:
             raise OSError(
                 f"{self.path}: PyAV could not begin this video ({error}); make sure that its "
