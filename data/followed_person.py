@@ -14,10 +14,11 @@ from facsimile.metrics import IdentityNetwork
 EVERY = 10
 """Frames from one look at a face that hardly changes to the next: a look takes longer than a
 frame."""
-CHANGED = 0.15
-"""Mean difference of two crops, in [-1, 1], from which on the face is looked at again."""
-COARSE = 32
-"""Pixels a side at which crops are compared."""
+CHANGED = 0.12
+"""Mean difference of the middles of two crops, in [-1, 1], from which on the face is looked at
+again. A person who talks stays below it for some frames; another face is above it."""
+COARSE = 16
+"""Pixels a side at which these middles are compared."""
 DOUBTFUL = 1.25
 """In thresholds of the network: so far from the first face may be one that is close to the last,
 as in a turn of the head."""
@@ -85,4 +86,7 @@ class FollowedPerson:
 
 
 def _coarse(crop: Tensor) -> Tensor:
-    return avg_pool2d(crop[None], max(1, crop.shape[-1] // COARSE))[0]
+    """The middle half of a crop (3, S, S), where the face is, at about (3, COARSE, COARSE)."""
+    side = crop.shape[-1]
+    middle = crop[None, :, side // 4 : side - side // 4, side // 4 : side - side // 4]
+    return avg_pool2d(middle, max(1, middle.shape[-1] // COARSE))[0]
