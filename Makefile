@@ -1,6 +1,7 @@
 # make demo        sets up .venv and inverts the bundled demo photo into out/demo
 # make test        sets up .venv and runs the linter, the type checker, all tests and the docs' build
 # make test-fast   the same without the slow tests and the docs: under a minute
+# make test-all    the same with the exhaustive tests: what make test shows once, for every kind
 # make docs        builds the documentation into build/site; warnings are errors
 # make wheel-test  installs the wheel alone beside packages with the rooms' names, and uses it there
 PYTHON ?= python3
@@ -16,7 +17,7 @@ NOT_FAST := tests/benchmarks tests/data/test_align.py tests/encoders/test_correc
 	tests/stylegan/test_foreign.py tests/stylegan/test_stylegan3.py
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-fast lint types docs wheel-test clean build/tree
+.PHONY: demo test test-all test-fast lint types docs wheel-test clean build/tree
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "facsimile needs Python 3.10 or newer; got %d.%d. Say which with: make PYTHON=python3.12 ..." % sys.version_info[:2])'
@@ -30,8 +31,11 @@ demo: .venv/installed
 test: lint types docs
 	$(PYTEST)
 
+test-all: lint types docs
+	$(PYTEST) -m "not wheel"
+
 test-fast: lint types
-	$(PYTEST) -m "not slow and not wheel" $(addprefix --ignore=,$(NOT_FAST))
+	$(PYTEST) -m "not slow and not wheel and not exhaustive" $(addprefix --ignore=,$(NOT_FAST))
 
 lint: .venv/installed
 	$(BIN)/ruff check .

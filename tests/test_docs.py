@@ -57,14 +57,14 @@ ONLY_PARSED = {
 SMALL = {
     "invert": {"--steps": "1", "--perceptual": "discriminator"},
     "edit": {"--steps": "1", "--perceptual": "discriminator", "--recipe": "w"},
-    "reenact": {"--frames": "2", "--landmarks": "small", "--fps": "2"},
+    "reenact": {"--frames": "2", "--landmarks": "small", "--fps": "2", "--source-steps": "1"},
     "landmarks": {"--landmarks": "small"},
     "align": {"--size": "64"},
     "prepare-data": {"--resolution": "32", "--processes": "1"},
     "sample": {"--count": "2"},
 }
 # What a small flag may be added to although the text does not have it.
-ADDED = {"--steps", "--perceptual", "--landmarks", "--size", "--fps", "--recipe"}
+ADDED = {"--steps", "--perceptual", "--landmarks", "--size", "--fps", "--recipe", "--source-steps"}
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -71,7 +71,7 @@ class InProcess:
         return self.returncode
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_small_run_of_all(
     options: large_sets.Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

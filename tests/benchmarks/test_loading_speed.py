@@ -33,7 +33,7 @@ def test_measure_counts_time_and_memory(tmp_path, monkeypatch):
     assert opened == [paths["NVIDIA .pkl"]]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_process_measures_its_load(tmp_path):
     """A file of 64 MB is resident when it is loaded."""
     path = tmp_path / "tensors.pt"

@@ -74,7 +74,7 @@ def test_an_archive_is_read_as_its_folder(photos: Path, tmp_path: Path) -> None:
         faces.read(archive, 32, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_spaces_are_compared_once(
     photos: Path, networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -106,7 +106,7 @@ def test_spaces_are_compared_once(
         spaces.main(dataclasses.replace(options, steps=3))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_noise_and_batch_run(photos: Path, networks: Path, tmp_path: Path, capsys) -> None:
     given = {"faces": photos, "count": 2, "steps": 2, "generator": str(networks), "out": tmp_path}
     noise.main(noise.Options(**given, recipes=("w+", "w+ +noise")))
@@ -126,7 +126,7 @@ def identity(image):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ways_of_inversion_are_compared(
     photos: Path, networks: Path, tmp_path: Path, make_encoder, capsys
 ) -> None:

@@ -216,7 +216,7 @@ def test_own_landmarks_may_move_nothing(options: reenactment.Options, capsys) ->
         assert said or not preserve_source
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_strength(options: reenactment.Options) -> None:
     """Of none of a difference the source is left, of half of it something between."""
     found = {}

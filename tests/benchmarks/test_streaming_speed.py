@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "bare", lambda *_: 1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("least", "code"), [(0.5, None), (0.51, 1)])
 def test_rates_are_compared(least: float, code: int | None, clock: None, capsys) -> None:
     options = streaming.Options(files=4, batch=2, least=least)

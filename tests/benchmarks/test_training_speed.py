@@ -58,7 +58,7 @@ def test_training_is_timed(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     assert capsys.readouterr().out.count(" %)") == 2  # the share of the peak
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_encoder_training_is_timed(networks: Path, tmp_path: Path) -> None:
     out = tmp_path / "times.json"
     options = {"generator": str(networks), "width": 4, "batch": 16, "turns": 1, "precision": "fp32"}
@@ -71,7 +71,7 @@ def test_encoder_training_is_timed(networks: Path, tmp_path: Path) -> None:
         assert 0 < times[kind]["generator"] < 3 * times[kind]["step"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_precisions_are_compared(networks: Path, tmp_path: Path, capsys) -> None:
     options = precision.Options(
         recipes=("base",), generator=str(networks), width=4, images=64, out=tmp_path / "out"

@@ -23,7 +23,7 @@ def test_the_video_has_faces_and_in_between_none(align: bool) -> None:
     assert max(distances[1], distances[-1]) < max(distances) / 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_frames_are_counted_at_both_ends(tmp_path: Path, make_encoder, capsys) -> None:
     encoder = make_encoder("difference", checkpoints.find("faces").generator)
     encoders.save(encoder, tmp_path / "difference.safetensors")

@@ -15,6 +15,13 @@ image_kinds = pytest.mark.parametrize("kind", IMAGE_KINDS)
 kinds = pytest.mark.parametrize("kind", [name for name in KINDS if name != "editor"])
 
 
+def of_kinds(names, chosen):
+    """make test takes the chosen ones, make test-all every one."""
+    marks = {True: (), False: pytest.mark.exhaustive}
+    values = [pytest.param(name, marks=marks[name in chosen]) for name in names]
+    return pytest.mark.parametrize("kind", values)
+
+
 @pytest.mark.slow
 @image_kinds
 def test_one_batch_is_learned(make_recipe, train_step, kind):
@@ -124,7 +131,7 @@ def test_the_ema_and_its_statistics(make_recipe, train_step, kind):
 
 
 @pytest.mark.slow
-@image_kinds
+@of_kinds(IMAGE_KINDS, ["feature"])
 def test_bf16_is_close_to_fp32(make_recipe, train_step, kind):
     """Forty steps of each: the errors at the end are within a fifth of one another."""
     ends = {}
@@ -142,7 +149,7 @@ def state(out):
 
 
 @pytest.mark.slow
-@kinds
+@of_kinds([name for name in KINDS if name != "editor"], ["feature", "in-domain", "difference"])
 def test_a_resumed_run_is_the_same_run(tmp_path, arguments, pictures, folder, kind):
     """Bit for bit, with --images raised; it leaves an encoder, a sheet, and scores of photos."""
     flags = {"eval_data": pictures}
@@ -169,7 +176,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, arguments, pictures, folder, ki
 
 
 @pytest.mark.slow
-@kinds
+@of_kinds([name for name in KINDS if name != "editor"], ["in-domain", "difference"])
 def test_init_from(tmp_path, arguments, networks, kind):
     """An encoder of this generator: unchanged, at a learning rate of almost 0. Of another: scaled
     to this one; the rest stays."""
@@ -191,7 +198,7 @@ def test_init_from(tmp_path, arguments, networks, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*IMAGE_KINDS, "difference"])
+@of_kinds([*IMAGE_KINDS, "difference"], ["in-domain"])
 def test_killed_and_in_processes(tmp_path, arguments, pictures, run_processes, tensors, kind):
     """Killed and resumed: bit for bit. 2 x 8 images, and two micro-steps of 8: as 1 x 16."""
     flags = {"batch": 16, "bn_group_size": 4, "images": 64, "precision": "fp64", "save_every": 16}

@@ -36,7 +36,14 @@ class Spot:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "steps"), [("difference", 100), ("keypoint", 60), ("naive", 50)])
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        ("difference", 100),
+        pytest.param("keypoint", 60, marks=pytest.mark.exhaustive),
+        pytest.param("naive", 50, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_faces_take_on_landmarks(make_recipe, train_step, kind, steps):
     """The spot moves to the other's place: less than half of the distance is left."""
     flags = {"landmark_weight": 1.0, "adversarial_weight": 0.0, "perceptual": "none"}

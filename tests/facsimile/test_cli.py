@@ -103,17 +103,17 @@ def test_fast_then_the_default_then_exact(network, runs, squares, tmp_path, caps
         return capsys.readouterr().out
 
     assert "(no refinement)" in inverted("--fast")
-    printed = inverted("--patience", 2)
+    printed = inverted("--steps", 12)
     assert "0-2: refined from 0\n" in printed
     assert "0-2 beside 0 (--replace puts" in printed
-    printed = inverted("--patience", 2, "--exact")
+    printed = inverted("--steps", 12, "--exact")
     assert "0-3: refined from 0-2\n" in printed
     assert "1 reached 40 dB" in printed or "stopped at its cap, " in printed
     records = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("0-2", "0-3")]
     assert [record["started_from"] for record in records] == ["0", "0-2"]
     assert records[1]["steps"] > records[0]["steps"]
     assert records[1]["scores"]["psnr"] > records[0]["scores"]["psnr"]
-    for flags in (["--fast"], ["--patience", 2], ["--patience", 2, "--exact"]):
+    for flags in (["--fast"], ["--steps", 12], ["--steps", 12, "--exact"]):
         assert "0 inverted, 1 done before, 0 failed" in inverted(*flags)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [record["name"] for record in summary["photos"]] == ["0", "0-2", "0-3"]

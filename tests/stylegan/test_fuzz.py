@@ -15,8 +15,8 @@ from facsimile.stylegan import files
 
 pytestmark = pytest.mark.slow
 
-TIMES = 1000
-FEWER_TIMES = 100
+TIMES = 250
+FEWER_TIMES = 30
 PLAIN = (str, int, float, bool, type(None), memoryview, bytearray, np.generic)
 VALID = payloads.networks()
 
