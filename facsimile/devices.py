@@ -8,6 +8,7 @@ import torch
 
 from facsimile.data.progress import ProgressBar
 
+from .launched import launched_device
 from .threads import LoadMeter, free_cores
 
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
@@ -69,9 +70,11 @@ class Batch:
 def pick_device(name: str) -> torch.device:
     """The device called "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
 
-    Raises ValueError if this machine does not have it.
+    A process of `accelerate launch` gets its own GPU. Raises ValueError if this machine does not
+    have the device, or the launcher gives another one.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = launched_device(name, os.environ, cuda=available["cuda"])
     if name == "auto":
         name = next((kind for kind, present in available.items() if present), "cpu")
     try:

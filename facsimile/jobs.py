@@ -2,7 +2,8 @@
 
 Every photo has a folder of its own in `out`, which appears whole; see `results_folder`. The batch
 in progress is stored in `out/.resume`, so that the same command continues where it stopped. While a
-batch is computed, the next photos are read and the last results are written.
+batch is computed, the next photos are read and the last results are written. Processes that run the
+same at the same time share the photos; see `claims`.
 """
 
 import os
@@ -10,28 +11,31 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from facsimile.data import PhotoError, photo_digest, read_photo, to_tensor
 from facsimile.refine import NOT_FINITE
-from facsimile.stylegan import PhotoCrop
 from facsimile.training.signals import interruptible
 
 from . import summary
+from .claims import Claims, wait_a_moment
 from .devices import Batch
 from .edit_result import concatenate_latents
+from .inputs import one_line
 from .inversion import Inverter
+from .job_items import Item, Read, Saved
 from .job_progress import JobProgress
 from .json_files import write_json
 from .paste_back import WHOLE, PasteOptions, Paster, Piece, save_whole
 from .result import RECONSTRUCTION, SCORES, Result
-from .results_folder import ResultsFolder, Start, read_records
+from .results_folder import ResultsFolder, read_records
 from .resume import BatchCallback, ResumeFile
+from .shared_photos import SharedPhotos
 from .targets import TargetReader
 from .workers import OrderedWorkers
 
@@ -42,54 +46,6 @@ PASTED = "pasted_back"
 """In scores.json: how whole.png was made."""
 FACE_NAME = re.compile(r"-face\d+$")
 """Names of the further faces of a photo, see `_face_names`; no photo may have one."""
-
-
-@dataclass
-class Item:
-    """One face to invert."""
-
-    name: str
-    photo: str
-    """Name of its photo's first face."""
-    source: Path
-    digest: str
-    """Of the photo's bytes."""
-    face: int
-    """Its number among the faces that were taken from the photo, from 0 on."""
-    faces: int
-    """How many these are."""
-    target: Tensor
-    """(C, R, R) in [-1, 1]."""
-    crop: PhotoCrop
-    start: Start | None
-    """An earlier result from which it goes on."""
-
-    @property
-    def phases_done(self) -> int | None:
-        """Of the earlier result; None without one. The same for all items of a batch."""
-        return None if self.start is None else self.start.phases
-
-
-@dataclass
-class Read:
-    """The outcome of reading a photo."""
-
-    photo: Path
-    items: list[Item]
-    """Its faces that are still to be inverted."""
-    done: list[str] = field(default_factory=list)
-    """Its faces that an earlier run has finished."""
-    error: Exception | None = None
-
-
-@dataclass
-class Saved:
-    """The outcome of writing a face."""
-
-    item: Item
-    written: bool
-    reason: str = ""
-    """What is wrong with the result."""
 
 
 @dataclass
@@ -108,8 +64,10 @@ class Job:
     """How whole.png is made of each face's photo; None: it is not made."""
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    """What other processes have done meanwhile."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Photo -> reason."""
+    """Photo -> reason; of the other processes too once this is the last one."""
     names: dict[Path, str] = field(default_factory=dict)
     """Photo -> name of the folder of its first face."""
     beside: dict[str, str] = field(default_factory=dict)
@@ -124,50 +82,72 @@ class Job:
             raise ValueError(f"batch is {self.batch}; it must be at least 1")
         self.plan = self.inverter.plan
 
+    @property
+    def last(self) -> bool:
+        """Whether all photos are done or failed, here and in other processes."""
+        return self.claims.last
+
     def run(self, *, quiet: bool = False) -> None:
-        """Invert every photo; quiet: without a progress bar.
+        """Invert every photo that no other process inverts; quiet: without a progress bar.
 
         Raises OSError if `out` cannot be written, and KeyboardInterrupt after Ctrl-C, with all
         finished results on disk.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         _check_writable(self.out)
-        self.folder = ResultsFolder(self.out, self.plan, self.replace)
+        self.claims = Claims(self.out)
+        with interruptible() as stop, self.claims:
+            self._run(stop, quiet or self.claims.position > 0)
+
+    def _run(self, stop: threading.Event, quiet: bool) -> None:
+        self.folder = ResultsFolder(self.out, self.plan, self.replace, self.claims.reserve)
+        self.shared = SharedPhotos(self.claims, self.plan.digest)
         plan, batch = self.plan, self.batch
         progress = JobProgress(len(self.photos), plan.steps, plan.typical_steps, quiet=quiet)
-        with interruptible() as stop:
-            try:
-                # One thread reads: Pillow's limit of size lets no two decode at once.
-                with (
-                    OrderedWorkers(self._read, 1, batch) as reader,
-                    OrderedWorkers(self._save, WRITERS, batch) as writers,
-                ):
-                    try:
-                        for items in self._batches(reader, progress, stop):
-                            self._invert_all(items, writers, progress, stop)
-                    finally:
-                        self._record_saved(writers.drain())
-            finally:
-                progress.close()
-                self._summarise()
+        try:
+            # One thread reads: Pillow's limit of size lets no two decode at once.
+            with (
+                OrderedWorkers(self._read, 1, batch) as reader,
+                OrderedWorkers(self._save, WRITERS, batch) as writers,
+            ):
+                try:
+                    for items in self._batches(reader, writers, progress, stop):
+                        self._invert_all(items, writers, progress, stop)
+                finally:
+                    self._record_saved(writers.drain())
+        finally:
+            progress.close()
+            self.claims.leave(self._summarise)
 
     # Reading --------------------------------------------------------------------------------------
 
     def _batches(
-        self, reader: OrderedWorkers[Read], progress: JobProgress, stop: threading.Event
+        self,
+        reader: OrderedWorkers[Read],
+        writers: OrderedWorkers[Saved],
+        progress: JobProgress,
+        stop: threading.Event,
     ) -> Iterator[list[Item]]:
         """Faces that are still to be inverted, `batch` at a time.
 
         Those of a batch have the same phases behind them.
         """
         waiting: dict[int | None, list[Item]] = {}
-        for read in self._reads(reader):
+        for read in self.shared.rounds(self.photos, partial(_read_all, reader)):
             if stop.is_set():
                 raise KeyboardInterrupt
+            if read is None:  # what is left, other processes have, which may wait for this one
+                yield from filter(None, waiting.values())
+                waiting.clear()
+                self._record_saved(writers.drain())
+                wait_a_moment()
+                continue
+            progress.change_count(len(read.items) - 1)
             self.skipped += read.done
+            self.elsewhere += read.elsewhere
             if read.error is not None:
                 self._fail(read.photo, read.error)
-            progress.change_count(len(read.items) - 1)
+            self.shared.open(read)
             for item in read.items:
                 waiting.setdefault(item.phases_done, []).append(item)
             for phases, items in waiting.items():
@@ -177,12 +157,11 @@ class Job:
                     yield batch  # after which `self.batch` may be smaller
         yield from filter(None, waiting.values())
 
-    def _reads(self, reader: OrderedWorkers[Read]) -> Iterator[Read]:
-        for photo in self.photos:
-            yield from reader.put(photo)
-        yield from reader.drain()
-
     def _read(self, photo: Path) -> Read:
+        others = self.shared.take(photo)
+        if others is not None:
+            self.names[photo] = next(iter(others.elsewhere), photo.stem)
+            return others
         try:
             return self._faces(photo)
         except (PhotoError, OSError) as error:
@@ -303,6 +282,8 @@ class Job:
         if item.start is not None:
             extra["started_from"] = item.start.name
         whole, reason = None, ""
+        if not self.shared.holds(item.source):  # taken for dead, so that another process has it
+            return Saved(item, False)
         try:
             if self.paste is not None:
                 whole = self._pasted(Piece(item.name, result.images[index], item.crop))
@@ -331,9 +312,10 @@ class Job:
                 self.done.append(saved.item.name)
             if saved.reason:
                 self._fail(saved.item.source, ValueError(saved.reason))
+            self.shared.close(saved.item.source, reason=saved.reason)
 
     def _fail(self, photo: Path, error: Exception) -> None:
-        reason = str(error) if str(photo) in str(error) else f"{photo}: {error}"
+        reason = one_line(str(error) if str(photo) in str(error) else f"{photo}: {error}")
         self.failed[str(photo)] = reason
         tqdm.write(f"failed: {reason}")
 
@@ -341,13 +323,16 @@ class Job:
 
     def records(self) -> list[dict]:
         """scores.json of every face of these photos, by this plan."""
-        names = {*self.skipped, *self.done}
+        names = {*self.skipped, *self.done, *self.elsewhere}
         return [record for record in read_records(self.out) if record["name"] in names]
 
     def _summarise(self) -> None:
         """Write overview.png and summary.json of all that is in the folder."""
+        told = self.shared.told()
+        self.failed = {photo: x for photo, x in told.items() if x} | self.failed
+        photos = {*map(str, self.photos), *told}
         try:
-            summary.write(self.out, self.failed, [str(photo) for photo in self.photos])
+            summary.write(self.out, self.failed, photos)
         except OSError as error:
             self._fail(self.out / summary.FILE, error)
 
@@ -358,6 +343,12 @@ def _check_writable(out: Path) -> None:
         probe.write_bytes(b"")
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _read_all(reader: OrderedWorkers[Read], photos: Iterable[Path]) -> Iterator[Read]:
+    for photo in photos:
+        yield from reader.put(photo)
+    yield from reader.drain()
 
 
 def _face_names(name: str, count: int) -> list[str]:

@@ -5,6 +5,7 @@ which plan it was made. A result stays as it is: one of another plan, or of a ph
 changed, is written beside it, under the next free name.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class ResultsFolder:
     plan: InversionPlan
     replace: bool = False
     """Put a result in the place of one that was made otherwise, instead of beside it."""
+    reserve: Callable[[str, str], bool] = lambda name, photo: True
+    """(name, photo) -> whether no other process has given the name to another photo."""
     records: dict[str, dict] = field(init=False)
     """Name -> what scores.json held when this object was made."""
 
@@ -71,7 +74,8 @@ class ResultsFolder:
         beside = there[0]["photo"] if there else ""
         if beside and self.replace:
             return Destination(beside)
-        name = next(name for name in candidate_names(stem) if self._is_free(name))
+        free = (name for name in candidate_names(stem) if self._is_free(name))
+        name = next(x for x in free if self.reserve(path_key(self.out / x), str(source.resolve())))
         self._taken.add(path_key(self.out / name))
         return Destination(name, beside)
 

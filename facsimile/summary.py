@@ -3,7 +3,7 @@
 Both are of all that is in the folder, whichever calls have made it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -20,7 +20,7 @@ OVERVIEW = 64
 """Pairs in overview.png."""
 
 
-def write(out: Path, failed: dict[str, str], photos: Sequence[str]) -> None:
+def write(out: Path, failed: dict[str, str], photos: Collection[str]) -> None:
     """Write both files. Raises OSError.
 
     failed: photo -> reason, of a call that was about `photos`; what other calls have said of other

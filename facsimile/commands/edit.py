@@ -102,6 +102,9 @@ class EditOptions(PhotoPasteOptions):
             device=self.device,
         )
         failed = self._invert(studio, photos, files)
+        if failed is None:
+            print(f"other processes go on, the last of which edits: {self.out}")
+            return OK
         paths = [path for path in files.values() if path]
         latents = [Latents.load(path, studio.generator) for path in paths]
         names = _image_names(latents, files)
@@ -156,8 +159,11 @@ class EditOptions(PhotoPasteOptions):
 
     def _invert(
         self, studio: Studio, photos: list[Path], files: dict[Path, Path | None]
-    ) -> list[str]:
-        """Invert photos and put the paths of their latents into `files`; returns the failures."""
+    ) -> list[str] | None:
+        """Invert photos and put the paths of their latents into `files`; returns the failures.
+
+        None if other processes still invert; the last one edits.
+        """
         if not photos:
             return []
         plan = studio.plan(
@@ -172,6 +178,8 @@ class EditOptions(PhotoPasteOptions):
         inverter, reader, out = studio.inverter(plan), studio.target_reader, self.out / INVERSIONS
         job = Job(inverter, reader, photos, out, self.batch, self.replace)
         job.run(quiet=self.quiet)
+        if not job.last:
+            return None
         for photo in photos:
             path = job.out / job.names[photo] / LATENTS
             files[photo] = None if str(photo) in job.failed else path

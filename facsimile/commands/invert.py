@@ -18,7 +18,7 @@ from facsimile.recipe_options import EXACT_PSNR
 from facsimile.refine import REACHED
 from facsimile.summary import mean_scores
 
-from .options import OptionalInt, OptionalName, OptionalPath, PasteBackOptions
+from .options import FaceText, OptionalInt, OptionalName, OptionalPath, PasteBackOptions
 
 WORDS = {
     "mse": "MSE {:.4f}",
@@ -109,8 +109,9 @@ class Invert(PasteBackOptions):
     done by this program's own measure."""
     align: bool = True
     """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
-    face: Literal["largest", "all"] = "largest"
-    """Which faces of a photo with several."""
+    face: FaceText = "largest"
+    """Which faces of a photo with several: largest, left, right, all, a number (1 is the largest),
+    or a point of the face as X,Y in pixels."""
 
     def run(self) -> int:
         steps, init = self._steps_and_init()
@@ -156,13 +157,20 @@ class Invert(PasteBackOptions):
 
 
 def report(job: Job) -> int:
-    """Print what became of the photos; returns the exit status."""
+    """Print what became of the photos; returns the exit status.
+
+    Only the last of several processes does so; a launcher would end the others for a failure.
+    """
+    if not job.last:
+        print(f"{len(job.done)} inverted; other processes go on: {job.out}")
+        return OK
     records = job.records()
     if records:
         print(_means(records))
     for line in [*_endings(records), *_neighbours(job), *_lost_details(job)]:
         print(line)
-    skipped = f", {len(job.skipped)} done before" if job.skipped else ""
+    skipped = f", {len(job.elsewhere)} by other processes" if job.elsewhere else ""
+    skipped += f", {len(job.skipped)} done before" if job.skipped else ""
     overview = job.out / "overview.png"
     print(f"{len(job.done)} inverted{skipped}, {len(job.failed)} failed: {overview}")
     for reason in job.failed.values():
