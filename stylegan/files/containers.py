@@ -9,7 +9,7 @@ from . import archives, native, trees
 from .pickles import ZIP, Fault
 
 MAX_FILE = 2**32
-HEAD = 256
+HEAD = 512
 """Bytes at the start of a file by which it is recognised."""
 FIRST_BYTES = b"(]})lcdiIFNVSKJMLG"
 """Possible first bytes of a pickle of protocol 0 or 1."""
@@ -23,6 +23,8 @@ WRONG_FILES: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x08[\x01-\x20]\x12", "an ONNX model", "pass the .pkl or .pt file from which it was made"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", "a compressed archive",
      "unpack it, and pass the network that is in it"),
+    (rb".{257}ustar", "a tar archive", "unpack it, and pass the network that is in it; if it is of "
+     "PyTorch before 0.4, open it there and save it again"),
     (rb"\x89HDF", "an HDF5 file", "pass a .pkl, .pt, .pth or .safetensors file"),
     (rb"\x93NUMPY", "a single numpy array", "pass the file of the generator"),
     (rb"GGUF", "a GGUF language model", "pass the file of the generator"),

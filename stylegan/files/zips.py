@@ -69,8 +69,25 @@ def _entry(data: memoryview, position: int) -> tuple[str, memoryview, int]:
     if IN_EXTRA in (size, local):
         size, local = _large(extra, size, packed, local)
     _expect(data, local, LOCAL)
+    _check_local(data, local, name, flags)
     content = local + 30 + sum(_unpack(data, local + 26, "<HH"))
     return name, _slice(data, content, size), begin + sum(lengths)
+
+
+def _check_local(data: memoryview, local: int, name: str, flags: int) -> None:
+    """Fault if the header before a record says something else than the directory.
+
+    Another program would read another file then.
+    """
+    local_flags, method = _unpack(data, local + 6, "<HH")
+    length, _ = _unpack(data, local + 26, "<HH")
+    if bytes(_slice(data, local + 30, length)) != name.encode():
+        raise Fault(f"is damaged or made to deceive: two names for a record, {printable(name)}")
+    if method or (flags ^ local_flags) & ENCRYPTED:
+        raise Fault(
+            f"is damaged or made to deceive: its record {printable(name)} is said to be stored in "
+            "two ways"
+        )
 
 
 def _large(extra: memoryview, size: int, packed: int, local: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 The payloads are live: Python's own reader is shown to run them.
 """
 
+import contextlib
 import io
 import pickle
 import socket
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import payloads
+import payloads_of_scanners
 import pytest
 import torch
 
@@ -20,14 +22,21 @@ from facsimile.stylegan import files
 
 SECONDS = 5.0
 MOST_MEMORY = 2**30
-NAMES = sorted(payloads.everything(Path("canary")))
+
+
+def everything(canary):
+    """name -> (content, what the refusal must say)"""
+    return payloads.everything(canary) | payloads_of_scanners.everything(canary)
+
+
+NAMES = sorted(everything(Path("canary")))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(canary, name -> (content, what the refusal must say))"""
     canary = tmp_path_factory.mktemp("hostile") / "canary"
-    return canary, payloads.everything(canary)
+    return canary, everything(canary)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +48,8 @@ def _no_sockets(monkeypatch):
 
 
 def test_there_are_many():
-    assert len(NAMES) >= 60
+    assert len(NAMES) >= 300
+    assert len(payloads_of_scanners.everything(Path("canary"))) >= 90
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,6 +83,26 @@ def test_payloads_are_live(tmp_path, name, form):
     assert canary.exists()
 
 
+def test_shapes_that_scanners_miss_are_live(tmp_path):
+    canary = tmp_path / "canary"
+    made = payloads_of_scanners.everything(canary)
+    for name in (
+        "a popped call",
+        "a call in the memo alone",
+        "a circle before a call",
+        "a frame in a frame",
+        "a module of two parts of the memo",
+        "a call before a broken stream",  # which is an error only after the call
+        "a pickle and a zip",
+    ):
+        with contextlib.suppress(pickle.UnpicklingError):
+            pickle.loads(made[name][0])
+        assert canary.exists(), name
+        canary.unlink()
+    torch.load(io.BytesIO(made["a broken CRC in the local header"][0]), weights_only=False)
+    assert canary.exists()
+
+
 @pytest.mark.slow
 def test_memory(tmp_path):
     """All of them in one process, whose largest resident size is read at its end."""
@@ -84,6 +114,7 @@ import sys
 sys.path[:0] = [{str(folder)!r}, {str(folder.parents[1])!r}]
 from pathlib import Path
 import payloads
+import payloads_of_scanners
 from facsimile.stylegan import files
 folder = Path({str(tmp_path)!r})
 for name, (content, _) in payloads.everything(folder / "canary").items():
