@@ -117,7 +117,8 @@ import payloads
 import payloads_of_scanners
 from facsimile.stylegan import files
 folder = Path({str(tmp_path)!r})
-for name, (content, _) in payloads.everything(folder / "canary").items():
+everything = payloads.everything(folder) | payloads_of_scanners.everything(folder)
+for name, (content, _) in everything.items():
     (folder / "network").write_bytes(content)
     try:
         files.read(folder / "network", "generator")
