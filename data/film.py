@@ -193,7 +193,7 @@ def _scan(container: Any, stream: Any, sound: Any) -> tuple[FrameTimes, float | 
     steps = [b - a for a, b in itertools.pairwise(times) if b > a]
     typical = median(steps) if steps else 1 / float(stream.guessed_rate or FPS)
     # Some containers state no duration of the last frame, others an odd one.
-    length = last_length if 0 < last_length <= 2 * typical else typical
+    length = last_length if typical / 2 <= last_length <= 2 * typical else typical
     return FrameTimes(times, times[-1] + length if times else 0.0), sound_start
 
 

@@ -48,8 +48,8 @@ class FrameTimes(NamedTuple):
         """The constant rate for a result, and whether it is the film's own.
 
         stated: by the film's header. It, or the mean rate, is the film's own if every frame is
-        within half a frame of its time at that rate. Else the rate is the one of UNEVEN_RATES that
-        is nearest to the median interval.
+        within half a frame of its time at that rate; a standard rate before others. Else the rate
+        is the one of UNEVEN_RATES that is nearest to the median interval.
         """
         times = self.times
         steps = [b - a for a, b in zip(times, times[1:], strict=False) if b > a]
@@ -58,8 +58,9 @@ class FrameTimes(NamedTuple):
             alone = Fraction(1 / length).limit_denominator(1001) if length > 0 else Fraction(0)
             return (alone if 1 <= alone <= 1000 else Fraction(FPS)), True
         mean = _snap(Fraction((len(times) - 1) / (times[-1] - times[0])))
-        for rate in (stated, mean):
-            if rate is not None and 0 < rate <= 1000 and self._are_even(rate):
+        candidates = [rate for rate in (stated, mean) if rate and 0 < rate <= 1000]
+        for rate in sorted(candidates, key=lambda rate: rate not in STANDARD_RATES):
+            if self._are_even(rate):
                 return rate, True
         wanted = 1 / median(steps)
         return Fraction(min(UNEVEN_RATES, key=lambda rate: abs(math.log(rate / wanted)))), False

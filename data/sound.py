@@ -19,6 +19,8 @@ ENCODERS = {".mp4": "aac", ".webm": "libopus"}
 """Name of a film -> what other sound is encoded by."""
 USUAL_RATE, KEPT_RATES = 48000, (48000, 44100, 32000, 24000, 16000)
 """Hz. AAC keeps these; other sound gets the first."""
+SLACK = 0.1
+"""Seconds by which a film that was written may be shorter than the one whose sound it has."""
 FRAME = 1024
 """Samples that an encoder gets at once, unless it says so itself."""
 
@@ -30,6 +32,8 @@ class Sound:
     path: Path
     start: float
     """The film's beginning by the file's own clock, in seconds."""
+    end: float
+    """When the film's last frame ends; sound that goes on after it belongs to all of its frames."""
     codec: str
 
     def is_copied(self, suffix: str) -> bool:
@@ -81,9 +85,9 @@ class SoundWriter:
             self._output.mux(self._next[1])
             self._next = None
 
-    def close(self, seconds: float | Fraction | None) -> None:
-        """Write all up to this time, or all that there is, and end the reading."""
-        self.write_until(float("inf") if seconds is None else seconds)
+    def close(self, seconds: float | Fraction) -> None:
+        """Write all up to this time, and what is after the film's last frame if that is there."""
+        self.write_until(float("inf") if seconds >= self._sound.end - SLACK else seconds)
         self._input.close()
         self._file.close()
 

@@ -69,7 +69,7 @@ class Frames:
         """The film's sound; None where there is none."""
         if not isinstance(self.film, Film) or not self.film.sound:
             return None
-        return Sound(self.path, self.film.start, self.film.sound)
+        return Sound(self.path, self.film.start, self.film.times.end, self.film.sound)
 
     def _read_photos(self, photos: tuple[Path, ...]) -> Iterator[Frame]:
         for path in photos:

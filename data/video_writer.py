@@ -98,12 +98,12 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(self, error: object, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._container is None:
             return
         self._container.mux(self._stream.encode(None))
         if self._sound_writer is not None:
-            self._sound_writer.close(None if error is None else self.count / self.rate)
+            self._sound_writer.close(self.count / self.rate)
         self._container.close()
         if self._part.exists():
             os.replace(self._part, self.path)

@@ -1,4 +1,4 @@
-"""Which face is chosen, and that one person is followed. Faces are squares, their colours people."""
+"""Which face is chosen, and that one person is followed. Faces are squares, people colours."""
 
 import numpy as np
 import pytest
