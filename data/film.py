@@ -164,8 +164,8 @@ def _codec_name(av: ModuleType, container: Any) -> str:
         report = container.dumps_format()
     finally:
         av.logging.set_level(level)
-    found = re.search(r"Video: (\w+)[^,]*?(?:\((\w{4}) / |,|$)", report)
-    name, tag = found.groups() if found else ("unknown", None)
+    matched = re.search(r"Video: (\w+)[^,]*?(?:\((\w{4}) / |,|$)", report)
+    name, tag = matched.groups() if matched else ("unknown", None)
     return tag if name == "none" and tag else name
 
 

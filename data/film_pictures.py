@@ -54,8 +54,8 @@ class FilmPictures:
             yield from self._finish()
             return
         self._interlaced = self._interlaced or frame.interlaced_frame
-        key = (frame.width, frame.height, frame.format.name, self._interlaced)
-        key += (int(frame.colorspace), int(frame.color_range), self._transfer)
+        colours = (int(frame.colorspace), int(frame.color_range), self._transfer)
+        key = (frame.width, frame.height, frame.format.name, self._interlaced, *colours)
         if key != self._key:
             yield from self._finish()
             self._key, self._graph = key, self._build(frame)
@@ -161,4 +161,5 @@ def _turn(frame: Any) -> Image.Transpose | None:
     if matrix is None:
         return None
     a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32)
-    return TURNS.get(tuple(round(int(x) / 65536) for x in (a, b, c, d)))
+    a, b, c, d = (round(int(x) / 65536) for x in (a, b, c, d))
+    return TURNS.get((a, b, c, d))

@@ -36,11 +36,6 @@ class FollowedPerson:
         self._crop: Tensor | None = None
         self._frames = 0
 
-    @property
-    def known(self) -> bool:
-        """Whether a first face was seen."""
-        return self._first is not None
-
     def stays(self, crop: Tensor) -> bool:
         """Whether a face that was followed to this crop (3, S, S) is still the person's.
 
@@ -60,9 +55,9 @@ class FollowedPerson:
             self._remember(crop, embedding)
             return True
         self.distance = float((embedding - self._first).norm())
-        near = self.network.threshold
-        same = self.distance < near or (
-            self.distance < DOUBTFUL * near and float((embedding - self._last).norm()) < near
+        bound = self.network.threshold
+        same = self.distance < bound or (
+            self.distance < DOUBTFUL * bound and float((embedding - self._last).norm()) < bound
         )
         if same:
             self._remember(crop, embedding)

@@ -62,8 +62,8 @@ class FrameTimes(NamedTuple):
         for rate in sorted(candidates, key=lambda rate: rate not in STANDARD_RATES):
             if self._are_even(rate):
                 return rate, True
-        wanted = 1 / median(steps)
-        return Fraction(min(UNEVEN_RATES, key=lambda rate: abs(math.log(rate / wanted)))), False
+        typical = 1 / median(steps)
+        return Fraction(min(UNEVEN_RATES, key=lambda rate: abs(math.log(rate / typical)))), False
 
     def _are_even(self, rate: Fraction) -> bool:
         first, step = self.times[0], float(1 / rate)
@@ -89,18 +89,18 @@ def at_rate(frames: Iterable[T], rate: Fraction, end: float) -> Iterator[tuple[T
     that would come more than a tick late is left out. One frame is held at a time.
     """
     last = max(1, round(end * rate))
-    shown, slot = None, 0
+    current, slot = None, 0
     for frame in frames:
-        if shown is None:
-            shown = frame
+        if current is None:
+            current = frame
             continue
         due = max(math.ceil(frame.time * rate - Fraction(1, 2)), slot + 1)
         if due >= last or due - frame.time * rate > 1 + ROUNDING:
             continue
-        yield from ((shown, tick > slot) for tick in range(slot, due))
-        shown, slot = frame, due
-    if shown is not None:
-        yield from ((shown, tick > slot) for tick in range(slot, last))
+        yield from ((current, tick > slot) for tick in range(slot, due))
+        current, slot = frame, due
+    if current is not None:
+        yield from ((current, tick > slot) for tick in range(slot, last))
 
 
 def as_rate(fps: float) -> Fraction:

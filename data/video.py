@@ -33,7 +33,7 @@ class Frame:
     """None if it could not be read."""
     error: str = ""
     """Why it could not be read."""
-    held: bool = False
+    repeated: bool = False
     """Whether the frame before is shown for longer."""
 
 
@@ -80,9 +80,9 @@ class Frames:
             yield frame
 
     def _read_film(self, film: Film | Animation) -> Iterator[Frame]:
-        shown = at_rate(film.read(), as_rate(self.fps), film.times.end)
-        for number, (frame, held) in enumerate(shown, 1):
-            yield Frame(f"{number:06d}", frame.photo, held=held)
+        ticks = at_rate(film.read(), as_rate(self.fps), film.times.end)
+        for number, (frame, repeated) in enumerate(ticks, 1):
+            yield Frame(f"{number:06d}", frame.photo, repeated=repeated)
 
 
 def open_frames(

@@ -43,12 +43,10 @@ class TargetReader:
         """
         return self.read_crops(photo, align=align, face=face)[0]
 
-    def count_faces(self, photo: Photo) -> int:
+    def count_faces(self, photo: str | Path) -> int:
         """Faces of a photo; 1 where none is found or it cannot be read, which `read` then says."""
         try:
-            picture = data.to_rgb(photo) if isinstance(photo, Image.Image) else None
-            picture = data.read_photo(photo) if picture is None else picture
-            return max(1, len(self.detector.detect(picture)))
+            return max(1, len(self.detector.detect(data.read_photo(photo))))
         except (data.PhotoError, OSError):
             return 1
 

@@ -41,7 +41,7 @@ class DriverFrame:
     film: Tensor | None = None
     """(3, S, S) in [-1, 1]: the whole frame with the face that is followed; None for faces that
     are aligned already."""
-    held: bool = False
+    repeated: bool = False
     """Whether it is the frame before, which lasts longer."""
 
 
@@ -99,8 +99,8 @@ class VideoDriver:
         self.tracker = self.tracker.again()  # it remembers where the last face was
         last: DriverFrame | None = None
         for frame in self.frames:
-            if frame.held and last is not None:
-                last = replace(last, name=frame.name, held=True)
+            if frame.repeated and last is not None:
+                last = replace(last, name=frame.name, repeated=True)
             else:
                 last = self._track(frame)
             yield last
@@ -113,8 +113,8 @@ class VideoDriver:
         aligned = self.tracker.detector is None
         film = None if aligned else show_face(frame.photo, face.quad, face.points is not None)
         if face.points is None:
-            shown = {"error": face.error, "other": face.other, "film": film}
-            return DriverFrame(frame.name, None, no_points, face.picture, **shown)
+            known = {"error": face.error, "other": face.other, "film": film}
+            return DriverFrame(frame.name, None, no_points, face.picture, **known)
         raw = torch.from_numpy(face.points).float()
         if aligned:
             raw = points = raw * (self.resolution / frame.photo.width)
@@ -127,7 +127,7 @@ class VideoDriver:
         detector = self.tracker.detector
         if detector is None:
             return 1
-        photos = (frame.photo for frame in self.frames if frame.photo and not frame.held)
+        photos = (frame.photo for frame in self.frames if frame.photo and not frame.repeated)
         return next((len(faces) for photo in photos if (faces := detector.detect(photo))), 1)
 
     def following(self, face: str) -> "VideoDriver":

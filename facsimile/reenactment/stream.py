@@ -167,7 +167,7 @@ class FrameStream:
             return
         with contextlib.closing(prefetch(iter(self.driver), 2 * self.batch)) as frames:
             for frame in frames:
-                landmarks = motion.hold(frame.points) if frame.held else motion(frame.points)
+                landmarks = motion.hold(frame.points) if frame.repeated else motion(frame.points)
                 self.frames_without_face = motion.frames_without_face
                 self.frames_of_others += frame.other
                 yield landmarks, frame

@@ -86,13 +86,13 @@ def _summarise_identity(log: FrameLog, network: IdentityNetwork) -> dict:
 
 def _misses(stream: FrameStream, log: FrameLog) -> list[str]:
     """Sentences on what the results miss by more than a bound."""
-    found = []
+    misses = []
     if stream.landmarker is not None:
-        found.append(landmark_miss([errors["nme"] for errors in log.errors]))
+        misses.append(landmark_miss([errors["nme"] for errors in log.errors]))
     if stream.identity is not None:
         distances = [errors[IDENTITY] for errors in log.errors if IDENTITY in errors]
-        found.append(person_miss(distances, stream.identity))
-    return [sentence for sentence in found if sentence]
+        misses.append(person_miss(distances, stream.identity))
+    return [sentence for sentence in misses if sentence]
 
 
 def no_face_message(stream: FrameStream, log: FrameLog) -> str:

@@ -67,7 +67,7 @@ def test_a_film_keeps_its_times(tmp_path, name):
     assert abs(len(shown) / rate - (times[-1] - times[0])) < 2.5 / rate
     for index in set(shown):
         assert abs(shown.index(index) / rate - (times[index] - times[0])) <= 1.01 / rate
-    assert [frame.held for frame in frames] == [
+    assert [frame.repeated for frame in frames] == [
         False,
         *(a == b for a, b in itertools.pairwise(shown)),
     ]

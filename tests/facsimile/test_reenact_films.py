@@ -95,7 +95,7 @@ def test_a_held_frame_is_one_pose_synthesized_once(reenact, talking):
     found.synthesize = lambda landmarks: (asked.append(len(landmarks)), synthesize(landmarks))[1]
     frames = list(found)
     assert asked == [len(TIMES)]
-    assert [frame.driver.held for frame in frames] == [False] * 4 + [True] * 11 + [False] * 3
+    assert [frame.driver.repeated for frame in frames] == [False] * 4 + [True] * 11 + [False] * 3
     for frame in frames[4:15]:
         assert torch.equal(frame.landmarks, frames[3].landmarks)
         assert torch.equal(frame.image, frames[3].image)
