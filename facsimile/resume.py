@@ -16,7 +16,7 @@ from facsimile.refine import Step
 from .job_progress import JobProgress
 
 FOLDER = ".resume"
-VERSION = 2
+VERSION = 3
 """Of the files; a state of another version is not resumed, and its batch starts over."""
 SAVE_EVERY = 30.0
 """Seconds between two saves of the batch in progress."""

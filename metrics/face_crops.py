@@ -4,6 +4,7 @@ There a face is always at the same place, so that no detector is needed, through
 would pass.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -21,10 +22,19 @@ class FaceCrop(NamedTuple):
     def sample(self, images: Tensor, pixels: int) -> Tensor:
         """The crop (N, C, pixels, pixels) of aligned pictures (N, C, S, S) of any side."""
         across, down = (
-            sampling_matrix(images.shape[-1], pixels, center, share).to(images)
+            _matrix_on(images.device, images.dtype, images.shape[-1], pixels, center, share)
             for center, share in zip(self.center, self.size, strict=True)
         )
         return torch.einsum("ih,nchw,jw->ncij", down, images, across)
+
+
+@cache
+def _matrix_on(
+    device: torch.device, dtype: torch.dtype, size: int, pixels: int, center: float, share: float
+) -> Tensor:
+    """`sampling_matrix`, copied to a device once: a copy for every batch would wait for it."""
+    with torch.inference_mode(False):
+        return sampling_matrix(size, pixels, center, share).to(dtype).to(device)
 
 
 def sampling_matrix(size: int, pixels: int, center: float, share: float) -> Tensor:

@@ -1,5 +1,7 @@
 """The images of a batch that are still being optimised: variables, optimiser, the best of each.
 
+All that a step changes, it changes in place, so that a step can be replayed: see `captured_step`.
+
 Legend: A images still active.
 """
 
@@ -15,15 +17,13 @@ from facsimile.stylegan.randomness import keyed_generator
 
 from . import terms
 from .loss_inputs import LossInputs, Targets
-from .recipe import Phase, Variable
-
-# A noise map of strength 0 changes nothing, whatever its rate.
-MIN_NOISE_STRENGTH = 1e-4
+from .optimisers import Optimiser
+from .recipe import Phase
 
 
 @dataclass
 class ActiveImages:
-    """A step calls `inputs`, `track_best`, `step`, `retract`, and then `drop_stopped`."""
+    """A step calls `inputs`, `track_best`, `step`, and now and then `drop_stopped`."""
 
     targets: Targets
     """Of these images."""
@@ -31,7 +31,11 @@ class ActiveImages:
     """The latents at the start of the phase, whose parts the variables replace."""
     variables: dict[str, Tensor]
     """(A, ...) leaves, named as in `Latents.tensors`."""
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
+    clock: Tensor
+    """(1,) number of the next step of the phase."""
+    style_inputs: Tensor | None
+    """(L, 1) 1 at the style inputs of the code that the phase optimises, else 0; None: all are."""
     best: dict[str, Tensor]
     """(A, ...) the variables at the lowest loss so far."""
     indices: Tensor
@@ -66,8 +70,10 @@ class ActiveImages:
     )
 
     @staticmethod
-    def begin(phase: Phase, targets: Targets, latents: Latents, indices: Tensor) -> "ActiveImages":
-        """The images at these indices of `latents`, at the start of a phase."""
+    def begin(
+        phase: Phase, targets: Targets, latents: Latents, indices: Tensor, step: int = 0
+    ) -> "ActiveImages":
+        """The images at these indices of `latents`, at the start of a phase or a later step."""
         generator, template = targets.generator, latents[indices]
         if template.noise is None and phase.has_variable("noise"):
             template = replace(template, noise=generator.noise_maps(len(template)))
@@ -82,7 +88,9 @@ class ActiveImages:
             targets=terms.with_images_before(targets.select(indices), phase, template),
             template=template,
             variables=variables,
-            optimiser=_optimiser(phase, variables, generator),
+            optimiser=Optimiser.begin(phase, variables, generator),
+            clock=torch.full((1,), step, device=indices.device),
+            style_inputs=_style_inputs(phase, variables, template.space),
             best={name: x.detach().clone() for name, x in variables.items()},
             indices=indices,
             best_loss=infinite,
@@ -102,11 +110,18 @@ class ActiveImages:
         """The latents with the variables in place, or with others, such as `best`."""
         return self.template.with_tensors(self.template.tensors() | (variables or self.variables))
 
-    def inputs(self, phase: Phase, index: int) -> LossInputs:
-        """What the loss is computed from, at step number `index` of the phase."""
+    def drawn_noise(self, phase: Phase, index: int) -> dict[str, Tensor]:
+        """The noise maps of step number `index`, by names in their order; {} if none are drawn."""
+        if not phase.redraw_noise:
+            return {}
+        maps = _drawn_noise(phase, index, self.targets.generator)
+        return {f"noise.{i}": x for i, x in enumerate(maps)}
+
+    def inputs(self, noise: Mapping[str, Tensor]) -> LossInputs:
+        """What the loss is computed from. noise: the maps of `drawn_noise`, {} for the latents'."""
         latents = self.latents()
-        if phase.redraw_noise:
-            latents = replace(latents, noise=_drawn_noise(phase, index, self.targets.generator))
+        if noise:
+            latents = replace(latents, noise=tuple(noise.values()))
         return self.targets.inputs(latents)
 
     def track_best(self, phase: Phase, loss: Tensor) -> None:
@@ -118,44 +133,37 @@ class ActiveImages:
         finite = loss.isfinite()
         self.not_finite |= self.running & ~finite
         self.running &= finite
-        self.first_loss = torch.where(self.first_loss.isinf(), loss, self.first_loss)
+        self.first_loss.copy_(torch.where(self.first_loss.isinf(), loss, self.first_loss))
         better = self.running & (loss < self.best_loss)
-        self.best_loss = torch.where(better, loss, self.best_loss)
+        self.best_loss.copy_(torch.where(better, loss, self.best_loss))
         for name, x in self.variables.items():
             per_image = better.reshape(-1, *[1] * (x.ndim - 1))
-            self.best[name] = torch.where(per_image, x.detach(), self.best[name])
+            self.best[name].copy_(torch.where(per_image, x.detach(), self.best[name]))
         if phase.goal is not None:
             self.running &= loss > phase.goal
         if phase.patience is not None:
             threshold = self.reference_loss * (1 - phase.min_rel_delta)
             improved = self.reference_loss.isinf() | (loss < threshold)
-            self.reference_loss = torch.where(improved, loss, self.reference_loss)
-            self.since_improved = torch.where(improved, 0, self.since_improved + 1)
+            self.reference_loss.copy_(torch.where(improved, loss, self.reference_loss))
+            self.since_improved.copy_(torch.where(improved, 0, self.since_improved + 1))
             stalled = self.since_improved >= phase.patience
             slower = stalled & (self.halvings < phase.halvings)
             self.halvings += slower
-            self.since_improved = torch.where(slower, 0, self.since_improved)
+            self.since_improved.masked_fill_(slower, 0)
             self.running &= ~stalled | slower
 
-    def step(self, phase: Phase, losses: Mapping[str, Tensor], index: int) -> None:
-        """Step number `index` of the phase: the optimiser's, down the sum of the losses (A,).
+    def step(self, phase: Phase, losses: Mapping[str, Tensor]) -> None:
+        """The optimiser's step down the sum of the losses (A,), back onto the code's space.
 
         losses: by `Term.key`; a term with variables counts for these alone.
         """
-        for name, gradient in self._gradients(phase, losses).items():
-            self.variables[name].grad = gradient
-            if name == "code":
-                _mask_inputs(phase, gradient, self.template.space)
-        factor = phase.schedule.factor(index, phase.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        shares = self._shares(phase)
-        before = {name: self.variables[name].detach().clone() for name in shares}
-        self.optimiser.step()
-        for name, share in shares.items():
-            leaf = self.variables[name]
-            leaf.data = torch.lerp(before[name], leaf.detach(), share.to(leaf))
+        gradients = self._gradients(phase, losses)
+        if self.style_inputs is not None:
+            gradients["code"] = gradients["code"] * self.style_inputs
+        self.optimiser.step(self.variables, gradients, self._shares(phase), self.clock)
+        self._retract()
         self.steps_taken += self.running
+        self.clock += 1
 
     def _gradients(self, phase: Phase, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """For each variable that of the terms that count for it, by its name."""
@@ -198,29 +206,23 @@ class ActiveImages:
                 shares[name] = of_image
         return shares
 
-    def retract(self) -> None:
+    @torch.no_grad()
+    def _retract(self) -> None:
         """Move the code back onto its space, such as the sphere of Z."""
         if "code" in self.variables:
             code = self.variables["code"]
-            code.data = spaces.parse(self.template.space)[0].retract(code.data)
+            code.copy_(spaces.parse(self.template.space)[0].retract(code))
 
     def drop_stopped(self) -> "ActiveImages":
         """Only the images that are running, with their part of the optimiser's state."""
         running = self.running.nonzero()[:, 0]
         variables = {k: v.detach()[running].requires_grad_() for k, v in self.variables.items()}
-        for group in self.optimiser.param_groups:
-            group["params"] = [variables[group["name"]]]
-        for name, old in self.variables.items():
-            moments = self.optimiser.state.pop(old, {})
-            # The step count is one number for all images.
-            self.optimiser.state[variables[name]] = {
-                k: v[running] if v.ndim else v for k, v in moments.items()
-            }
         return replace(
             self,
             targets=self.targets.select(running),
             template=self.template[running],
             variables=variables,
+            optimiser=self.optimiser.select(running),
             best={name: x[running] for name, x in self.best.items()},
             **{name: getattr(self, name)[running] for name in self.PER_IMAGE},
         )
@@ -230,18 +232,20 @@ class ActiveImages:
         return {
             "variables": {name: x.detach() for name, x in self.variables.items()},
             "best": self.best,
-            "optimiser": self.optimiser.state_dict(),
+            "moments": self.optimiser.moments,
             **{name: getattr(self, name) for name in self.PER_IMAGE},
         }
 
     @staticmethod
-    def resume(phase: Phase, targets: Targets, latents: Latents, state: dict) -> "ActiveImages":
-        """The images as they were when `state` was made."""
-        images = ActiveImages.begin(phase, targets, latents, state["indices"])
+    def resume(
+        phase: Phase, targets: Targets, latents: Latents, state: dict, step: int
+    ) -> "ActiveImages":
+        """The images as they were when `state` was made, before the phase's step `step`."""
+        images = ActiveImages.begin(phase, targets, latents, state["indices"], step)
         with torch.no_grad():
             for name, x in images.variables.items():
                 x.copy_(state["variables"][name])
-        images.optimiser.load_state_dict(state["optimiser"])
+        images.optimiser.moments = state["moments"]
         per_image = {name: state[name] for name in ActiveImages.PER_IMAGE}
         return replace(images, best=state["best"], **per_image)
 
@@ -268,32 +272,16 @@ def _tensor_names(phase: Phase, latents: Latents) -> list[str]:
     return names
 
 
-def _mask_inputs(phase: Phase, gradient: Tensor, space: str) -> None:
-    """Set the gradient to 0 at the style inputs that the phase does not optimise."""
-    (inputs,) = [v.inputs for v in phase.variables if v.name == "code"]
-    if inputs is None:
-        return
-    if gradient.ndim != 3:
+def _style_inputs(phase: Phase, variables: Mapping[str, Tensor], space: str) -> Tensor | None:
+    inputs = next((v.inputs for v in phase.variables if v.name == "code"), None)
+    if inputs is None or "code" not in variables:
+        return None
+    code = variables["code"]
+    if code.ndim != 3:
         raise ValueError(
             f'the space "{space}" has one code for all style inputs; '
             "optimising only some of them needs a space with a +"
         )
-    mask = torch.zeros(gradient.shape[1], dtype=torch.bool, device=gradient.device)
-    mask[list(inputs)] = True
-    gradient *= mask[:, None]
-
-
-def _optimiser(
-    phase: Phase, tensors: dict[str, Tensor], generator: Generator
-) -> torch.optim.Optimizer:
-    variables: dict[str, Variable] = {variable.name: variable for variable in phase.variables}
-    groups = []
-    for name, x in tensors.items():
-        kind, _, index = name.partition(".")
-        lr = variables[kind].lr
-        if variables[kind].lr_per_noise_strength:
-            lr /= max(generator.noise_strengths[int(index)], MIN_NOISE_STRENGTH)
-        groups.append({"params": [x], "lr": lr, "base_lr": lr, "name": name})
-    if phase.optimiser == "adam":
-        return torch.optim.Adam(groups, betas=phase.betas, eps=phase.eps)
-    return torch.optim.SGD(groups)
+    mask = torch.zeros(code.shape[1], 1)
+    mask[list(inputs)] = 1
+    return mask.to(code)

@@ -17,6 +17,7 @@ from facsimile.stylegan import Generator, Latents
 
 from . import terms
 from .active_images import ActiveImages
+from .captured_step import GraphMaker, StepRunner, graphs_of
 from .checks import check
 from .loss_inputs import Networks, Targets
 from .recipe import Phase, Recipe
@@ -69,6 +70,7 @@ def refine(
     masks: Mapping[str, Tensor] | None = None,
     callback: Callable[[Step], None] | None = None,
     state: dict | None = None,
+    graphs: Callable[[torch.device], GraphMaker | None] = graphs_of,
 ) -> RefineResult:
     """Refine the latents of N images towards targets.
 
@@ -80,6 +82,7 @@ def refine(
     masks: (N, 1, R, R) in [0, 1], by the names that terms give as `mask`; 1 = the pixel counts.
     callback: called with a `Step` after every step; an exception that it raises ends the run.
     state: from `Step.state`, to resume a run; the other arguments must be those of that run.
+    graphs: what captures steps on a device, so that they are replayed: see `captured_step`.
 
     Raises ValueError where arguments do not fit together.
     """
@@ -88,7 +91,8 @@ def refine(
     recipe = recipe.for_networks(networks)
     check(generator, initial, targets, masks, networks, recipe)
     initial = initial.retract().detach()
-    run = _Run(terms.prepare(generator, initial, targets, masks, networks, recipe), recipe, initial)
+    prepared = terms.prepare(generator, initial, targets, masks, networks, recipe)
+    run = _Run(prepared, recipe, initial, graphs(initial.code.device))
     if state is not None:
         run.resume(state)
     with torch.enable_grad():
@@ -120,6 +124,7 @@ class _Run:
     recipe: Recipe
     latents: Latents
     """The best of every image that has stopped, or of the phase before."""
+    graphs: GraphMaker | None
     phase: int = 0
     step: int = 0
     status: list[str] = field(default_factory=list)
@@ -139,24 +144,53 @@ class _Run:
         if images is None:
             images = ActiveImages.begin(phase, self.targets, self.latents, self._finite())
         sync_every = SYNC_EVERY.get(images.indices.device.type, 1)
+        runner = self._runner(phase, images)
         while len(images) and self.step <= phase.steps:
             last = self.step == phase.steps  # evaluates the result of the last step, and takes none
-            with torch.set_grad_enabled(not last):
-                losses = terms.evaluate(images.inputs(phase, self.step), phase.terms)
-                values, loss = losses, torch.stack(list(losses.values())).sum(0)
-            losses = {name: value.detach() for name, value in losses.items()}
-            self._record(phase, images, losses)
-            images.track_best(phase, loss.detach())
-            if not last:
-                images.step(phase, values, self.step)
-                images.retract()
+            noise = images.drawn_noise(phase, self.step)
+            if last:
+                losses = self._evaluate(phase, images, noise)
+            else:
+                losses = runner(noise, left=phase.steps - self.step)
             active, self.step = images.indices, self.step + 1
             if last or self.step % sync_every == 0:
-                images = self._collect_stopped(images, everyone=last)
+                remaining = self._collect_stopped(images, everyone=last)
+                if remaining is not images:
+                    images, self.graphs = remaining, runner.graphs
+                    runner = self._runner(phase, images)
             if callback is not None:
                 self.images = images
                 callback(self._report(phase, active, losses))
+        self.graphs = runner.graphs  # None where a step could not be captured
         self.phase, self.step, self.images = self.phase + 1, 0, None
+
+    def _runner(self, phase: Phase, images: ActiveImages) -> StepRunner:
+        return StepRunner(lambda noise: self._descend(phase, images, noise), self.graphs)
+
+    def _descend(
+        self, phase: Phase, images: ActiveImages, noise: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """One step; returns the terms before it. Whatever it changes, it changes in place."""
+        losses = terms.evaluate(images.inputs(noise), phase.terms)
+        found = self._keep(phase, images, losses)
+        images.step(phase, losses)
+        return found
+
+    @torch.no_grad()
+    def _evaluate(
+        self, phase: Phase, images: ActiveImages, noise: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The terms after the last step."""
+        return self._keep(phase, images, terms.evaluate(images.inputs(noise), phase.terms))
+
+    def _keep(
+        self, phase: Phase, images: ActiveImages, losses: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Record the terms, and the variables of every image that is better than before."""
+        losses = {name: value.detach() for name, value in losses.items()}
+        self._record(phase, images, losses)
+        images.track_best(phase, torch.stack(list(losses.values())).sum(0))
+        return losses
 
     def _finite(self) -> Tensor:
         """(A,) indices of the images that have not failed."""
@@ -171,7 +205,7 @@ class _Run:
                 self.history[key] = torch.full(shape, torch.nan, device=value.device)
             # Between two checks, images that have stopped are still in the batch.
             value = torch.where(images.running, value.float(), torch.nan)
-            self.history[key][self.step, images.indices] = value
+            self.history[key].index_put_((images.clock, images.indices), value)
 
     def _collect_stopped(self, images: ActiveImages, *, everyone: bool) -> ActiveImages:
         """Take over the best latents of the images that have stopped; returns the others.
@@ -246,4 +280,6 @@ class _Run:
         self.history = state["history"]
         if state["images"] is not None:
             phase = self.recipe.phases[self.phase]
-            self.images = ActiveImages.resume(phase, self.targets, self.latents, state["images"])
+            self.images = ActiveImages.resume(
+                phase, self.targets, self.latents, state["images"], self.step
+            )

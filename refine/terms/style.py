@@ -20,7 +20,8 @@ def gram(feature: Tensor, mask: Tensor | None = None) -> Tensor:
 
     mask: (N, 1, H, W) in [0, 1], averaged down to the feature's size; None: all pixels count.
     """
-    weighted, total = feature, torch.tensor(float(feature[0, 0].numel())).to(feature)
+    weighted: Tensor = feature
+    total: Tensor | float = float(feature[0, 0].numel())
     if mask is not None:
         small = adaptive_avg_pool2d(mask.to(feature), feature.shape[2:])
         weighted = feature * small
