@@ -16,7 +16,9 @@ from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import DONE, NOT_FINITE, RefineResult, Step, refine, state_after
 from facsimile.stylegan import Generator, Latents
 
+from .initial_file import start_from
 from .plan import InversionPlan
+from .precision import autocast, computing_in, lay_out, network_dtype
 from .result import Result
 
 DEVIATION = (
@@ -55,6 +57,24 @@ class Inverter:
         result has after the plan's first `phases_done` phases, which took `steps_done` of each
         image; the result is that of all phases at once.
         """
+        for network in (self.generator, self.encoder):
+            if network is not None:
+                lay_out(network, self.generator.device, self.plan.precision)
+        with computing_in(self.plan.precision):
+            return self._invert(
+                targets, names, callback, state, start, phases_done, list(steps_done)
+            )
+
+    def _invert(
+        self,
+        targets: Tensor,
+        names: list[str],
+        callback: Callable[[Step], None] | None,
+        state: dict | None,
+        start: Latents | None,
+        phases_done: int,
+        steps_done: list[int],
+    ) -> Result:
         began = time.perf_counter()
         generator, plan = self.generator, self.plan
         targets = targets.to(generator.device, generator.dtype)
@@ -62,7 +82,7 @@ class Inverter:
             start = start.to(generator.device, generator.dtype)
         latents = self.initial_latents(targets) if start is None or phases_done else start
         if start is not None and phases_done and state is None:
-            state = state_after(plan.recipe, phases_done, start, list(steps_done))
+            state = state_after(plan.recipe, phases_done, start, steps_done)
         if plan.steps:
             refined = refine(
                 generator,
@@ -72,6 +92,7 @@ class Inverter:
                 networks=self.term_networks(),
                 callback=callback,
                 state=state,
+                dtype=network_dtype(plan.precision),
             )
         else:
             refined = _without_refinement(latents)
@@ -99,9 +120,18 @@ class Inverter:
             "truncation_psi": recipe.truncation_psi,
             "truncation_cutoff": recipe.truncation_cutoff,
         }
+        if plan.file is not None:
+            return start_from(plan.file, self.generator, recipe, self.encoder, len(targets))
+        if plan.file is not None:
+            return start_from(plan.file, self.generator, recipe, self.encoder, len(targets))
         if plan.init == "encoder":
             assert self.encoder is not None
-            return encoders.encode(self.encoder, self.generator, targets, recipe.space, **options)
+            dtype = network_dtype(plan.precision)
+            with autocast(targets.device, dtype):
+                latents = encoders.encode(
+                    self.encoder, self.generator, targets, recipe.space, **options
+                )
+            return latents if dtype is None else latents.to(targets.device, targets.dtype)
         return stylegan.init_latents(
             self.generator,
             recipe.space,
@@ -120,7 +150,9 @@ class Inverter:
     @torch.no_grad()
     def _score(self, latents: Latents, targets: Tensor) -> tuple[Tensor, dict, dict]:
         """Images (N, C, R, R) in [-1, 1], their scores, and what each score means."""
-        images = latents.synthesize(self.generator).clamp(-1, 1)
+        with autocast(targets.device, network_dtype(self.plan.precision)):
+            images = latents.synthesize(self.generator)
+        images = images.to(targets.dtype).clamp(-1, 1)
         networks = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
         identity = cast(IdentityNetwork | None, self.networks.get("identity"))
         scores = metrics.score(images, targets, networks, identity)

@@ -8,7 +8,7 @@ Legend: N images, A images still active, T steps.
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -71,6 +71,7 @@ def refine(
     callback: Callable[[Step], None] | None = None,
     state: dict | None = None,
     graphs: Callable[[torch.device], GraphMaker | None] = graphs_of,
+    dtype: torch.dtype | None = None,
 ) -> RefineResult:
     """Refine the latents of N images towards targets.
 
@@ -83,6 +84,7 @@ def refine(
     callback: called with a `Step` after every step; an exception that it raises ends the run.
     state: from `Step.state`, to resume a run; the other arguments must be those of that run.
     graphs: what captures steps on a device, so that they are replayed: see `captured_step`.
+    dtype: in which the generator computes, by autocast; the losses and latents keep theirs.
 
     Raises ValueError where arguments do not fit together.
     """
@@ -92,6 +94,7 @@ def refine(
     check(generator, initial, targets, masks, networks, recipe)
     initial = initial.retract().detach()
     prepared = terms.prepare(generator, initial, targets, masks, networks, recipe)
+    prepared = replace(prepared, dtype=dtype)
     run = _Run(prepared, recipe, initial, graphs(initial.code.device))
     if state is not None:
         run.resume(state)

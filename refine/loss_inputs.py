@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from facsimile.stylegan import Generator, Latents
@@ -32,6 +33,8 @@ class Targets:
     networks: Networks
     features: Mapping[tuple[str, str], list[Tensor]]
     """(term, target) -> tensors (N, ...) that the term's `prepare` made of the target's images."""
+    dtype: torch.dtype | None = None
+    """In which the generator computes, by autocast; None: in its own."""
 
     def select(self, indices: Tensor) -> "Targets":
         """The same for some of the images."""
@@ -47,7 +50,10 @@ class Targets:
 
     def inputs(self, latents: Latents) -> "LossInputs":
         """With the images that these latents synthesize."""
-        return LossInputs(self, latents, latents.synthesize(self.generator))
+        device = latents.code.device.type
+        with torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
+            image = latents.synthesize(self.generator)
+        return LossInputs(self, latents, image.to(latents.code.dtype))
 
 
 @dataclass(frozen=True)
