@@ -122,8 +122,6 @@ class Inverter:
         }
         if plan.file is not None:
             return start_from(plan.file, self.generator, recipe, self.encoder, len(targets))
-        if plan.file is not None:
-            return start_from(plan.file, self.generator, recipe, self.encoder, len(targets))
         if plan.init == "encoder":
             assert self.encoder is not None
             dtype = network_dtype(plan.precision)

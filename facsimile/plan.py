@@ -18,11 +18,11 @@ from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.generator import fingerprint
 
 from .identity import Identity, identity_note, with_identity_term
-from .initial_encoder import domain_encoder, fit_recipe, initial_encoder
+from .initial_file import PlannedFile
 from .recipe_options import EXACT_PSNR
+from .start import Init, decide_start
 from .targets import Faces
 
-Init = Literal["mean", "random", "encoder"]
 TYPICAL_STEPS, TYPICAL_STEPS_TO_GOAL = 200, 20
 """Of a phase that stops when an image is done, and of one that stops at its goal, with the bundled
 networks: for the estimate of the time alone."""
@@ -45,9 +45,10 @@ class PlanOptions(TypedDict, total=False):
     layer: str | None
     """Convolution whose output is the feature of f/ recipes; None: the encoder's, or the
     generator's default."""
-    init: Init | None
-    """Where the latents start; None: at an encoder's prediction if there is an encoder that serves
-    the recipe, else as the recipe or its space has it."""
+    init: Init | Path | None
+    """Where the latents start: also those of a file, or another program's codes. None: at an
+    encoder's prediction if there is an encoder that serves the recipe, else as the recipe or its
+    space has it."""
     seed: int
     """Seed of a random initialisation."""
     label: int | None
@@ -85,8 +86,10 @@ class InversionPlan:
     """Of the generator's weights."""
     recipe: Recipe
     """Fitted to the encoder, if there is one: the feature's layer, RGB skip and regularisation."""
-    init: Init
+    init: Init | Literal["file"]
     encoder: PlannedEncoder | None = None
+    file: PlannedFile | None = None
+    """Of the initial latents, if they are those of a file."""
     seed: int = 0
     label: int | None = None
     align: bool = True
@@ -132,6 +135,8 @@ class InversionPlan:
         if self.init == "encoder" and self.encoder is not None:
             path = self.encoder.path
             lines.append(f"init: the {self.encoder.kind} encoder {path}{self.init_note}")
+        elif self.file is not None:
+            lines.append(f"init: {self.file.words}")
         else:
             lines.append(f"init: {self.init}{self.init_note}")
         if self.recipe.layer is not None:
@@ -154,6 +159,10 @@ class InversionPlan:
         del values["perceptual_note"], values["identity_note"], values["init_note"]
         if self.encoder is not None:
             del values["encoder"]["path"]
+        if self.file is None:  # as in results from before there was a choice
+            del values["file"]
+        else:
+            values["file"] = {"digest": self.file.digest}
         return json.loads(json.dumps(values))
 
     def gives_same_result(self, record: dict) -> bool:
@@ -218,7 +227,7 @@ def make_plan(
     recipe: Recipe,
     *,
     identity_term: bool,
-    init: Init | None,
+    init: Init | Path | None,
     seed: int,
     label: int | None,
     align: bool,
@@ -231,20 +240,15 @@ def make_plan(
     recipe = recipe.for_networks({"perceptual": perceptual})
     if recipe.layer is not None:
         generator.first_ws_index(recipe.layer)  # ValueError with the layers there are
-    encoder, init_note = initial_encoder(recipe, init or recipe.init, encoders)
-    if encoder is not None:
-        init, recipe = "encoder", fit_recipe(recipe, encoder)
-    else:
-        default: Any = spaces.parse(recipe.space)[0].default_init
-        init = init or recipe.init or default
-        encoder = domain_encoder(recipe, encoders)
-    assert init is not None
+    start = decide_start(generator, recipe, init, encoders)
+    recipe, encoder = start.recipe, start.encoder
     return InversionPlan(
         generator=name,
         fingerprint=generator.fingerprint,
         recipe=recipe,
-        init=init,
+        init=start.init,
         encoder=None if encoder is None else PlannedEncoder.of(encoder),
+        file=start.file,
         seed=seed,
         label=label,
         align=align,
@@ -254,7 +258,7 @@ def make_plan(
         perceptual_note="" if perceptual is None else perceptual.note,
         identity="none" if identity is None else identity.name,
         identity_note=identity_note(generator, identity),
-        init_note=init_note,
+        init_note=start.note,
     )
 
 

@@ -134,7 +134,7 @@ class Studio:
         lr: float = 1.0,
         patience: int | None = None,
         layer: str | None = None,
-        init: Init | None = None,
+        init: Init | Path | None = None,
         seed: int = 0,
         label: int | None = None,
         align: bool = True,

@@ -13,9 +13,9 @@ from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import photos_for
 from facsimile.jobs import Job
 from facsimile.metrics import PERCEPTUAL_METRICS
-from facsimile.plan import Init
 from facsimile.recipe_options import EXACT_PSNR
 from facsimile.refine import REACHED
+from facsimile.start import Init, read_init
 from facsimile.summary import mean_scores
 
 from .options import FaceText, OptionalInt, OptionalName, OptionalPath, PasteBackOptions
@@ -94,9 +94,11 @@ class Invert(PasteBackOptions):
     the scores stay."""
     perceptual_weights: OptionalPath = None
     """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
-    init: Annotated[Init | None, tyro.conf.arg(metavar="{mean,random,encoder}")] = None
+    init: Annotated[str | None, tyro.conf.arg(metavar="{mean,random,encoder,FILE}")] = None
     """Initial latents. Default: an encoder's prediction in f/ recipes (the feature), w+ and
-    in-domain if there is such an encoder, else random in Z spaces and the mean in the others."""
+    in-domain if there is such an encoder, else random in Z spaces and the mean in the others. A
+    file: latents.safetensors, or the codes of NVIDIA's projector, e4e, pSp, PTI or rosinality's
+    (.npz, .pt, .npy); every photo starts from the last latents in it."""
     label: OptionalInt = None
     """Class of a conditional generator, from 0 on."""
     layer: OptionalName = None
@@ -146,10 +148,10 @@ class Invert(PasteBackOptions):
         job.run(quiet=self.quiet)
         return report(job)
 
-    def _steps_and_init(self) -> tuple[int | None, Init | None]:
+    def _steps_and_init(self) -> tuple[int | None, Init | Path | None]:
         """What --fast stands for; ValueError beside what contradicts it."""
         if not self.fast:
-            return self.steps, self.init
+            return self.steps, read_init(self.init)
         if self.exact or self.steps or self.init not in (None, "encoder"):
             other = "--exact" if self.exact else f"--steps {self.steps}" if self.steps else "--init"
             raise ValueError(f"--fast is the encoder alone, and {other} asks for something else")

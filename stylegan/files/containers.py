@@ -44,7 +44,7 @@ def contents(path: str | Path) -> object:
     path = Path(path)
     data = map_file(path)
     head = bytes(data[:HEAD])
-    if native.recognise(head[:16]):
+    if native.is_safetensors(head[:16]):
         return native.read_tensors(path)[1]
     # Thousands of small values would make the collector walk through all objects of PyTorch.
     was_enabled = gc.isenabled()

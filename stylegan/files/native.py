@@ -16,7 +16,7 @@ VERSION = 1
 """Version of the files that `write` writes. Older files are the same, but have no version."""
 
 
-def recognise(head: bytes) -> bool:
+def is_safetensors(head: bytes) -> bool:
     """Whether a file that begins with these 16 bytes has the header of a safetensors file."""
     return len(head) == 16 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27
 

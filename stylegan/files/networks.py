@@ -29,7 +29,7 @@ def read(path: str | Path, network: str) -> tuple[dict, dict[str, Tensor]]:
     FileNotFoundError, or ValueError that says what the file holds.
     """
     path = Path(path)
-    if native.recognise(bytes(map_file(path)[:16])):
+    if native.is_safetensors(bytes(map_file(path)[:16])):
         return native.read(path, network)
     tree = contents(path)
     try:
@@ -41,7 +41,7 @@ def read(path: str | Path, network: str) -> tuple[dict, dict[str, Tensor]]:
 def kinds(path: str | Path) -> tuple[str, ...]:
     """Which of "generator" and "discriminator" a file holds. Raises the errors of `read`."""
     path = Path(path)
-    if native.recognise(bytes(map_file(path)[:16])):
+    if native.is_safetensors(bytes(map_file(path)[:16])):
         return native.kinds(path)
     _, networks = _find(contents(path))
     return tuple(sorted(networks, reverse=True))
