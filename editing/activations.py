@@ -5,6 +5,7 @@ Legend: C channels of the layer, HxW its pixels, R resolution of the generator.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,14 @@ from facsimile.stylegan import Generator, Latents
 from facsimile.stylegan.synthesis import Feature
 
 from .local_edit import start_in_w_plus
+from .parameters import Parameter
+
+LAYER = Parameter(
+    name="layer",
+    # StyleGAN2's nearest to the paper's layer 4, the second convolution at 8x8.
+    default="b8.conv1",
+    help="The layer whose activation is changed, such as b8.conv1 or b16.conv0.",
+)
 
 
 def activation(generator: Generator, latents: Latents, layer: str) -> Feature:
@@ -42,3 +51,11 @@ def copy_channels(a: Feature, b: Feature, channels: Sequence[int]) -> Tensor:
     chosen = torch.zeros(a.x.shape[1], dtype=torch.bool, device=a.x.device)
     chosen[list(channels)] = True
     return torch.where(chosen[:, None, None], a.x, b.x)
+
+
+def with_activation(generator: Generator, base: Latents, feature: Feature) -> Latents:
+    """The base in f/w+ with this activation: styles, noise maps and RGB skip are its own."""
+    if base.layer == feature.layer:
+        return replace(base, feature=feature.x)
+    codes = start_in_w_plus(generator, base, "transfer")
+    return replace(codes, space="f/w+", layer=feature.layer, feature=feature.x, rgb=feature.rgb)

@@ -1,13 +1,12 @@
 """Attribute transfer: a region of one layer's activation from another picture
-("Image2StyleGAN++", section 7.6), and the other operations on activations (section 5.4)."""
-
-from dataclasses import replace
+("Image2StyleGAN++", section 7.6), and masked morphing."""
 
 import torch
 
 from facsimile.stylegan import Generator, Latents
 
-from .activations import activation, attributes, copy_channels
+from .activations import LAYER, activation, attributes, with_activation
+from .codes import to_w_plus
 from .local_edit import (
     FEATHER,
     INVERT_MASK,
@@ -16,12 +15,8 @@ from .local_edit import (
     LocalEdit,
     blur,
     choose_mask,
-    start_in_w_plus,
 )
 from .registry import Edit, Parameter
-
-DEFAULT_LAYER = "b8.conv1"
-"""StyleGAN2's nearest to the paper's layer 4, the second convolution at 8x8."""
 
 
 @torch.no_grad()
@@ -34,44 +29,50 @@ def transfer(
     feather: float,
     layer: str,
     share: float,
-    channels: str,
+    strength: float,
+    frames: int,
     inputs: EditInputs,
 ) -> LocalEdit:
     """The base with the donor's activation inside the mask; styles and RGB skip are the base's.
 
-        spatial copy  t = m A + (1 - m) B          averaging  t = s A + (1 - s) B, s = share
-        channel copy  t[c] = A[c] for some c, else B[c]
+        A = A_l(w_B + strength (w_A - w_B))                 the donor's code, or on the way to it
+        t = m (B + share (A - B)) + (1 - m) B               B the base's activation
 
-    with A the donor's and B the base's; all three act at once where they are asked for. A result
-    can be the base of another donor with another mask. Latents are in f/w+.
+    With share 1 a spatial copy, with 0.5 an average. frames: so many results, with strengths in
+    equal steps from 0: masked morphing. A result can be the base of another donor with another
+    mask and strength. Latents are in f/w+.
     """
-    a, b = (activation(generator, x, layer) for x in (donor, base))
-    if channels:
-        a = a._replace(x=copy_channels(a, b, parse_channels(channels, a.x.shape[1])))
-    a = a._replace(x=torch.lerp(b.x, a.x, share))
+    b = activation(generator, base, layer)
+    if frames > 1:
+        strengths = [strength * i / (frames - 1) for i in range(frames)]
+    else:
+        strengths = [strength]
     images = inputs.targets[0]
     m = torch.ones_like(images[:, :1])
     if mask:
         m = blur(choose_mask(inputs, images, mask, invert=invert_mask), max(0.0, feather))
-    t = attributes(generator, a, b, m, m)
-    codes = base if base.layer == layer else start_in_w_plus(generator, base, "transfer")
-    space = codes.space if base.layer == layer else "f/w+"
-    latents = replace(codes, space=space, layer=layer, feature=t, rgb=b.rgb)
-    return LocalEdit(latents=latents, mask=m)
+    drawn = []
+    for t in strengths:
+        a = activation(generator, between(generator, base, donor, t), layer)
+        drawn.append(attributes(generator, a._replace(x=torch.lerp(b.x, a.x, share)), b, m, m))
+    same = [0] * len(drawn)
+    latents = with_activation(generator, base, b)[same]
+    latents = latents.with_tensors(latents.tensors() | {"feature": torch.cat(drawn)})
+    return LocalEdit(latents=latents, mask=m[same], solutions=len(drawn))
 
 
-def parse_channels(text: str, count: int) -> list[int]:
-    """ "0-15,40" -> [0, .., 15, 40]; ValueError for what is no such list below `count`."""
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not (first.isdigit() and (not last or last.isdigit()) and int(last or first) < count):
-            raise ValueError(
-                f'channels: got "{text}", expected numbers and ranges from 0 to {count - 1}, as '
-                f'"0-{count // 2}" or "3,7"'
-            )
-        found += range(int(first), int(last or first) + 1)
-    return found
+def between(generator: Generator, base: Latents, donor: Latents, strength: float) -> Latents:
+    """The donor with the code w_B + strength (w_A - w_B); ValueError where a code is not all."""
+    if strength == 1:
+        return donor
+    if donor.feature is not None:
+        raise ValueError(
+            f'got a donor in "{donor.space}", whose feature no code moves; expected --strength 1 '
+            "and one frame, or a photo that is inverted with --recipe w+"
+        )
+    start, end = (to_w_plus(generator, x).code for x in (base, donor))
+    moved = to_w_plus(generator, donor)
+    return moved.with_tensors(moved.tensors() | {"code": torch.lerp(start, end, strength)})
 
 
 EDIT = Edit(
@@ -83,11 +84,7 @@ EDIT = Edit(
         MASK.describe("Where the second picture's activation is taken; default: everywhere."),
         INVERT_MASK,
         FEATHER.describe("Width of the mask's soft edge, in pixels; below 0: a hard mask."),
-        Parameter(
-            name="layer",
-            default=DEFAULT_LAYER,
-            help="The layer whose activation is changed, such as b8.conv1 or b16.conv0.",
-        ),
+        LAYER,
         Parameter(
             name="share",
             default=1.0,
@@ -96,12 +93,18 @@ EDIT = Edit(
             help="Of the second picture's activation: 0.5 is the average.",
         ),
         Parameter(
-            name="channels",
-            default="",
-            help="Channels that are taken, from 0 on: 0-63 or 3,7. Default: all.",
+            name="strength",
+            default=1.0,
+            help="Where the second picture's code is between the first's (0) and its own (1).",
+        ),
+        Parameter(
+            name="frames",
+            default=1,
+            minimum=1,
+            help="So many results, with strengths in equal steps from 0: masked morphing.",
         ),
     ),
-    description="The result is one picture, in f/w+; it can be the first input of another transfer "
-    "from another picture with another mask. Source: Image2StyleGAN++, sections 5.4 and 7.6.",
+    description="The results are in f/w+; one can be the first input of another transfer, from "
+    "another picture with another mask. Source: Image2StyleGAN++, sections 5.4 and 7.6.",
     refines=True,
 )

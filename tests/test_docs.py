@@ -21,7 +21,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 import benchmarks
-from facsimile import cli, editing, encoders, stylegan
+from facsimile import cli, editing, encoders, studio, stylegan
 from facsimile.checkpoints import registry
 from facsimile.commands import edit, train
 from facsimile.data.video_writer import VideoWriter
@@ -49,7 +49,15 @@ ONLY_PARSED = {
     "facsimile train": "every recipe is trained in tests/ and by make wheel-test",
     **{
         f"facsimile edit {name} ": "needs masks and faces; tests/facsimile/test_local_edits.py"
-        for name in ("inpaint", "crossover", "scribble", "local-style", "expression", "transfer")
+        for name in (
+            "inpaint",
+            "crossover",
+            "scribble",
+            "local-style",
+            "expression",
+            "transfer",
+            "channels",
+        )
     },
     "facsimile convert runs/": "needs a trained encoder; tests/facsimile/test_convert.py has one",
 }
@@ -266,6 +274,7 @@ def test_python_runs(
     if page not in WITH_A_FACE:
         monkeypatch.setattr(registry, "BUNDLED", bundled)
     monkeypatch.chdir(folder)
+    monkeypatch.setitem(studio.Studio.reenact.__kwdefaults__, "source_steps", 1)
     code = blocks(page, "python")[index]
     # LPIPS may be a download; few steps.
     code = code.replace(

@@ -216,10 +216,34 @@ def test_transfer_puts_activations_together(generator, make_latents):
     torch.testing.assert_close(twice.feature[..., :4], a[..., :4])
     torch.testing.assert_close(twice.feature[..., 4:], c[..., 4:])
     torch.testing.assert_close(transfer(base, donor, share=0.5).feature, (a + b) / 2)
-    some = transfer(base, donor, channels="0-1,3").feature
-    chosen = (some - a).abs().flatten(2).amax(2).lt(1e-5)[0].nonzero()[:, 0].tolist()
-    assert chosen == [0, 1, 3]
-    with pytest.raises(ValueError, match='channels: got "0-99", expected numbers and ranges'):
-        transfer(base, donor, channels="0-99")
     with pytest.raises(ValueError, match='has no layer "b9"'):
         transfer(base, donor, layer="b9")
+    # Half of the way from the base's code, by hand; frames are the steps to it.
+    codes = (base.code + donor.code) / 2
+    half = activation(generator, base.with_tensors(base.tensors() | {"code": codes}), layer).x
+    torch.testing.assert_close(transfer(base, donor, strength=0.5).feature, half)
+    film = transfer(base, donor, frames=3).feature
+    torch.testing.assert_close(film, torch.cat([b, half, a]))
+    with pytest.raises(ValueError, match='got a donor in "f/w\\+", whose feature no code moves'):
+        transfer(base, once, strength=0.5)
+
+
+def test_channels_are_copied(generator, make_latents):
+    base, donor = (make_latents(generator, "w+", seed=i) for i in range(2))
+    inputs = EditInputs(
+        targets=(base.synthesize(generator),), networks={}, read_mask=left, read_picture=None
+    )
+
+    def channels(text, **options):
+        edit = editing.get("channels")
+        return edit(generator, base, donor, inputs=inputs, channels=text, **options).latents
+
+    a, b = (activation(generator, x, "b8.conv1").x for x in (donor, base))
+    for text, chosen in (("0-1,3", [0, 1, 3]), ("", list(range(a.shape[1] // 2)))):
+        others = [c for c in range(a.shape[1]) if c not in chosen]
+        got = channels(text).feature
+        torch.testing.assert_close(got[:, chosen], a[:, chosen])
+        torch.testing.assert_close(got[:, others], b[:, others])
+    torch.testing.assert_close(channels("2", share=0.5).feature[:, 2], (a + b)[:, 2] / 2)
+    with pytest.raises(ValueError, match='channels: got "0-99", expected numbers and ranges'):
+        channels("0-99")

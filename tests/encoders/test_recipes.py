@@ -25,11 +25,11 @@ def of_kinds(names, chosen):
 @pytest.mark.slow
 @image_kinds
 def test_one_batch_is_learned(make_recipe, train_step, kind):
-    """On one batch of samples the error falls to a tenth; every weight gets a gradient, one before
+    """On one batch of samples the error falls to a fifth; every weight gets a gradient, one before
     a layer of zeros a few steps later."""
     recipe = make_recipe(kind, width=8, bn_group_size=4, lr=0.003, lr_decay_images=100_000)
     errors, without_gradient = [], set()
-    for index in range(80):
+    for index in range(50):
         losses = train_step(recipe, 0, 4)
         errors.append(losses["encoder/pixel"] + losses["encoder/perceptual"])
         for trainable in recipe.trainables if index in (0, 4) else ():
@@ -41,7 +41,7 @@ def test_one_batch_is_learned(make_recipe, train_step, kind):
                 elif not index:
                     without_gradient.add(name)
     assert not without_gradient
-    assert errors[-1] < errors[0] / 10
+    assert errors[-1] < errors[0] / 5
 
 
 @kinds

@@ -66,8 +66,8 @@ def test_a_face_and_no_face(studio, face):
     """The other image is as without the term, bit for bit."""
     targets = torch.cat([face, face.flip(2)])
     assert studio.shows_face(targets).tolist() == [True, False]
-    plain = studio.invert(targets, recipe="w+", steps=20, identity="off")
-    result = studio.invert(targets, recipe="w+", steps=20)
+    plain = studio.invert(targets, recipe="w+", steps=5, identity="off")
+    result = studio.invert(targets, recipe="w+", steps=5)
     network = studio.identity_network()
     for one in (plain, result):
         assert one.scores.keys() > IDENTITY_SCORES
@@ -80,7 +80,7 @@ def test_a_face_and_no_face(studio, face):
     assert torch.equal(result.latents.code[1], plain.latents.code[1])
     assert not torch.equal(result.latents.code[0], plain.latents.code[0])
     assert result.history["code/identity"][:, 1].abs().max() == 0
-    alone = studio.invert(face, recipe="w+", steps=20)
+    alone = studio.invert(face, recipe="w+", steps=5)
     torch.testing.assert_close(alone.latents.code[0], result.latents.code[0])
 
 
@@ -89,7 +89,7 @@ def test_the_person_comes_closer(photo):
     """On the bundled generator, within a few steps."""
     studio = facsimile.load("faces", perceptual="none", device="cpu")
     plain, result = (
-        studio.invert(photo, recipe="w+", steps=10, identity=identity).scores
+        studio.invert(photo, recipe="w+", steps=6, identity=identity).scores
         for identity in ("off", "auto")
     )
     assert result["identity_distance"][0] < 0.9 * plain["identity_distance"][0]
