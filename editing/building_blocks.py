@@ -14,6 +14,7 @@ A sum of two W_l is one optimisation of the sum of their terms.
 from dataclasses import replace
 
 from facsimile.refine import Phase, Term
+from facsimile.refine.loss_inputs import Networks
 from facsimile.refine.recipe import BEFORE, UNTIL_DONE
 from facsimile.refine.recipes.image2stylegan_pp import NOISE, PAPER_NOISE
 from facsimile.refine.recipes.shared import CODE, CODE_VARIABLE, PERCEPTUAL, PIXEL
@@ -21,6 +22,11 @@ from facsimile.refine.recipes.shared import CODE, CODE_VARIABLE, PERCEPTUAL, PIX
 PAPER_LAYERS = 18
 """Style inputs of the papers' generator, of 1024 px."""
 PAPER_BETAS = (0.9, 0.999)
+# The paper's weights, 5e-7 to 1e-5, are for pixels and features of the range 0..255. Pixels in
+# [-1, 1] make its pixel term 127.5^2 times smaller, and VGG16's inputs, divided by 0.226 of 255,
+# its style term 58^4 times: 0.05 * 58^4 / 127.5^2. The discriminator's features have a unit of
+# their own; its weight is chosen by the pictures.
+STYLE_WEIGHTS = {"vgg16 conv3_3": 35.0, "discriminator": 1e9}
 RESULT_OF_CODE = BEFORE
 """G(w_out) of the boxes: what the code draws when the noise phase begins."""
 
@@ -39,6 +45,11 @@ def first_layers(count: int, num_ws: int, by: str) -> tuple[int, ...]:
 def w_terms(target: str, mask: str | None = None) -> tuple[Term, ...]:
     """The terms of W_l, with the balance of the other recipes."""
     return tuple(replace(term, target=target, mask=mask) for term in (PIXEL, PERCEPTUAL))
+
+
+def style_weight(networks: Networks) -> float:
+    """lambda_s beside the terms of W_l, for the network "style" at hand."""
+    return STYLE_WEIGHTS.get(networks["style"].name, 1.0)
 
 
 def w_phase(

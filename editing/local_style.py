@@ -3,7 +3,7 @@
 from facsimile.refine import Recipe, Term
 from facsimile.stylegan import Generator, Latents
 
-from .building_blocks import RESULT_OF_CODE, noise_phase, w_phase, w_terms
+from .building_blocks import RESULT_OF_CODE, noise_phase, style_weight, w_phase, w_terms
 from .local_edit import MASKED, EditInputs, LocalEdit, blur, choose_mask, run, start_in_w_plus
 from .registry import Edit, Parameter
 
@@ -41,18 +41,12 @@ def local_style(
         generator,
         start,
         inputs,
-        recipe(strength * STYLE_WEIGHTS.get(inputs.networks["style"].name, 1.0), paper),
+        recipe(strength * style_weight(inputs.networks), paper),
         targets={"photo": photo, "style": style},
         masks={"kept": 1 - styled, "styled": styled},
     )
     return LocalEdit(latents=result.latents, mask=styled, background=photo if residual else None)
 
-
-# The paper's weights, 5e-7 to 1e-5, are for pixels and features of the range 0..255. Pixels in
-# [-1, 1] make its pixel term 127.5^2 times smaller, and VGG16's inputs, divided by 0.226 of 255,
-# its style term 58^4 times: 0.05 * 58^4 / 127.5^2. The discriminator's features have a unit of
-# their own; its weight is chosen by the pictures.
-STYLE_WEIGHTS = {"vgg16 conv3_3": 35.0, "discriminator": 1e9}
 
 EDIT = Edit(
     name="local-style",

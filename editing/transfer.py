@@ -43,10 +43,8 @@ def transfer(
     mask and strength. Latents are in f/w+.
     """
     b = activation(generator, base, layer)
-    if frames > 1:
-        strengths = [strength * i / (frames - 1) for i in range(frames)]
-    else:
-        strengths = [strength]
+    last = frames - 1
+    strengths = [strength * i / last if last else strength for i in range(frames)]
     images = inputs.targets[0]
     m = torch.ones_like(images[:, :1])
     if mask:

@@ -59,6 +59,8 @@ ONLY_PARSED = {
             "channels",
         )
     },
+    "facsimile edit style-embedding ": "refines; tests/editing/test_local_pages.py",
+    "facsimile edit style me.jpg painted": "needs its latents",
     "facsimile convert runs/": "needs a trained encoder; tests/facsimile/test_convert.py has one",
 }
 # Command -> flags that make it small, in place of those of the same name.

@@ -9,6 +9,8 @@ from facsimile.editing.activations import activation
 from facsimile.editing.expression import w_deviation
 from facsimile.editing.local_edit import EditInputs, LocalEdit, blur, enlarge
 from facsimile.refine.recipe import BEFORE
+from facsimile.refine.terms.style import gram
+from facsimile.stylegan import init_latents
 
 
 def left(text, images, invert):
@@ -31,7 +33,7 @@ def world(tiny, monkeypatch):
         return building_blocks.replace(recipe, phases=phases)
 
     run = editing.local_edit.run
-    for page in ("crossover", "inpaint", "scribble", "local_style"):
+    for page in ("crossover", "inpaint", "scribble", "local_style", "style_embedding"):
         module = getattr(editing, page)
         monkeypatch.setattr(
             module,
@@ -226,6 +228,24 @@ def test_transfer_puts_activations_together(generator, make_latents):
     torch.testing.assert_close(film, torch.cat([b, half, a]))
     with pytest.raises(ValueError, match='got a donor in "f/w\\+", whose feature no code moves'):
         transfer(base, once, strength=0.5)
+
+
+def test_a_style_embedding_has_the_style_and_not_the_picture(world):
+    """Its style comes closer than the mean's; the input's code is not where it begins."""
+    result = world.edit("style-embedding", ([0, 1],))
+    start = init_latents(world.generator, "w+", 2)
+    styles = [
+        gram(world.perceptual.features(x)[0])
+        for x in (
+            world.targets[:2],
+            start.synthesize(world.generator),
+            result.latents.synthesize(world.generator),
+        )
+    ]
+    before, after = ((x - styles[0]).square().flatten(1).sum(1) for x in styles[1:])
+    assert (after < before).all()
+    alone = world.edit("style-embedding", ([1],))
+    torch.testing.assert_close(alone.latents.code[0], result.latents.code[1])
 
 
 def test_channels_are_copied(generator, make_latents):
