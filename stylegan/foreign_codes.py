@@ -12,7 +12,7 @@ from torch import Tensor
 from . import files, spaces
 from .files.codes import Codes
 from .generator import Generator
-from .latents import Latents
+from .latents import FORMAT, Latents
 
 ToZ = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -29,11 +29,8 @@ def read_latents(path: str | Path, generator: Generator) -> Latents:
 
 
 def is_latents_file(path: Path) -> bool:
-    """Whether a file is in our own format; any error is left to whoever reads it."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return files.is_safetensors(file.read(16))
+    """Whether a file says that it holds latents in our own format."""
+    return files.read_metadata(path).get("format") == FORMAT
 
 
 def latents_of(codes: Codes, generator: Generator, path: Path) -> Latents:

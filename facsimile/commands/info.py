@@ -1,5 +1,6 @@
-"""`facsimile info`: what a file of networks or of latents is."""
+"""`facsimile info`: what a file of networks, of latents or of another program's codes is."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from facsimile import checkpoints, encoders, stylegan
 from facsimile.checkpoints import Networks
 from facsimile.exit_status import OK
 from facsimile.stylegan import Discriminator, Generator, Latents, files
+from facsimile.stylegan.files.codes import Codes
 from facsimile.stylegan.generator import fingerprint
 
 from .options import CommonOptions
@@ -18,7 +20,7 @@ from .options import CommonOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Info(CommonOptions):
-    """Describe a file of networks or of latents.
+    """Describe a file of networks, of latents, or of another program's latent codes.
 
     It opens whatever convert opens, and executes nothing that is in a file.
     """
@@ -32,7 +34,7 @@ class Info(CommonOptions):
 
 
 def describe(file: str) -> dict:
-    """What a file is, networks or latents, as rows of name and value.
+    """What a file is, networks, latents or codes, as rows of name and value.
 
     Raises FileNotFoundError or ValueError.
     """
@@ -57,12 +59,18 @@ def describe(file: str) -> dict:
 
 def _describe_other(path: Path) -> dict:
     """Rows for a file without a generator; ValueError for any other file."""
-    if files.kinds(path) == ("discriminator",):
-        return describe_discriminator(stylegan.load_discriminator(path))
-    try:
-        return describe_encoder(encoders.read(path))
-    except ValueError:
-        return describe_latents(Latents.load(path))
+    kinds: tuple[Callable[[], dict], ...] = (
+        lambda: describe_discriminator(stylegan.load_discriminator(path)),
+        lambda: describe_encoder(encoders.read(path)),
+        lambda: describe_latents(Latents.load(path)),
+        lambda: describe_codes(files.codes.read(path)),
+    )
+    for rows in kinds:
+        try:
+            return rows()
+        except ValueError:
+            continue
+    raise ValueError(f"{path} holds nothing that is known")
 
 
 def describe_generator(generator: Generator) -> dict:
@@ -138,6 +146,27 @@ def describe_latents(latents: Latents) -> dict:
         "noise": "constant" if latents.noise is None else f"{len(latents.noise)} maps",
         "truncation": _describe_truncation(latents),
         "generator": latents.fingerprint,
+    }
+
+
+def describe_codes(codes: Codes) -> dict:
+    """Rows for latent codes of another program. Without the generator their space is read off."""
+    *outer, w_dim = codes.values.shape
+    count = outer[0] if outer else 1
+    images = f"{count} image{'s' * (count != 1)}"
+    space = f"w of {images}"
+    if len(outer) == 2:
+        space = f"w+ of {images}, {outer[1]} style inputs"
+    elif count > 1:
+        space += f"; w+ of 1 image for a generator of {count} style inputs"
+    return {
+        "kind": f"latent codes of another program: {codes.program}",
+        "space": space,
+        "code": tuple(codes.values.shape),
+        "numbers in a w": w_dim,
+        "generator": codes.fingerprint or "not named in the file",
+        "to start from them": "facsimile invert PHOTO --init FILE --recipe w+",
+        "as our latents": "facsimile convert FILE --out latents.safetensors",
     }
 
 

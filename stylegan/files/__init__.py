@@ -2,7 +2,7 @@
 
 from . import codes
 from .containers import contents
-from .native import check_version, is_safetensors, read_tensors, write, write_tensors
+from .native import check_version, read_metadata, read_tensors, write, write_tensors
 from .networks import kinds, read
 from .pickles import Network
 
@@ -11,9 +11,9 @@ __all__ = [
     "check_version",
     "codes",
     "contents",
-    "is_safetensors",
     "kinds",
     "read",
+    "read_metadata",
     "read_tensors",
     "write",
     "write_tensors",

@@ -71,6 +71,19 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file; {} for another file, or none."""
+    try:
+        with path.open("rb") as file:
+            known = is_safetensors(file.read(16))
+        if not known:
+            return {}
+        with safe_open(path, "pt") as opened:
+            return opened.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}
+
+
 def check_version(path: Path, metadata: dict[str, str], newest: int) -> int:
     """The format version of a file that facsimile wrote; 1 if its metadata has none.
 
