@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.networks import random_generator
 from facsimile import metrics, stylegan
 from facsimile.encoders import KINDS
 from facsimile.metrics import Perceptual
@@ -72,6 +73,13 @@ def small_encoder(kind: str, generator: Generator) -> nn.Module:
         encoder = entry.network(entry.config.for_generator(generator, **sizes), *options)
         encoder.init_normalization(generator, generator.map(torch.randn(4, generator.z_dim)))
     return freeze(encoder)
+
+
+def timed_generator(sizes: tuple[int, int, int]) -> Generator:
+    """Of a resolution, channel_base and channel_max; as small as can be in all else up to 16 px."""
+    if sizes[0] <= 16:
+        return random_generator(*sizes, latent=8, mapping_layers=1)
+    return random_generator(*sizes)
 
 
 def save_small(folder: Path) -> str:

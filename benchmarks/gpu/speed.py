@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import grouped_conv
-from benchmarks.networks import random_discriminator, random_generator
+from benchmarks.networks import random_discriminator
 from benchmarks.streaming import Options as Streaming
 from benchmarks.streaming import load, write_photos
 from benchmarks.timing import alternate, clock, wait
@@ -21,6 +21,7 @@ from facsimile.precision import Precision, computing_in, lay_out, network_dtype
 from facsimile.refine import recipes, refine
 from facsimile.stylegan import Generator
 
+from .networks import timed_generator
 from .page import Page
 
 Sizes = tuple[int, int, int]
@@ -52,7 +53,7 @@ def refinement(
 def _refinement(
     device: str, sizes: Sizes, batch: int, name: str, precision: Precision, steps: int
 ) -> dict[str, float]:
-    generator = random_generator(*sizes).to(device)
+    generator = timed_generator(sizes).to(device)
     lay_out(generator, torch.device(device), precision)
     perceptual = metrics.discriminator_features(random_discriminator(*sizes).to(device))
     goal = stylegan.init_latents(generator, "w", batch, init="random", seed=1)
@@ -96,7 +97,7 @@ def synthesis(page: Page, sizes: Sizes, batch: int, pairs: int) -> None:
 def _synthesis(
     device: str, sizes: Sizes, batch: int, gradient: bool, pairs: int
 ) -> dict[str, float]:
-    generator = random_generator(*sizes).to(device)
+    generator = timed_generator(sizes).to(device)
     z = torch.randn(batch, generator.z_dim, generator=torch.Generator().manual_seed(batch))
     ws = generator.map(z.to(device)).clone()
 

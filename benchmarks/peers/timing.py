@@ -4,8 +4,9 @@ from functools import partial
 
 import torch
 
+from benchmarks.gpu.networks import timed_generator
 from benchmarks.gpu.page import Page
-from benchmarks.networks import random_discriminator, random_generator
+from benchmarks.networks import random_discriminator
 from benchmarks.timing import clock
 from facsimile import metrics, stylegan
 from facsimile.refine import recipes, refine
@@ -22,7 +23,7 @@ def rows(page: Page, sizes: tuple[int, int, int], steps: int) -> None:
 
 
 def _times(device: str, sizes: tuple[int, int, int], steps: int) -> dict[str, float]:
-    generator = random_generator(*sizes).to(device)
+    generator = timed_generator(sizes).to(device)
     perceptual = metrics.discriminator_features(random_discriminator(*sizes).to(device))
     goal = stylegan.init_latents(generator, "w", 1, init="random", seed=1)
     target = goal.synthesize(generator).clamp(-1, 1)
@@ -34,11 +35,11 @@ def _times(device: str, sizes: tuple[int, int, int], steps: int) -> dict[str, fl
         refine(generator, start, target, recipe, networks=networks)
 
     def projector(count: int) -> None:
-        settings = w_projector.Settings(steps=count)
+        settings = w_projector.Settings(steps=count, samples=100)
         w_projector.project(generator, target, perceptual, settings)
 
     def tuning(count: int) -> None:
-        settings = pti.Settings(pivot=w_projector.Settings(steps=1), steps=count)
+        settings = pti.Settings(pivot=w_projector.Settings(steps=1, samples=100), steps=count)
         pti.invert(generator, target, perceptual, settings)
 
     found = {}

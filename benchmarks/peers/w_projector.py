@@ -16,14 +16,13 @@ from facsimile import metrics
 from facsimile.metrics import Perceptual
 from facsimile.stylegan import Generator
 
-SAMPLES = 10_000
-"""Samples of w, whose spread is the unit of the noise that is added to it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Those of the paper."""
 
+    samples: int = 10_000
+    """Of w, whose spread is the unit of the noise that is added to it."""
     steps: int = 1000
     lr: float = 0.1
     rampup: float = 0.05
@@ -53,7 +52,8 @@ def project(
 ) -> Projection:
     """The w and noise maps that redraw targets (N, C, R, R) in [-1, 1]."""
     with torch.no_grad():
-        z = torch.randn(SAMPLES, generator.z_dim, generator=torch.Generator().manual_seed(0))
+        seeded = torch.Generator().manual_seed(0)
+        z = torch.randn(settings.samples, generator.z_dim, generator=seeded)
         samples = generator.mapping(z.to(targets))
         spread = float((samples - samples.mean(0)).square().sum(1).mean().sqrt())
         w = samples.mean(0)[None].repeat(len(targets), 1)

@@ -50,7 +50,7 @@ def test_the_peers_come_closer(tiny):
     """To the picture, by their own losses; the maps stay noise."""
     generator, perceptual = tiny.generator, tiny.perceptual
     target = tiny.targets[:1]
-    settings = w_projector.Settings(steps=12)
+    settings = w_projector.Settings(steps=12, samples=100)
     found = w_projector.project(generator, target, perceptual, settings)
     for x in found.noise:
         torch.testing.assert_close(x.mean((2, 3)), torch.zeros_like(x.mean((2, 3))))
