@@ -13,14 +13,31 @@ from .recipe import Trainable, TrainingRecipe
 VERSION = 1
 """Version of the format; checkpoints from before it was written cannot be resumed."""
 
+CONSEQUENCES = {
+    "batch": "the run goes on at step {2} ({1} of {0} images count as seen), with other images and "
+    "random numbers than it would have had",
+    "data": "the images are the same, by their names and sizes",
+}
+"""What follows when a run goes on with another value of a setting."""
+
 
 class Checkpoints:
     """The files checkpoint.pt and checkpoint-before.pt of a folder."""
 
-    def __init__(self, out: Path, settings: dict[str, Any]):
-        """settings: by flag name, what a checkpoint must agree with to be resumed."""
+    def __init__(self, out: Path, settings: dict[str, Any], anyway: Sequence[str] = ()):
+        """settings: by flag name, what a checkpoint must agree with to be resumed.
+        anyway: those of them in which it may differ nevertheless; ValueError for other names.
+        """
         self.last, self.before = out / "checkpoint.pt", out / "checkpoint-before.pt"
-        self.settings = settings
+        self.settings, self.anyway = settings, tuple(anyway)
+        self.changes: list[str] = []
+        """What differs from the run that `load` has found, and what follows from it."""
+        for name in self.anyway:
+            if name not in settings:
+                raise ValueError(
+                    f"--resume-anyway names {name}, which is no setting that a run must keep; "
+                    f"these are {', '.join(settings)}"
+                )
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint; raises OSError and leaves the older ones if it cannot be written."""
@@ -58,7 +75,7 @@ class Checkpoints:
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
                 _check_version(checkpoint.get("version", 0), path)
                 self._check_settings(checkpoint["settings"], path)
-                return checkpoint["state"]
+                return self._adapted(checkpoint["state"], checkpoint["settings"])
             except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 damaged.append(f"{path} ({reason})")
@@ -71,15 +88,32 @@ class Checkpoints:
 
     def _check_settings(self, settings: dict[str, Any], path: Path) -> None:
         # Settings added after the checkpoint was written are not compared.
-        changed = sorted(name for name in settings if settings[name] != self.settings.get(name))
-        if changed:
+        changed = self._changed(settings)
+        if set(changed) - set(self.anyway):
             differences = ", ".join(
                 f"{name} {settings[name]} and not {self.settings.get(name)}" for name in changed
             )
             raise ValueError(
                 f"{path} was trained with {differences}; give the same settings to resume it, "
-                "or another folder to start over"
+                "another folder to start over, or to go on with the new ones --resume-anyway "
+                f"{' '.join(changed)}"
             )
+
+    def _changed(self, settings: dict[str, Any]) -> list[str]:
+        return sorted(name for name in settings if settings[name] != self.settings.get(name))
+
+    def _adapted(self, state: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+        """The state of a run with other settings, for these; fills `changes`."""
+        self.changes = []
+        for name in self._changed(settings):
+            old, new = settings[name], self.settings.get(name)
+            words = CONSEQUENCES.get(name, "the steps from here on are made with it")
+            if name == "batch":
+                images = state["step"] * old
+                state = state | {"step": images // new}
+                words = words.format(images, images // new * new, images // new)
+            self.changes.append(f"{name} {new} and not {old} as before: {words}")
+        return state
 
 
 def _check_version(version: int, path: Path) -> None:

@@ -38,7 +38,8 @@ def train(
     Raises Diverged, OSError, or KeyboardInterrupt after a stop whose checkpoint is written.
     """
     prepare(recipe, accelerator)
-    checkpoints = Checkpoints(settings.out, resume_key(settings))
+    anyway = [flag(name) for name in settings.resume_anyway]
+    checkpoints = Checkpoints(settings.out, resume_key(settings), anyway)
     step = first_step = resume(checkpoints, recipe)
     images_seen = step * settings.batch
     meter = Meter(distributed, settings.batch)
@@ -53,6 +54,8 @@ def train(
         mininterval=0.5,
         disable=not distributed.shows_progress,
     )
+    for change in checkpoints.changes if distributed.is_main else ():
+        bar.write(change)
     with bar, interruptible(GRACE if distributed.processes > 1 else 0.0) as stop:
         stop_requested = stop_in_any_process(stop, distributed.processes)
         while images_seen < settings.images:

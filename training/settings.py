@@ -54,6 +54,9 @@ class TrainingSettings:
     """small: networks as wide as the bundled ones, and batches of 8, for a first try or a machine
     without a GPU. paper: this recipe's defaults. Flags and --config override it."""
 
+    resume_anyway: tuple[str, ...] = ()
+    """Settings, such as data or batch, that may differ from those of the run that is resumed. What
+    that changes is said; without it such a run is not touched."""
     quiet: bool = False
     """Print errors alone, and no progress bar."""
 
@@ -71,6 +74,7 @@ class TrainingSettings:
             "dry_run",
             "config",
             "preset",
+            "resume_anyway",
             "quiet",
         ),
         *("data_memory", "data_workers"),
