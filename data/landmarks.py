@@ -100,14 +100,22 @@ def landmarker(
         return FanLandmarker(fan_weights, device)
     chosen: Landmarker
     has_fan = fan.is_installed() and (fan_weights is not None or fan.default_file().is_file())
+    folder, file = fan.default_file().parent, fan.default_file().name
+    reason = f"FAN's {file} is not in {folder}; --landmarks fan downloads it"
     if name == "auto" and has_fan:
-        chosen = FanLandmarker(fan_weights, device)
-        chosen.note = "landmarks: FAN, because its weights are on this machine"
-    else:
-        chosen = SmallLandmarker(small, device)
-        if name == "auto":
-            chosen.note = (
-                f"landmarks: the small network, because FAN's {fan.default_file().name} is not in "
-                f"{fan.default_file().parent}; --landmarks fan downloads it"
+        try:
+            chosen = FanLandmarker(fan_weights, device)
+        except ValueError:
+            if fan_weights is not None:
+                raise
+            reason = (
+                f"FAN's {file} in {folder} is cut short or damaged; delete it, and --landmarks fan "
+                "downloads it again"
             )
+        else:
+            chosen.note = "landmarks: FAN, because its weights are on this machine"
+            return chosen
+    chosen = SmallLandmarker(small, device)
+    if name == "auto":
+        chosen.note = f"landmarks: the small network, because {reason}"
     return chosen

@@ -14,12 +14,13 @@ TIMEOUT = 5.0
 
 
 class MissingWeights(FileNotFoundError):
-    """Weights that are neither here nor to be had: the message says why and what to do."""
+    """Weights that are not to be had, or damaged: the message says why and what to do."""
 
-    def __init__(self, reason: str, remedy: str, name: str = ""):
-        """name: of the missing file. remedy: what to do, in words that do without the reason."""
+    def __init__(self, reason: str, remedy: str, name: str = "", state: str = "are not here"):
+        """name: of the missing file. remedy: what to do, in words that do without the reason.
+        state: of the weights, in a few words."""
         super().__init__(f"{reason}; {remedy}")
-        self.name, self.remedy = name, remedy
+        self.name, self.remedy, self.state = name, remedy, state
 
 
 def backbone_file(network: str, weights: Path | None = None) -> Path:
@@ -51,12 +52,24 @@ def load_backbone(backbone: nn.Sequential, path: Path) -> None:
     """Fill `backbone`, the first layers of a torchvision network's `features`, from a state dict.
 
     path: .pth or .safetensors with torchvision's names; tensors beyond the backbone are left out.
-    Raises ValueError when the file holds something else.
+    Raises ValueError when the file holds something else, and MissingWeights for a damaged file in
+    torch's cache, as a download that was cut short leaves it.
     """
     prefix = "features."
+    try:
+        stored = read_state(path)
+    except ValueError as error:
+        if path.parent != _cache():
+            raise
+        raise MissingWeights(
+            f"{path.name} in torch's cache is cut short or damaged ({path.stat().st_size:,} bytes)",
+            f"delete {_from_home(path)}, and it is downloaded again, or pass a path as weights",
+            path.name,
+            "are cut short or damaged",
+        ) from error
     state = {
         name.removeprefix(prefix): tensor
-        for name, tensor in read_state(path).items()
+        for name, tensor in stored.items()
         if name.startswith(prefix)
     }
     shapes = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
@@ -103,7 +116,11 @@ def _torchvision_file(network: str) -> tuple[Path, str]:
     from torchvision.models import get_weight
 
     url = get_weight(f"{network}.IMAGENET1K_V1").url
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
+    return _cache() / url.rpartition("/")[2], url
+
+
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def _from_home(path: Path) -> str:

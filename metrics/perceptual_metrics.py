@@ -75,7 +75,7 @@ def _auto(discriminator: Discriminator | None, weights: Path | None) -> Perceptu
         perceptual = discriminator_features(discriminator)
         perceptual.note = (
             "perceptual distance: the generator's own discriminator, as LPIPS-VGG's weights, "
-            f"{missing.name}, are not here: {missing.remedy}"
+            f"{missing.name}, {missing.state}: {missing.remedy}"
         )
     else:
         perceptual.note = "perceptual distance: LPIPS-VGG, because its weights are available"

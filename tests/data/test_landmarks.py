@@ -179,6 +179,19 @@ def test_auto_is_small_without_fans_weights(hub):
     assert f"FAN's {fan.FILE} is not in {hub}" in chosen.note
 
 
+def test_auto_is_small_where_fans_weights_are_damaged(hub, monkeypatch):
+    def refuse(*_):
+        raise ValueError("does not hold the weights")
+
+    monkeypatch.setattr(fan, "is_installed", lambda: True)
+    monkeypatch.setattr(fan, "load", refuse)
+    hub.mkdir(parents=True, exist_ok=True)
+    fan.default_file().write_bytes(b"PK")
+    chosen = data.landmarker(small=checkpoints.LANDMARKS)
+    assert chosen.name == "small"
+    assert f"FAN's {fan.FILE} in {hub} is cut short or damaged; delete it" in chosen.note
+
+
 def test_fans_weights_are_named(hub, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         data.landmarker("fan", small=checkpoints.LANDMARKS)

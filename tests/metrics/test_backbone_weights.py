@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from facsimile.metrics import build_perceptual, lpips_distance, vgg16_layers
-from facsimile.metrics.backbone_weights import backbone_file, load_backbone
+from facsimile.metrics.backbone_weights import MissingWeights, backbone_file, load_backbone
 
 
 @pytest.fixture
@@ -59,6 +59,27 @@ def test_the_note_of_a_fallback_is_short_and_has_the_remedy(monkeypatch):
     )
     assert "http" not in note
     assert len(note) < 200
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_download_that_was_cut_short_is_named(hub, tmp_path, legacy):
+    whole = tmp_path / "whole.pth"
+    backbone = nn.Sequential(nn.Conv2d(3, 64, 3))
+    state = {f"features.{name}": x for name, x in backbone.state_dict().items()}
+    torch.save(state, whole, _use_new_zipfile_serialization=not legacy)
+    hub.mkdir(parents=True)
+    cut = hub / "vgg16-397923af.pth"
+    cut.write_bytes(whole.read_bytes()[:3000])
+    with pytest.raises(MissingWeights) as caught:
+        load_backbone(backbone, cut)
+    message = str(caught.value)
+    assert f"{cut.name} in torch's cache is cut short or damaged (3,000 bytes)" in message
+    assert f"delete {cut}, and it is downloaded again" in message
+    assert (caught.value.name, caught.value.state) == (cut.name, "are cut short or damaged")
+    # A file that a person names is not one to be deleted.
+    (tmp_path / "own.pth").write_bytes(cut.read_bytes())
+    with pytest.raises(ValueError, match=r"own\.pth, expected a state dict"):
+        load_backbone(backbone, tmp_path / "own.pth")
 
 
 def test_a_silent_server_is_given_up_on(hub, monkeypatch):
