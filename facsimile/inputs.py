@@ -1,5 +1,6 @@
 """Which photos a command takes, and the names of what is made of them."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -61,7 +62,12 @@ def candidate_names(stem: str) -> Iterator[str]:
 
 def path_key(path: Path) -> str:
     """Equal for paths of the same file on a file system that ignores case, or Unicode's forms."""
-    return _name_key(str(path.resolve()))
+    return _name_key(resolved(path))
+
+
+def resolved(path: Path) -> str:
+    """The path without links; one whose links lead in a circle as it is."""
+    return os.path.realpath(path)
 
 
 def _name_key(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from facsimile.refine import NOT_FINITE
 from facsimile.stylegan import Generator, Latents
 
-from .inputs import candidate_names, natural_key, path_key, path_keys
+from .inputs import candidate_names, natural_key, path_key, path_keys, resolved
 from .json_files import read_json
 from .plan import InversionPlan
 from .result import LATENTS, SCORES
@@ -67,7 +67,7 @@ class ResultsFolder:
         The folder of an earlier result by the same plan, if there is one. Otherwise a folder that
         nothing is in, and that no other photo is given.
         """
-        there = self._of_source.get(str(source.resolve()), [])
+        there = self._of_source.get(resolved(source), [])
         for record in there:
             if self._is_same(record, digest):
                 return Destination(record["photo"])
@@ -75,7 +75,7 @@ class ResultsFolder:
         if beside and self.replace:
             return Destination(beside)
         free = (name for name in candidate_names(stem) if self._is_free(name))
-        name = next(x for x in free if self.reserve(path_key(self.out / x), str(source.resolve())))
+        name = next(x for x in free if self.reserve(path_key(self.out / x), resolved(source)))
         self._taken.add(path_key(self.out / name))
         return Destination(name, beside)
 
@@ -98,7 +98,7 @@ class ResultsFolder:
         face: number of the face in its photo, from 0 on.
         """
         found: list[tuple[int, dict]] = []
-        for record in self._of_source.get(str(source.resolve()), []):
+        for record in self._of_source.get(resolved(source), []):
             phases = self.plan.phases_done(record.get("plan", {}))
             same_face = record.get("face", 0) == face and record.get("digest") == digest
             if same_face and phases is not None and record.get("status") != NOT_FINITE:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .claims import Claims, key_of
+from .inputs import resolved
 from .job_items import Read
 
 
@@ -80,4 +81,4 @@ class SharedPhotos:
         return {x["photo"]: x["reason"] for x in self.claims.outcomes() if "photo" in x}
 
     def _key(self, photo: Path) -> str:
-        return key_of(str(photo.resolve()), self.settings)
+        return key_of(resolved(photo), self.settings)

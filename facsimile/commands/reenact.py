@@ -16,7 +16,7 @@ from facsimile.data.video_writer import CODECS
 from facsimile.edit_result import LATENTS
 from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
-from facsimile.inputs import photos_for
+from facsimile.inputs import photos_for, resolved
 from facsimile.landmarks import load_landmarker
 from facsimile.reenactment import Driver, Reenactment, is_latents_file
 from facsimile.reenactment.pairs import ALL, Pair, list_pairs
@@ -290,4 +290,4 @@ def _report(summary: dict, driver: Path, out: Path) -> None:
 
 def _claim_key(pair: Pair) -> str:
     """Of a photo and the name of its folder."""
-    return key_of(f"{pair.photo.resolve()}\0{pair.name}")
+    return key_of(f"{resolved(pair.photo)}\0{pair.name}")

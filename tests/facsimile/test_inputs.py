@@ -89,3 +89,8 @@ def test_json_holds_names_that_are_no_text(tmp_path):
     write_json(tmp_path / "x.json", {name: name})
     assert read_json(tmp_path / "x.json") == {name: name}
     assert b"caf\\udce9 \xc3\xa9.png" in (tmp_path / "x.json").read_bytes()
+
+
+def test_a_link_that_leads_in_a_circle_has_a_key(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    assert path_key(tmp_path / "circle").endswith("circle")
