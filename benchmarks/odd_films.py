@@ -32,8 +32,6 @@ CENTRE, SWAY, PERIOD = (170, 200), 40, 2.5
 """Of her picture in the frame, in pixels; how far it sways, in pixels and seconds."""
 OTHER = (340, 30, 300, 225)
 """Left, top, width and height of the other person's picture."""
-MARKS = (60, 120, 180, 240)
-"""Frames after which the resident memory is read."""
 STEP = Fraction(1, 90000)
 """Of the driver's clock, in seconds."""
 
@@ -60,7 +58,10 @@ class Options:
     """Seconds at which a tone of 0.2 s begins."""
     sound: str = "aac"
     """Encoder of the driver's sound: aac is copied, others are transcoded."""
-    limit: float = 20.0
+    marks: tuple[int, ...] = (60, 120, 180, 240)
+    """Frames of the second run after which the resident memory is read. If it held its frames, it
+    would grow by 0.7 MB with each."""
+    limit: float = 40.0
     """MB of growth of the memory from the first mark to the last that are too much."""
     generator: str = "faces"
     """Name of a bundled generator, a file, or a folder with generator.safetensors."""
@@ -82,7 +83,8 @@ def main(options: Options) -> None:
     times = stamps(options)
     write_driver(path, times, other, options)
     reenactment = studio.reenact(source, path, landmarks=options.landmarks, source_steps=0)
-    watched = WatchedDriver(reenactment.driver, MARKS)
+    reenactment.save(options.out / "first", quiet=False)  # fills the caches of PyTorch
+    watched = WatchedDriver(reenactment.driver, options.marks)
     summary = replace(reenactment, driver=watched).save(options.out, quiet=False)
     for note in [*summary["driver_notes"], f"sound: {summary.get('sound', 'none')}"]:
         print(note)
