@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +24,8 @@ from .film_pictures import FilmPictures
 from .frame_times import FPS, FrameTimes
 from .photos import MIN_SIDE
 
+MISSING = 0.2
+"""Seconds by which a film may be shorter than its header says; some containers round."""
 EARLY_SOUND = 0.1
 """Seconds by which sound comes before the first frame, for the film to begin with it. Less is the
 delay of an encoder."""
@@ -58,13 +60,17 @@ class Film:
     sound: str
     """Codec of the sound; "" for none that can be read."""
     notes: tuple[str, ...]
-    """Sentences on what was done for its pictures."""
+    """Sentences on what was done for its pictures, and on what it lacks."""
+    damaged: list[float] = field(default_factory=list, compare=False)
+    """Times of what could not be decoded, or not without errors, when the film was last read."""
 
     def read(self) -> Iterator[TimedPhoto]:
         """The frames in the order of their times."""
+        self.damaged.clear()
         with _opened(self.path) as (container, stream):
             decoder = _decoder(stream)
-            for time, photo in _decode(container, stream, decoder, FilmPictures(stream, decoder)):
+            pictures = FilmPictures(stream, decoder)
+            for time, photo in _decode(container, stream, decoder, pictures, self.damaged):
                 yield TimedPhoto(time - self.start, photo)
 
 
@@ -86,7 +92,7 @@ def open_film(path: Path) -> Film:
     with _opened(path) as (container, stream):
         decoder = _decoder(stream)
         pictures = FilmPictures(stream, decoder)
-        first = next(_decode(container, stream, decoder, pictures), None)
+        first = next(_decode(container, stream, decoder, pictures, []), None)
         if first is None:
             raise VideoError(
                 f"{path}: got a video without a frame that can be read, expected at least one; "
@@ -103,6 +109,7 @@ def open_film(path: Path) -> Film:
         sound = container.streams.best("audio")
         times, sound_start = _scan(container, stream, sound)
         stated = stream.average_rate
+        notes += _cut_short(stream, times)
         codec = _sound_codec(sound)
         if sound is not None and not codec:
             notes += ("without its sound, whose codec PyAV does not read",)
@@ -197,6 +204,16 @@ def _scan(container: Any, stream: Any, sound: Any) -> tuple[FrameTimes, float | 
     return FrameTimes(times, times[-1] + length if times else 0.0), sound_start
 
 
+def _cut_short(stream: Any, times: FrameTimes) -> tuple[str, ...]:
+    """A sentence on a film whose header says that it is longer than what can be read."""
+    if not stream.duration or not times.times:
+        return ()
+    stated, readable = float(stream.duration * stream.time_base), times.end - times.times[0]
+    if readable > stated - max(MISSING, 2 / float(stream.guessed_rate or FPS)):
+        return ()
+    return (f"cut short: its header says {stated:.2f} s, and {readable:.2f} s can be read",)
+
+
 def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
     """Up to the end, or to what is damaged."""
     av = pyav()
@@ -213,9 +230,10 @@ def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
 
 
 def _decode(
-    container: Any, stream: Any, decoder: Any, pictures: FilmPictures
+    container: Any, stream: Any, decoder: Any, pictures: FilmPictures, damaged: list[float]
 ) -> Iterator[tuple[float, Image.Image]]:
-    """(time by the file's clock, picture) of every frame; damaged ones are left out."""
+    """(time by the file's clock, picture) of every frame. To `damaged` go the times of packets that
+    cannot be decoded, and of frames that the decoder says have errors."""
     av = pyav()
     step = 1 / float(stream.guessed_rate or stream.average_rate or FPS)
     last = -step
@@ -224,6 +242,9 @@ def _decode(
             frames = decoder.decode(packet)
         except av.FFmpegError:
             frames = []
+            if packet is not None:
+                damaged.append(float((packet.pts or packet.dts or 0) * packet.time_base))
+        damaged += [frame.time or 0.0 for frame in frames if frame.is_corrupt]
         for frame in [*frames, *([None] if packet is None else [])]:
             for time, photo in pictures(frame):
                 last = last + step if time is None else time

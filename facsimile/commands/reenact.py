@@ -284,8 +284,10 @@ def _report(summary: dict, driver: Path, out: Path) -> None:
         print(f"note: {miss}")
     for name, reason in summary["first_frames_without_a_face"].items():
         print(f"  {name}: {reason}", file=sys.stderr)
-    if "ends_early" in summary:
-        print(f"  {driver}: {summary['ends_early']}", file=sys.stderr)
+    damaged = summary.get("damaged_frames", 0)
+    if damaged:
+        what = "one frame is" if damaged == 1 else f"{damaged} frames are"
+        print(f"  {driver}: {what} damaged, and shown so or left out", file=sys.stderr)
 
 
 def _claim_key(pair: Pair) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facsimile import data
 from facsimile.data.face_choice import read_one
+from facsimile.data.film import Film
 from facsimile.data.frame_times import FPS
 from facsimile.data.landmark_tracks import TRACK_NAMES, has_face, read_track
 from facsimile.data.sound import Sound
@@ -121,6 +122,12 @@ class VideoDriver:
         else:
             points = align_landmarks_ffhq(raw[None], self.resolution)[0]
         return DriverFrame(frame.name, points, raw, face.picture, film=film)
+
+    @property
+    def damaged(self) -> int:
+        """Frames of a film that could not be decoded without errors, when it was last read."""
+        film = self.frames.film
+        return len(film.damaged) if isinstance(film, Film) else 0
 
     def count_people(self) -> int:
         """Faces in the first frame that has any; 1 for faces that are aligned already."""

@@ -38,7 +38,6 @@ class FrameLog:
 def summarise(stream: FrameStream, log: FrameLog, seconds: float) -> dict:
     """What summary.json holds, beside the settings."""
     driver, count = stream.driver, len(log.names)
-    expected = 0 if stream.frames else driver.count
     summary = {
         "source": stream.source.name,
         "driver": str(driver.path),
@@ -53,11 +52,8 @@ def summarise(stream: FrameStream, log: FrameLog, seconds: float) -> dict:
     }
     if driver.notes:
         summary["driver_notes"] = list(driver.notes)
-    if log.complete and count < expected:
-        summary["ends_early"] = (
-            f"the driver has {expected} frames by its stamps, and {count} could be read"
-        )
     if isinstance(driver, VideoDriver):
+        summary["damaged_frames"] = driver.damaged
         summary["face_detections"] = driver.tracker.detections
     if stream.landmarker is not None:
         summary["landmark_error"] = summarise_errors(log.errors, stream.landmarker.name)
