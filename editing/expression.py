@@ -56,9 +56,9 @@ def difference(
     that lambda is a length in W+ and no longer a share of the difference.
     """
     d = w3 - w2
-    moves = d.norm(dim=2, keepdim=True) >= threshold * w_deviation(generator)
+    moves = torch.linalg.vector_norm(d, dim=2, keepdim=True) >= threshold * w_deviation(generator)
     d = torch.where(moves, d, 0)
-    return d / d.norm().clamp_min(1e-12) if normalise else d
+    return d / torch.linalg.vector_norm(d).clamp_min(1e-12) if normalise else d
 
 
 def w_deviation(generator: Generator) -> Tensor:

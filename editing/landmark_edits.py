@@ -111,7 +111,7 @@ MOTIONS = {"yaw": yaw, "mouth": mouth, "smile": smile}
 def _axes(landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Unit vectors along the eyes and down, (N, 1, 2) each, and E (N, 1, 1)."""
     left, right = (landmarks[:, i] for i in EYES)
-    size = (right - left).norm(dim=1)[:, None, None]
+    size = torch.linalg.vector_norm(right - left, dim=1)[:, None, None]
     if not bool((size > 0).all()):
         raise ValueError("got a face whose eyes are one point; expected landmarks of a face")
     along = (right - left)[:, None] / size

@@ -85,7 +85,9 @@ class OneEuro:
         speed = (points - self._last) / elapsed
         self._speed = torch.lerp(self._speed, speed, _low_pass_weight(SPEED_CUTOFF, elapsed))
         size = (points - points.mean(0)).square().sum(1).mean().sqrt().clamp_min(1e-6)
-        sizes = self._speed.norm(dim=1, keepdim=True) / size  # (K, 1), faces a second
+        sizes = (
+            torch.linalg.vector_norm(self._speed, dim=1, keepdim=True) / size
+        )  # (K, 1), faces a second
         cutoff = 1 / (2 * math.pi * self.seconds) + SPEED_COEFFICIENT * sizes
         self._last = points
         self._smoothed = self._smoothed + _low_pass_weight(cutoff, elapsed) * (

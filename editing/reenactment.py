@@ -103,7 +103,7 @@ def _difference(
     if source_landmarks is None:
         return change
     source_landmarks = source_landmarks.to(landmarks).expand(len(landmarks), -1, -1)
-    distance = (landmarks - source_landmarks).norm(dim=2).mean(1) / resolution
+    distance = torch.linalg.vector_norm(landmarks - source_landmarks, dim=2).mean(1) / resolution
     k = (-0.5 * (distance / SOURCE_SIGMA).square()).exp()[:, None, None]
     return change - k * encoder.difference(ws, encoder.embed_landmarks(source_landmarks))
 

@@ -19,7 +19,7 @@ the eyes; benchmarks of landmark networks count a face with more as failed."""
 @torch.no_grad()
 def person_distances(network: IdentityNetwork, images: Tensor, person: Tensor) -> list[float]:
     """How far the person in images (N, C, R, R) in [-1, 1] is from the embedding (1 or N, D)."""
-    return (network.embed(images) - person).norm(dim=1).tolist()
+    return torch.linalg.vector_norm(network.embed(images) - person, dim=1).tolist()
 
 
 def landmark_miss(errors: Sequence[float], unit: str = "frame") -> str:

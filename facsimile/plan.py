@@ -19,6 +19,7 @@ from facsimile.stylegan.generator import fingerprint
 
 from .identity import Identity, identity_note, with_identity_term
 from .initial_file import PlannedFile
+from .precision import Precision, checked
 from .recipe_options import EXACT_PSNR
 from .start import Init, decide_start
 from .targets import Faces
@@ -60,6 +61,8 @@ class PlanOptions(TypedDict, total=False):
     identity: Identity
     """The network that recognises people, for the identity term and the scores of targets that show
     a face. "auto": dlib's, if its package is installed; "off": dlib's for the scores alone."""
+    precision: Precision | None
+    """In what networks compute; None: as PyTorch has it. See `precision`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,8 @@ class InversionPlan:
     the recipe has it."""
     identity_note: str = ""
     """What that network is, or how to get one, in a sentence."""
+    precision: Precision | None = None
+    """In what networks compute; None: as PyTorch has it."""
     init_note: str = ""
     """Why the initial latents are not an encoder's prediction, or not that of the encoder that the
     recipe names."""
@@ -143,6 +148,8 @@ class InversionPlan:
             lines.append(f"feature: the output of {self.recipe.layer}")
         if self.label is not None:
             lines.append(f"label: {self.label}")
+        if self.precision is not None:
+            lines.append(f"precision: {self.precision}")
         if self.perceptual_note:
             lines.append(self.perceptual_note)
         if self.recipe.has_term("identity") and self.steps:
@@ -163,6 +170,8 @@ class InversionPlan:
             del values["file"]
         else:
             values["file"] = {"digest": self.file.digest}
+        if self.precision is None:  # as in results from before there was a choice
+            del values["precision"]
         return json.loads(json.dumps(values))
 
     def gives_same_result(self, record: dict) -> bool:
@@ -176,6 +185,8 @@ class InversionPlan:
         plan starts from. None: this plan would not have come by it.
         """
         mine, other = self.to_dict(), record
+        if other.get("precision") != mine.get("precision"):
+            return None
         try:
             phases, done = mine["recipe"].pop("phases"), other["recipe"]["phases"]
             done = [phase for phase in done if phase["steps"]]
@@ -232,6 +243,7 @@ def make_plan(
     label: int | None,
     align: bool,
     face: Faces,
+    precision: Precision | None,
 ) -> InversionPlan:
     """Decide how the recipe starts, and check what was asked for; see `Studio.plan`."""
     check_label(generator, recipe, label)
@@ -258,6 +270,7 @@ def make_plan(
         perceptual_note="" if perceptual is None else perceptual.note,
         identity="none" if identity is None else identity.name,
         identity_note=identity_note(generator, identity),
+        precision=checked(precision),
         init_note=start.note,
     )
 

@@ -41,6 +41,7 @@ from .plan import (
     further_networks,
     make_plan,
 )
+from .precision import Precision
 from .recipe_options import adapt_recipe
 from .reenactment import (
     Driver,
@@ -140,6 +141,7 @@ class Studio:
         align: bool = True,
         face: Faces = "largest",
         identity: Identity = "auto",
+        precision: Precision | None = None,
     ) -> InversionPlan:
         """Decide what an inversion will do; the keywords are those of `PlanOptions`.
 
@@ -160,6 +162,7 @@ class Studio:
             align=align,
             face=face,
             identity_term=identity != "off",
+            precision=precision,
         )
 
     def identity_network(self, name: str = "auto") -> IdentityNetwork | None:

@@ -46,7 +46,7 @@ def moments(features: Iterable[Tensor]) -> Moments:
     """Mean and covariance over batches (N, D); ValueError below two images."""
     count, total, squares = 0, 0.0, 0.0
     for batch in features:
-        x = batch.double().cpu()
+        x = batch.cpu().double()
         count, total, squares = count + len(x), total + x.sum(0), squares + x.T @ x
     if count < 2:
         raise ValueError(f"got {count} images, expected at least 2 for a covariance; pass more")

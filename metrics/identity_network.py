@@ -51,7 +51,7 @@ class IdentityNetwork(nn.Module):
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """(N,) Euclidean distances of the embeddings of a and b; see `threshold`."""
         check_pair(a, b)
-        return (self.embed(a) - self.embed(b)).norm(dim=1)
+        return torch.linalg.vector_norm(self.embed(a) - self.embed(b), dim=1)
 
     def cosine(self, a: Tensor, b: Tensor) -> Tensor:
         """(N,) cosines of the embeddings of a and b."""
@@ -67,7 +67,7 @@ class IdentityNetwork(nn.Module):
         """The metrics of IDENTITY_SCORES, (N,) each; "same_person" is 1 or 0."""
         check_pair(a, b)
         first, second = self.embed(a), self.embed(b)
-        distance = (first - second).norm(dim=1)
+        distance = torch.linalg.vector_norm(first - second, dim=1)
         return {
             "identity_distance": distance,
             "identity_cosine": cosine_similarity(first, second),

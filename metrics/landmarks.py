@@ -93,13 +93,14 @@ def nme(target: Tensor, landmarks: Tensor, outer_eyes: tuple[int, int] = (36, 45
     """
     _check(target, landmarks)
     left, right = (target[:, index] for index in outer_eyes)
-    return (landmarks - target).norm(dim=2).mean(1) / (left - right).norm(dim=1)
+    distance = torch.linalg.vector_norm(landmarks - target, dim=2).mean(1)
+    return distance / torch.linalg.vector_norm(left - right, dim=1)
 
 
 def nanmean_with_failures(values: Tensor) -> tuple[float, int]:
     """(mean without the NaN, number of NaN) of values (N,), in which NaN is a failed detection."""
     failed = values.isnan()
-    return float(values[~failed].double().mean()), int(failed.sum())
+    return float(values[~failed].cpu().double().mean()), int(failed.sum())
 
 
 def _point_hausdorff(a: Tensor, b: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def _sample(points: Tensor, lines: Sequence[Sequence[int]]) -> Tensor:
     for line in lines:
         corners = points[list(line)]
         steps = corners.diff(dim=0)
-        counts = (steps.norm(dim=1) / SPACING).ceil().clamp(min=1).long()
+        counts = (torch.linalg.vector_norm(steps, dim=1) / SPACING).ceil().clamp(min=1).long()
         segment = torch.arange(len(steps), device=points.device).repeat_interleave(counts)
         before = counts.cumsum(0) - counts
         index = torch.arange(len(segment), device=points.device) - before[segment]

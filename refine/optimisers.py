@@ -44,7 +44,7 @@ class Optimiser:
                 strength = generator.noise_strengths[int(index)]
                 rates[name] /= max(strength, MIN_NOISE_STRENGTH)
         like = next(iter(variables.values()))
-        optimiser = Optimiser(phase, rates, _tables(phase).to(like))
+        optimiser = Optimiser(phase, rates, _tables(phase).to(like.dtype).to(like.device))
         if phase.optimiser == "adam":
             optimiser.moments = {
                 name: {"mean": torch.zeros_like(x), "square": torch.zeros_like(x)}

@@ -42,7 +42,7 @@ def compute(generator: Generator, samples: int = SAMPLES, seed: int = 0) -> Stat
             c = torch.nn.functional.one_hot(classes, generator.c_dim).to(z)
         w = generator.mapping(z, c)
         for name, x in (("w", w), ("p", gaussianize(w))):
-            x = x.double().cpu().reshape(n, inputs, dim)
+            x = x.cpu().double().reshape(n, inputs, dim)
             sums[name] += x.sum(0)
             squares[name] += x.flatten(0, 1).T @ x.flatten(0, 1)
         done += n
@@ -92,7 +92,7 @@ def principal_directions(generator: Generator) -> Tensor:
     positive. If a mapping has a w for every style input, the covariance is that within the inputs.
     """
     covariance = latent_statistics(generator).w_covariance
-    values, vectors = torch.linalg.eigh(covariance.double().cpu())
+    values, vectors = torch.linalg.eigh(covariance.cpu().double())
     rows = (vectors * values.clamp_min(0).sqrt()).flip(1).T
     largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
     return rows * torch.where(largest < 0, -1.0, 1.0)

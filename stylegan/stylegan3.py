@@ -97,8 +97,10 @@ def make_placement(
     The transform is the inverse of that motion: it maps a pixel to the source of its content.
     Raises ValueError for other shapes.
     """
-    angle = torch.deg2rad(torch.as_tensor(rotation, dtype=torch.float64))
-    shift = torch.as_tensor(translation, dtype=torch.float64, device=angle.device)
+    # On the CPU, as there is a device without float64.
+    device = torch.as_tensor(rotation).device
+    angle = torch.deg2rad(torch.as_tensor(rotation).cpu().double())
+    shift = torch.as_tensor(translation).cpu().double()
     if angle.ndim > 1 or shift.ndim not in (1, 2) or shift.shape[-1] != 2:
         raise ValueError(
             f"got a rotation of the shape {tuple(angle.shape)} and a translation of "
@@ -107,7 +109,7 @@ def make_placement(
     parts = torch.broadcast_tensors(angle.cos(), angle.sin(), *shift.unbind(-1))
     rows = inverse_motion(*parts)
     last = rows.new_tensor([0, 0, 1]).expand(*rows.shape[:-2], 1, 3)
-    return torch.cat([rows, last], -2).float()
+    return torch.cat([rows, last], -2).float().to(device)
 
 
 class FourierInput(nn.Module):
@@ -133,13 +135,15 @@ class FourierInput(nn.Module):
 
     def forward(self, style: Tensor, placement: Tensor) -> Tensor:
         """style: (N, 4); placement: (3, 3) or (N, 3, 3) -> (N, C, size, size)."""
-        style = style / style[:, :2].norm(dim=1, keepdim=True)
+        style = style / torch.linalg.vector_norm(style[:, :2], dim=1, keepdim=True)
         motion = inverse_motion(*style.unbind(1)) @ placement  # (N, 2, 3)
         freqs = self.freqs @ motion[:, :, :2]  # (N, C, 2)
         phases = self.phases + (motion[:, :, 2:] * self.freqs.T).sum(1)  # (N, C)
         # A wave between the bandwidth and half the rate fades, so that none is ever aliased.
         room = self.rate / 2 - self.bandwidth
-        amplitude = (1 - (freqs.norm(dim=2) - self.bandwidth) / room).clamp(0, 1)
+        amplitude = (1 - (torch.linalg.vector_norm(freqs, dim=2) - self.bandwidth) / room).clamp(
+            0, 1
+        )
         at = torch.arange(self.size, device=style.device, dtype=style.dtype)
         at = ((at + 0.5 - self.size / 2) / self.rate)[:, None]
         across = at * freqs[:, None, :, 0]  # (N, W, C)

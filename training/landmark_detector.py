@@ -193,7 +193,7 @@ class LandmarkDetectorRecipe(FaceNetworkRecipe):
         for how in ("plain", "degraded", "negative"):
             parts = list(self._predictions(how, len(self.eval_photos)))
             logits = torch.cat([logits for *_, logits in parts])
-            detected = 100 * float((logits > 0).double().mean())
+            detected = 100 * float((logits > 0).float().mean())
             if how == "negative":
                 scores["false positives %"] = detected
                 continue

@@ -182,7 +182,7 @@ class RegionRecipe(FaceNetworkRecipe):
                 either[name] += float((a | b).sum())
             detected.append(presence > 0)
         scores = {f"iou {name} %": 100 * both[name] / max(either[name], 1) for name in REGIONS}
-        return scores | {"faces detected %": 100 * float(torch.cat(detected).double().mean())}
+        return scores | {"faces detected %": 100 * float(torch.cat(detected).float().mean())}
 
     def save(self, out: Path) -> None:
         save(self.average, out / FILE)

@@ -13,6 +13,7 @@ from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import photos_for
 from facsimile.jobs import Job
 from facsimile.metrics import PERCEPTUAL_METRICS
+from facsimile.precision import Precision
 from facsimile.recipe_options import EXACT_PSNR
 from facsimile.refine import REACHED
 from facsimile.start import Init, read_init
@@ -109,6 +110,9 @@ class Invert(PasteBackOptions):
     patience: OptionalInt = None
     """Stop an image when its loss has not fallen by 0.1 % in so many steps, instead of when it is
     done by this program's own measure."""
+    precision: Annotated[Precision | None, tyro.conf.arg(metavar="{fp32,tf32,bf16}")] = None
+    """In what networks compute. bf16: the encoder and the generator in 16 bits, which GPUs do
+    faster. Default: as PyTorch does."""
     align: bool = True
     """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
     face: FaceText = "largest"
@@ -141,6 +145,7 @@ class Invert(PasteBackOptions):
             align=self.align,
             face=self.face,
             identity=self.identity,
+            precision=self.precision,
         )
         print(plan.describe())
         inverter, reader = studio.inverter(plan), studio.target_reader

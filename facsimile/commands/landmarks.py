@@ -113,5 +113,5 @@ def _detect(
         data.draw_landmarks(detected.points, SIDE, SIDE),
     ]
     picture = pictures.panels([panel[0].cpu() for panel in panels])
-    points = detected.points[0].double().cpu().numpy()
+    points = detected.points[0].cpu().double().numpy()
     return points @ to_photo[:2, :2].T + to_photo[:2, 2], score, picture

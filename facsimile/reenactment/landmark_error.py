@@ -24,7 +24,7 @@ def landmark_errors(
     images: (N, C, R, R) in [-1, 1]. requested: landmarks (N, K, 2) in pixels of these.
     """
     detected = landmarker(images[:, :3] if images.shape[1] > 3 else images)
-    points, requested = (x.double().cpu() for x in (detected.points, requested))
+    points, requested = (x.cpu().double() for x in (detected.points, requested))
     has_face = detected.is_face.cpu() & points.isfinite().flatten(1).all(1)
     nme = metrics.nme(requested, points).where(has_face, torch.nan)
     hausdorff = metrics.hausdorff(requested, points, images.shape[-1], LINES, has_face)

@@ -31,12 +31,15 @@ class Z(Space):
 
     def retract(self, code: Tensor) -> Tensor:
         """z sqrt(D) / |z| (equation 5)."""
-        return code * (math.sqrt(code.shape[-1]) / code.norm(dim=-1, keepdim=True))
+        norm = torch.linalg.vector_norm(code, dim=-1, keepdim=True)
+        return code * (math.sqrt(code.shape[-1]) / norm)
 
     def deviation(self, generator: Generator, code: Tensor, first: int = 0) -> Tensor:
         """(N,) largest relative distance | |z| / sqrt(D) - 1 | from the sphere."""
         code = code[:, first:] if self.plus else code[:, None]
-        return (code.norm(dim=-1) / math.sqrt(code.shape[-1]) - 1).abs().amax(1)
+        return (
+            (torch.linalg.vector_norm(code, dim=-1) / math.sqrt(code.shape[-1]) - 1).abs().amax(1)
+        )
 
     def mean_code(self, generator: Generator, label: Tensor | None) -> Tensor:
         raise ValueError('a sphere has no mean: initialise a code in Z or Z+ with "random"')
