@@ -45,8 +45,15 @@ def write(
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a .safetensors file whole, or none at all; raises OSError."""
+    """Write a .safetensors file whole, or none at all; raises OSError.
+
+    metadata: names of files that are no UTF-8 are written as far as they are.
+    """
     path = Path(path)
+    metadata = {
+        key: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for key, value in metadata.items()
+    }
     # Clones, because two names must not share memory in the file.
     stored = {name: x.detach().cpu().clone().contiguous() for name, x in tensors.items()}
     temporary = path.with_name(path.name + ".part")

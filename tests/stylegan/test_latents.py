@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from facsimile import stylegan
 from facsimile.stylegan import Latents, spaces
@@ -222,6 +223,16 @@ def test_a_failed_write_leaves_nothing(generator, tmp_path, monkeypatch, culprit
     with pytest.raises(OSError, match="no space left"):
         replace(latents, code=latents.code + 1).save(path)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_names_that_are_no_utf8_are_written_as_far_as_they_are(generator, tmp_path):
+    """In the locale C every name is one that Python holds by lone surrogates."""
+    latents = stylegan.init_latents(generator, "w+", 1)
+    names = {b"Zo\xc3\xab": "Zoë", b"Zo\xeb": "Zo\ufffd"}
+    for name, written in names.items():
+        latents.save(tmp_path / "x.safetensors", name=name.decode("utf-8", "surrogateescape"))
+        with safe_open(tmp_path / "x.safetensors", "pt") as file:
+            assert file.metadata()["name"] == written
 
 
 def test_shared_memory_is_no_obstacle(generator, tmp_path):
