@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facsimile.stylegan.pooling import mean2x2
+
 NORM_GROUPS = 8
 """Groups of every group normalisation; channels are multiples of it."""
 MIN_SCALE = 1e-3
@@ -52,18 +54,13 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.before(x)
-        y = self.up(self.inner(self.down(halve(x))))
+        y = self.up(self.inner(self.down(mean2x2(x))))
         return self.after(x + F.interpolate(y, scale_factor=2.0, mode="nearest"))
 
 
 def residual_blocks(channels: int, count: int) -> nn.Sequential:
     """A row of `count` residual blocks."""
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
-
-
-def halve(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, H/2, W/2): the mean of every 2x2 pixels."""
-    return F.avg_pool2d(x, 2)
 
 
 def zero_init(convolution: nn.Conv2d) -> nn.Conv2d:

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile.stylegan import Generator, spaces
+from facsimile.stylegan.pooling import mean2x2
 
-from .blocks import NORM_GROUPS, ResidualBlock, halve
+from .blocks import NORM_GROUPS, ResidualBlock
 from .layers import MIN_SIDE, check_resolution, default_resolution, prepare_images
 
 MIN_RESOLUTION = 2 * MIN_SIDE
@@ -149,13 +150,13 @@ class CodesNetwork(nn.Module):
         x = prepare_images(images, config.img_channels, config.resolution)
         x, maps = F.pixel_unshuffle(x, 2), []
         for index, stage in enumerate(self.stages):
-            x = stage(halve(x) if index else x)
+            x = stage(mean2x2(x) if index else x)
             maps.append(x)
         hidden = []
         for level, (project, dense) in enumerate(zip(self.projections, self.dense, strict=True)):
             x = project(maps[self._stage(level)])
             while x.shape[-1] > MIN_SIDE:
-                x = halve(x)
+                x = mean2x2(x)
             hidden.append(dense(x.flatten(1)))
         # From here in full precision: three digits are too few for a code.
         with torch.autocast(images.device.type, enabled=False):

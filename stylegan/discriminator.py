@@ -25,6 +25,7 @@ from .layers import (
     resample_filter,
 )
 from .mapping import Mapping, check_label
+from .pooling import mean2x2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,8 @@ class Block(nn.Module):
             x = self.fromrgb(image_layout(x))
         half = math.sqrt(0.5)
         if self.downsampling == "mean":
-            y = self.skip(F.avg_pool2d(x, 2), gain=half)
-            x = self.conv1(F.avg_pool2d(self.conv0(x, padding=1), 2), gain=half, padding=1)
+            y = self.skip(mean2x2(x), gain=half)
+            x = self.conv1(mean2x2(self.conv0(x, padding=1)), gain=half, padding=1)
         else:
             y = self.skip(downsample(x, self.resample_filter), gain=half)
             x = filter2d(self.conv0(x, padding=1), self.resample_filter, (2, 2))

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile.stylegan import Discriminator, DiscriminatorConfig, Generator
 from facsimile.stylegan.layers import image_layout, upsample
+from facsimile.stylegan.pooling import mean2x2
 from facsimile.stylegan.synthesis import Noise
 
 from .generator_settings import NetworkSettings
@@ -35,7 +35,7 @@ class Critic(nn.Module):
         if alpha >= 1 or self.old is None:
             return self.network(image)
         first, *others = (getattr(self.network, name) for name in self.network.blocks)
-        small = self.old(image_layout(F.avg_pool2d(image, 2)))
+        small = self.old(image_layout(mean2x2(image)))
         x = torch.lerp(small, first(image).to(small.dtype), alpha)
         for block in others:
             x = block(x)

@@ -17,6 +17,7 @@ from facsimile.metrics.perceptual import normalize_features
 from facsimile.stylegan import Discriminator, freeze
 from facsimile.stylegan.discriminator import DiscriminatorConfig
 from facsimile.stylegan.layers import SLOPE
+from facsimile.stylegan.pooling import mean2x2
 
 from ..layers import prepare_images
 
@@ -94,7 +95,7 @@ class FeatureCorrector(nn.Module):
         x = F.pixel_unshuffle(torch.cat([photo.image, current.image], 1), self.unshuffle)
         for side, (merge, residual) in zip(self.sides, self.blocks, strict=True):
             if x.shape[2] > side:
-                x = F.avg_pool2d(x, 2)
+                x = mean2x2(x)
             if side in photo.features:
                 target, present = photo.features[side], current.features[side]
                 x = torch.cat([x, target - present, present], 1)

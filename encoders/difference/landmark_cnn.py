@@ -7,12 +7,12 @@ Legend: N images, C channels, S resolution of the rendered landmarks, K = 68 poi
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile import data
 from facsimile.data.points68 import check_landmarks
 from facsimile.stylegan.layers import SLOPE, image_layout
+from facsimile.stylegan.pooling import mean2x2
 
 from ..layers import MIN_SIDE
 
@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H/2, W/2)."""
-        x = F.avg_pool2d(x, 2)
+        x = mean2x2(x)
         return self.main(x) + self.skip(x)
 
 

@@ -4,10 +4,10 @@ A dense layer makes all codes of one vector. Legend: N images, HxW pixels, L sty
 in w.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facsimile.stylegan.layers import SLOPE
+from facsimile.stylegan.pooling import mean2x2
 
 from ..layers import MIN_SIDE, GhostBatchNorm, channel_schedule
 from .config import InDomainConfig
@@ -30,7 +30,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H/2, W/2)."""
-        x = F.avg_pool2d(x, 2)
+        x = mean2x2(x)
         return self.main(x) + self.skip(x)
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facsimile.encoders.blocks import Hourglass, ResidualBlock, halve
+from facsimile.encoders.blocks import Hourglass, ResidualBlock
 from facsimile.encoders.codes_network import CodesConfig, CodesNetwork, style_levels
+from facsimile.stylegan.pooling import mean2x2
 
 
 def make_network(num_ws=8, resolution=16, img_channels=3, w_dim=6, seed=0):
@@ -211,12 +212,12 @@ def test_the_inner_path_of_an_hourglass():
     hourglass = Hourglass(8, 16, (0, 0, 0))
     torch.nn.init.normal_(hourglass.up.weight)
     x = torch.randn(2, 8, 6, 4)
-    inner = hourglass.up(hourglass.down(halve(x)))
+    inner = hourglass.up(hourglass.down(mean2x2(x)))
     repeated = inner.repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(hourglass(x), x + repeated)
     assert [len(part) for part in (hourglass.before, hourglass.inner, hourglass.after)] == [0] * 3
 
 
-def test_halve():
+def test_the_mean_of_2x2_pixels():
     x = torch.arange(16.0).view(1, 1, 4, 4)
-    assert halve(x).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert mean2x2(x).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
