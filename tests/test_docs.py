@@ -61,6 +61,10 @@ ONLY_PARSED = {
     },
     "facsimile edit style-embedding ": "refines; tests/editing/test_local_pages.py",
     "facsimile edit style me.jpg painted": "needs its latents",
+    "facsimile info projected_w": "needs codes; tests/facsimile/test_codes.py has such",
+    "facsimile convert projected_w": "the same",
+    "facsimile convert out/me/latents.safetensors --to": "needs the latents of a run",
+    "facsimile invert me.jpg --out out --init": "tests/facsimile/test_initial_file.py",
     "facsimile convert runs/": "needs a trained encoder; tests/facsimile/test_convert.py has one",
 }
 # Command -> flags that make it small, in place of those of the same name.
