@@ -52,8 +52,8 @@ def main(options: Options) -> None:
     files = sum(len(names) for _, _, names in os.walk(folder))
     print(f"{files} files in {folder}")
     checks = [*photos(folder, cases, options), *odd_networks.checks(folder, networks)]
-    for claim, passed, found in checks:
-        print(f"{'PASS' if passed else 'FAIL'}  {claim}: {found}")
+    for claim, passed, observed in checks:
+        print(f"{'PASS' if passed else 'FAIL'}  {claim}: {observed}")
     passed = sum(passed for _, passed, _ in checks)
     print(f"{passed} of {len(checks)} passed")
     print(report.machine("cpu"))
@@ -89,14 +89,18 @@ def photos(folder: Path, cases: list[Case], options: Options) -> Iterator[Check]
     for case in cases:
         yield check(folder, case, summary)
     yield "exit status", first.returncode == SOME_FAILED, str(first.returncode)
-    said = first.stdout + first.stderr
-    yield "no traceback", "Traceback" not in said, "Traceback" if "Traceback" in said else "none"
+    output = first.stdout + first.stderr
+    yield (
+        "no traceback",
+        "Traceback" not in output,
+        "Traceback" if "Traceback" in output else "none",
+    )
     results = sum(case.results for case in cases)
     refused = sum(bool(case.reason) for case in cases)
-    found = f"{summary['done']} done, {len(summary['failed'])} failed"
+    observed = f"{summary['done']} done, {len(summary['failed'])} failed"
     expected = (results, refused)
     whole = (summary["done"], len(summary["failed"])) == expected
-    yield "the summary is whole", whole, f"{found}; expected {results} and {refused}"
+    yield "the summary is whole", whole, f"{observed}; expected {results} and {refused}"
     folders = {record["name"].casefold() for record in summary["photos"]}
     yield "no two share a result", len(folders) == results, f"{len(folders)} names"
     yield f"memory below {MOST_MB} MB", memory < MOST_MB, f"{memory:.0f} MB, {seconds:.0f} s"
@@ -104,8 +108,8 @@ def photos(folder: Path, cases: list[Case], options: Options) -> Iterator[Check]
     poor = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     second = facsimile(command, poor)
     again = re.search(r"\d+ inverted.*", second.stdout)
-    found = again[0] if again else second.stderr[-200:]
-    yield "the second run, in the locale C, does nothing", stamps(out) == before, found
+    observed = again[0] if again else second.stderr[-200:]
+    yield "the second run, in the locale C, does nothing", stamps(out) == before, observed
     yield "its exit status", second.returncode == SOME_FAILED, str(second.returncode)
 
 
@@ -138,9 +142,9 @@ def check(folder: Path, case: Case, summary: dict) -> Check:
     ]
     named = [reason for reason in reasons if case.reason and re.search(case.reason, reason)]
     passed = used == case.results and len(reasons) == len(named) == bool(case.reason)
-    found = f"{used} used" if used or not reasons else ""
-    shown = [reason.replace(str(folder), "")[:110].encode("unicode_escape") for reason in reasons]
-    words = ", ".join([found, *(x.decode("ascii") for x in shown)]).strip(", ")
+    observed = f"{used} used" if used or not reasons else ""
+    cut = [reason.replace(str(folder), "")[:110].encode("unicode_escape") for reason in reasons]
+    words = ", ".join([observed, *(x.decode("ascii") for x in cut)]).strip(", ")
     return case.name.encode("unicode_escape").decode("ascii")[:40], passed, words
 
 

@@ -94,11 +94,11 @@ def checks(folder: Path, networks: list[Network]) -> Iterator[tuple[str, bool, s
     for network in networks:
         began = time.perf_counter()
         try:
-            found = describe(str(folder / network.name))["kind"]
-            passed = bool(network.kind) and found.startswith(network.kind)
+            observed = describe(str(folder / network.name))["kind"]
+            passed = bool(network.kind) and observed.startswith(network.kind)
         except ValueError as error:
-            found = str(error).replace(f"{folder}/", "")
-            passed = bool(network.reason) and bool(re.search(network.reason, found))
+            observed = str(error).replace(f"{folder}/", "")
+            passed = bool(network.reason) and bool(re.search(network.reason, observed))
         seconds = time.perf_counter() - began
-        yield network.name, passed and seconds < MOST_SECONDS, f"{found[:110]} ({seconds:.1f} s)"
+        yield network.name, passed and seconds < MOST_SECONDS, f"{observed[:110]} ({seconds:.1f} s)"
     yield "nothing was run", not (folder / "canary").exists(), "no trace of it"

@@ -16,8 +16,8 @@ NAME = "genforce's StyleGAN (.pth)"
 def find(tree: object) -> dict[str, list[State]]:
     """The networks in a tree: {"generator": ..}. Its discriminators are not read."""
     # A state can lack "truncation", but not "mapping".
-    found = states.find(tree, "mapping.dense0.", "synthesis.layer0.")
-    return {"generator": found} if found else {}
+    networks = states.find(tree, "mapping.dense0.", "synthesis.layer0.")
+    return {"generator": networks} if networks else {}
 
 
 def read(source: list[State], network: str) -> tuple[dict, dict[str, Tensor]]:

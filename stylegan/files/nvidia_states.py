@@ -19,11 +19,11 @@ GENERATORS = ("synthesis.b4.const", "synthesis.input.freqs")
 
 def find(tree: object) -> dict[str, list[State]]:
     """The networks in a tree: {"generator": .., "discriminator": ..}, for `read`."""
-    found = {
+    networks = {
         "generator": [x for name in GENERATORS for x in states.find(tree, name, "mapping.w_avg")],
         "discriminator": states.find(tree, "b4.out.weight", "b4.fc.weight"),
     }
-    return {network: candidates for network, candidates in found.items() if candidates}
+    return {network: candidates for network, candidates in networks.items() if candidates}
 
 
 def read(source: list[State], network: str) -> tuple[dict, dict[str, Tensor]]:

@@ -18,11 +18,11 @@ NAME = "rosinality's StyleGAN2 (.pt)"
 
 def find(tree: object) -> dict[str, list[State]]:
     """The networks in a tree: {"generator": .., "discriminator": ..}, for `read`."""
-    found = {
+    networks = {
         "generator": states.find(tree, "input.input", "conv1.conv.modulation.weight"),
         "discriminator": states.find(tree, "final_linear.1.weight", "convs.0.0.weight"),
     }
-    return {network: candidates for network, candidates in found.items() if candidates}
+    return {network: candidates for network, candidates in networks.items() if candidates}
 
 
 def read(source: list[State], network: str) -> tuple[dict, dict[str, Tensor]]:

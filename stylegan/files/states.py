@@ -38,27 +38,27 @@ def find(tree: object, *names: str) -> list[State]:
     names: of tensors that only this network has, all of them; "x." stands for any name that begins
     so.
     """
-    found: list[State] = []
+    states: list[State] = []
     for where, state, beside in _states(tree, (), {}):
         if any(COMPILED in name for name in state):
             state = {name.replace(COMPILED, ""): x for name, x in state.items()}
         for prefix in _prefixes(state, names[0]):
             tensors = prefixed(state, prefix)
             if all(_has(tensors, name) for name in names):
-                found.append(State(".".join((*where, prefix)), tensors, beside))
-    averaged = [x for x in found if any(map(AVERAGED.search, x.where.split(".")))]
-    return averaged or found
+                states.append(State(".".join((*where, prefix)), tensors, beside))
+    averaged = [x for x in states if any(map(AVERAGED.search, x.where.split(".")))]
+    return averaged or states
 
 
-def only(found: list[State]) -> State:
+def only(states: list[State]) -> State:
     """The only state of a list. Raises Fault, as no name says which of several is meant."""
-    if len(found) > 1:
-        places = ", ".join(printable(state.where) for state in found[:4])
+    if len(states) > 1:
+        places = ", ".join(printable(state.where) for state in states[:4])
         raise Fault(
-            f"holds {len(found)} networks of this kind ({places}); save the one that is meant in "
+            f"holds {len(states)} networks of this kind ({places}); save the one that is meant in "
             "a file of its own"
         )
-    return found[0]
+    return states[0]
 
 
 def _states(tree: object, where: tuple[str, ...], beside: dict) -> Iterator[tuple]:
