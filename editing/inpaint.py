@@ -8,11 +8,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from facsimile.refine import Phase, Recipe, Variable
+from facsimile.refine import Phase, Recipe, Term, Variable
+from facsimile.refine.recipes.image2stylegan_pp import NOISE
 from facsimile.stylegan import Generator, Latents
 from facsimile.stylegan.randomness import keyed_generator
 
-from .building_blocks import RESULT_OF_CODE, first_layers, noise_phase, w_phase, w_terms
+from .building_blocks import (
+    RESULT_OF_CODE,
+    first_layers,
+    noise_phase,
+    until_done,
+    w_phase,
+    w_terms,
+)
 from .local_edit import (
     LAYERS_BY,
     MASKED,
@@ -24,11 +32,15 @@ from .local_edit import (
     start_in_w_plus,
 )
 from .registry import Edit, Parameter
+from .seamless import seamless
 
 FIRST, LAST = 9, 2
 """Of the paper's 18 style inputs: 1 to 9 invent the content, 17 and 18 keep the colours."""
 INITIAL_LOSS = 0.3
 """What the first loss counts as for gradient descent: 1e-5 times the 3e4 typical of the paper."""
+JOINED = Term("pixel", 1.0, target="joined")
+GOAL = 4 * 10**-4.0
+"""MSE of images in [-1, 1] at 40 dB."""
 NOISE_WEIGHT = 10.0
 """lambda_mse2 / lambda_mse1, 1e-4 / 1e-5."""
 
@@ -40,12 +52,13 @@ def recipe(num_ws: int, layers_by: str, paper: bool) -> Recipe:
                                                         200 steps of gradient descent, rate 0.8
     n <- Mk_n(1 - M_blur+, w, n_ini, I_def, G(w))       1000 steps of Adam, lambda_2 = 10 lambda_1
 
-    By default w moves by Adam instead, until the image is done.
+    By default w moves by Adam instead, until the image is done, and n draws I_def and, in the
+    hole, G(w) with the colours of I_def at its edge (`seamless`), until it is within 40 dB of that:
+    where the paper's n is blurred beyond the hole, known pixels are lost.
     """
     layers = (*first_layers(FIRST, num_ws, layers_by), num_ws - 2, num_ws - 1)
     layers = tuple(dict.fromkeys(layers))
     terms = w_terms("photo", "known")
-    code = w_phase(terms, 300, paper, layers)
     if paper:
         code = Phase(
             name="code",
@@ -55,13 +68,11 @@ def recipe(num_ws: int, layers_by: str, paper: bool) -> Recipe:
             optimiser="gradient-descent",
             initial_loss=INITIAL_LOSS,
         )
-    noise = noise_phase(
-        1000,
-        paper,
-        x=("photo", "known, blurred"),
-        y=(RESULT_OF_CODE, "hole, blurred"),
-        y_weight=NOISE_WEIGHT,
-    )
+        x, y = ("photo", "known, blurred"), (RESULT_OF_CODE, "hole, blurred")
+        noise = noise_phase(1000, paper, x=x, y=y, y_weight=NOISE_WEIGHT)
+    else:
+        code = w_phase(terms, 300, paper, layers)
+        noise = until_done(replace(NOISE, terms=(JOINED,), steps=1000, goal=GOAL))
     return Recipe(name="inpaint", space="w+", phases=(code, noise))
 
 
@@ -107,17 +118,21 @@ def inpaint(
     # Features of known pixels beside the hole see into it: there they find what w_ini draws.
     with torch.enable_grad():
         photo = torch.where(hole > 0, start.synthesize(generator).detach(), x)
-    wide = enlarge(hole, feather)
-    result = run(
-        generator,
-        start,
-        inputs,
-        recipe(generator.num_ws, layers_by, paper),
-        targets={"photo": photo},
-        masks={"known": 1 - hole, "known, blurred": 1 - wide, "hole, blurred": wide},
-    )
+    box = recipe(generator.num_ws, layers_by, paper)
+    targets, masks = {"photo": photo}, {"known": 1 - hole}
+    if paper:
+        wide = enlarge(hole, feather)
+        masks |= {"known, blurred": 1 - wide, "hole, blurred": wide}
+        edited = run(generator, start, inputs, box, targets=targets, masks=masks).latents
+    else:
+        code, noise = (replace(box, phases=(phase,)) for phase in box.phases)
+        edited = run(generator, start, inputs, code, targets=targets, masks=masks).latents
+        with torch.enable_grad():
+            drawn = edited.synthesize(generator).detach()
+        targets = {"joined": seamless(x, drawn, hole)}
+        edited = run(generator, edited, inputs, noise, targets=targets, masks={}).latents
     background = x if residual else None
-    return LocalEdit(latents=result.latents, mask=hole, background=background, solutions=solutions)
+    return LocalEdit(latents=edited, mask=hole, background=background, solutions=solutions)
 
 
 EDIT = Edit(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facsimile import editing
-from facsimile.editing import building_blocks, inpaint, scribble
+from facsimile.editing import building_blocks, inpaint, scribble, seamless
 from facsimile.editing.activations import activation
 from facsimile.editing.expression import w_deviation
 from facsimile.editing.local_edit import EditInputs, LocalEdit, blur, enlarge
@@ -177,6 +177,32 @@ def test_blurred_masks():
     assert blur(mask, -1.0)[0, 0, 24, 32] == pytest.approx(0.6, abs=0.1)
     assert (enlarge(mask, 4.0)[mask == 1] > 0.97).all()
     assert torch.equal(enlarge(mask, 0.0), mask)
+
+
+def test_a_membrane_carries_a_slope_on():
+    """A plane solves Laplace's equation, and one value around a hole fills it."""
+    y, x = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")
+    plane = torch.stack([x + 2 * y, 1 - y])[None].double()
+    hole = torch.zeros(1, 1, 12, 12, dtype=torch.bool)
+    hole[..., 3:8, 2:9] = True
+    spoilt = torch.where(hole, torch.nan, plane)
+    torch.testing.assert_close(seamless.membrane(spoilt, hole), plane)
+    # A hole at the border, where nothing flows.
+    hole[..., 3:8, :9] = True
+    flat = torch.full_like(plane, 0.3)
+    torch.testing.assert_close(seamless.membrane(torch.where(hole, 9.0, flat), hole), flat)
+    both = seamless.membrane(torch.cat([plane, flat]), hole.expand(2, -1, -1, -1))
+    torch.testing.assert_close(both[:1], seamless.membrane(plane, hole))
+
+
+def test_seamless_pictures_keep_their_gradients(world):
+    outer, inner = world.targets[:1], world.targets[1:2]
+    hole = left("", outer, False)
+    joined = seamless.seamless(outer, inner + 0.4, hole)
+    assert torch.equal(joined[..., 4:], outer[..., 4:])
+    torch.testing.assert_close(joined, seamless.seamless(outer, inner, hole))  # no offset is left
+    with_itself = seamless.seamless(outer, outer - 0.7, hole)
+    torch.testing.assert_close(with_itself, outer)
 
 
 def test_expression_transfer(generator, make_latents):
