@@ -11,6 +11,7 @@ import tyro
 from facsimile import data
 from facsimile import studio as studios
 from facsimile.claims import Claims, key_of
+from facsimile.data.face_choice import read_choice
 from facsimile.data.progress import ProgressBar
 from facsimile.data.video_writer import CODECS
 from facsimile.edit_result import LATENTS
@@ -20,6 +21,7 @@ from facsimile.inputs import photos_for, resolved
 from facsimile.landmarks import load_landmarker
 from facsimile.reenactment import Driver, Reenactment, is_latents_file
 from facsimile.reenactment.pairs import ALL, Pair, list_pairs
+from facsimile.reenactment.summary import print_summary
 from facsimile.refine import Step
 from facsimile.studio import SOURCE_STEPS, Studio
 
@@ -108,6 +110,13 @@ class Reenact(PhotoPasteOptions):
 
     def run(self) -> int:
         """Returns the exit status; raises ValueError or OSError for what cannot be used."""
+        for face in (self.face, self.source_face):
+            read_choice(face)
+            if face != "largest" and not self.align:
+                raise ValueError(
+                    f"got face {face!r} with --no-align, whose pictures are one face each; "
+                    "leave one of them out"
+                )
         source = self.source
         if (source / LATENTS).is_file():
             source = source / LATENTS
@@ -233,7 +242,7 @@ class Reenact(PhotoPasteOptions):
         except KeyboardInterrupt:
             print(f"\nstopped; the frames until then are in {out}", file=sys.stderr)
             return INTERRUPTED
-        _report(summary, self.driver, out)
+        print_summary(summary, self.driver, out)
         return OK
 
 
@@ -257,37 +266,6 @@ class SourceBar:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def _report(summary: dict, driver: Path, out: Path) -> None:
-    count, faceless = summary["frames"], summary["frames_without_a_face"]
-    if count == 1:
-        print(f"one picture: {out}")
-    else:
-        repeated = f"; {faceless} without a face repeat the previous pose" * bool(faceless)
-        if summary["frames_of_others"]:
-            repeated = f"; {faceless} without the person repeat the previous pose, and "
-            repeated += f"{summary['frames_of_others']} of these show others"
-        print(f"{count} frames{repeated}; {summary['frames_per_second']} frames/s: {out}")
-    if "sound" in summary:
-        print(f"sound: {summary['sound']}")
-    error = summary["landmark_error"]
-    if error["nme"] is not None:
-        missing = error["results_without_a_face"]
-        print(
-            f"landmark error: {error['nme']:.3f} of the distance between the eyes, Hausdorff "
-            f"{error['hausdorff']:.3f}" + f"; {missing} results without a face" * bool(missing)
-        )
-    if "lost_detail" in summary:
-        print(f"whole: {summary['lost_detail']}")
-    for miss in summary["misses"]:
-        print(f"note: {miss}")
-    for name, reason in summary["first_frames_without_a_face"].items():
-        print(f"  {name}: {reason}", file=sys.stderr)
-    damaged = summary.get("damaged_frames", 0)
-    if damaged:
-        what = "one frame is" if damaged == 1 else f"{damaged} frames are"
-        print(f"  {driver}: {what} damaged, and shown so or left out", file=sys.stderr)
 
 
 def _claim_key(pair: Pair) -> str:

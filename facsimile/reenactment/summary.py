@@ -1,6 +1,8 @@
 """What summary.json says of a reenactment."""
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor
 
@@ -98,3 +100,35 @@ def no_face_message(stream: FrameStream, log: FrameLog) -> str:
         f"({first}), expected one seen from the front; use another driver, or --no-align if "
         "its faces are aligned already"
     )
+
+
+def print_summary(summary: dict, driver: Path, out: Path) -> None:
+    """Say what became of the frames; what went wrong goes to the errors."""
+    count, faceless = summary["frames"], summary["frames_without_a_face"]
+    if count == 1:
+        print(f"one picture: {out}")
+    else:
+        repeated = f"; {faceless} without a face repeat the previous pose" * bool(faceless)
+        if summary["frames_of_others"]:
+            repeated = f"; {faceless} without the person repeat the previous pose, and "
+            repeated += f"{summary['frames_of_others']} of these show others"
+        print(f"{count} frames{repeated}; {summary['frames_per_second']} frames/s: {out}")
+    if "sound" in summary:
+        print(f"sound: {summary['sound']}")
+    error = summary["landmark_error"]
+    if error["nme"] is not None:
+        missing = error["results_without_a_face"]
+        print(
+            f"landmark error: {error['nme']:.3f} of the distance between the eyes, Hausdorff "
+            f"{error['hausdorff']:.3f}" + f"; {missing} results without a face" * bool(missing)
+        )
+    if "lost_detail" in summary:
+        print(f"whole: {summary['lost_detail']}")
+    for miss in summary["misses"]:
+        print(f"note: {miss}")
+    for name, reason in summary["first_frames_without_a_face"].items():
+        print(f"  {name}: {reason}", file=sys.stderr)
+    damaged = summary.get("damaged_frames", 0)
+    if damaged:
+        what = "one frame is" if damaged == 1 else f"{damaged} frames are"
+        print(f"  {driver}: {what} damaged, and shown so or left out", file=sys.stderr)

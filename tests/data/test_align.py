@@ -184,6 +184,8 @@ def test_two_faces_largest_first(detector, astronaut):
     np.testing.assert_allclose(centres, [256 + 224, 112], atol=10)
     (largest,) = align_faces(photo, 64, detector)
     assert np.array_equal(largest.quad, both[0].quad)
+    (left,) = align_faces(photo, 64, detector, "left")
+    assert np.array_equal(left.quad, both[1].quad)
     with pytest.raises(ValueError, match="got face .best., expected largest, left, right"):
         align_faces(photo, 64, detector, "best")
 

@@ -128,6 +128,10 @@ def test_the_command(known, network, talking, squares, tmp_path, monkeypatch, ca
         main([str(x) for x in [*told, "--face", "tallest"]])
     assert left.value.code == 2
     assert "got face 'tallest', expected largest, left" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        main([str(x) for x in [*told, "--source-face", "left"]])
+    assert left.value.code == 2
+    assert "got face 'left' with --no-align" in capsys.readouterr().err
 
 
 class People:
