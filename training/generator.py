@@ -8,7 +8,9 @@ regularization.
 """
 
 import copy
+import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,21 +176,35 @@ class GeneratorRecipe:
             losses["generator/vision"] = settings.vision.vision_aided_weight * term
         penalty = settings.path_length
         if penalty.pl_weight and batch.step % penalty.pl_interval == 0:
-            shape = fakes.images.shape[1:]
-            directions = self.sampler.numbers("path", batch, torch.randn, *shape, on_device=True)
-            lengths = path_lengths(fakes.ws, fakes.images, directions)
+            lengths = self._path_lengths(batch, fakes)
             losses["path length"] = lengths.detach().mean()
             if self.path_mean_known:
                 deviation = (lengths - self.path_mean).square().mean()
                 losses["generator/path"] = penalty.pl_weight * penalty.pl_interval * deviation
         return losses
 
+    def _path_lengths(self, batch: BatchSlice, fakes: Fakes) -> Tensor:
+        """Of the share of the images; the same ones however the batch is divided."""
+        kept = math.ceil(self.group_size * self.settings.path_length.pl_share)
+        shape = fakes.images.shape[1:]
+        directions = self.sampler.numbers("path", batch, torch.randn, *shape, on_device=True)
+        if kept < self.group_size:
+            # The first rows are the first samples of each group, see `interleave_groups`.
+            rows = len(fakes.ws) // self.group_size * kept
+            ws, directions = fakes.ws[:rows], directions[:rows]
+            noise = [x[:rows] for x in self.sampler.noise(self.generator, batch)]
+            with self.settings.autocast(self.device):
+                images = growth.synthesize_faded(self.generator, ws, noise, self.alpha)
+            fakes = Fakes(ws, images)
+        return path_lengths(fakes.ws, fakes.images, directions)
+
     def _augment(self, images: Tensor, key: str, batch: BatchSlice) -> Tensor:
         """Images as the discriminator sees them. key: of the random numbers."""
         if self.augment_p <= 0:
             return images
-        uniform = self.sampler.numbers(f"chance {key}", batch, torch.rand, augment.UNIFORMS)
-        normal = self.sampler.numbers(f"amount {key}", batch, torch.randn, augment.NORMALS)
+        numbers = partial(self.sampler.numbers, on_device=True)
+        uniform = numbers(f"chance {key}", batch, torch.rand, augment.UNIFORMS)
+        normal = numbers(f"amount {key}", batch, torch.randn, augment.NORMALS)
         images = images.to(self.settings.dtype)
         return augment.augment(images, self.augment_p, uniform, normal)
 

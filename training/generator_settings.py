@@ -60,9 +60,14 @@ class PathLengthSettings:
     """Weight of the path length penalty; 0: not computed."""
     pl_interval: int = 8
     """Steps between two path length penalties."""
+    pl_share: float = 0.5
+    """Share of the images whose path lengths are taken. StyleGAN2 takes half: their second
+    derivatives cost far more than drawing these images once more."""
 
     def __post_init__(self) -> None:
         at_least(self, 0, "pl_weight")
+        if not 0 < self.pl_share <= 1:
+            raise ValueError(f"--pl-share is {self.pl_share}; it must be above 0 and at most 1")
         at_least(self, 1, "pl_interval")
 
 

@@ -112,7 +112,7 @@ class KeyedSampler:
         images, _ = self.batch(dataset, batch)
         if not mirror:
             return images
-        mirrored = self.numbers("flip", batch, torch.rand).to(self.device) < 0.5
+        mirrored = self.numbers("flip", batch, torch.rand, on_device=True) < 0.5
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
     def codes(

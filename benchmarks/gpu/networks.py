@@ -50,13 +50,24 @@ def small_generator(architecture: str, side: int, width: int) -> Generator:
     return generator
 
 
-@cache
 def small_perceptual(side: int, width: int) -> Perceptual:
+    return metrics.discriminator_features(small_discriminator(side, width))
+
+
+@cache
+def small_discriminator(side: int, width: int) -> Discriminator:
     channels = (width,) * (side.bit_length() - 2)
     config = DiscriminatorConfig(img_resolution=side, img_channels=3, channels=channels)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(1)
-        return metrics.discriminator_features(freeze(Discriminator(config)))
+        return freeze(Discriminator(config))
+
+
+def save_pair(folder: Path, side: int, width: int) -> None:
+    """A generator and its discriminator into a folder."""
+    folder.mkdir(exist_ok=True)
+    stylegan.save(small_generator("stylegan2", side, width), folder / "generator.safetensors")
+    stylegan.save(small_discriminator(side, width), folder / "discriminator.safetensors")
 
 
 def small_encoder(kind: str, generator: Generator) -> nn.Module:

@@ -5,8 +5,11 @@ True float32 on both; tolerances are relative to the largest value.
 
 import contextlib
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -21,8 +24,16 @@ from facsimile.encoders import KINDS
 from facsimile.refine import Recipe, RefineResult, refine
 from facsimile.refine.recipes import RECIPES, get
 from facsimile.stylegan import Generator
+from facsimile.training.keyed_sampler import KeyedSampler
 
-from .networks import ARCHITECTURES, error, small_encoder, small_generator, small_perceptual
+from .networks import (
+    ARCHITECTURES,
+    error,
+    save_pair,
+    small_encoder,
+    small_generator,
+    small_perceptual,
+)
 from .page import Page
 
 IMAGE, GRADIENT = 1e-4, 1e-3
@@ -211,15 +222,15 @@ def _weights(name: str, device: str, work: Path, images: int) -> dict[str, Tenso
     if name == "generator":
         flags |= SMALLEST | {"data": _pictures(work)}
     else:
-        path = work / "generator.safetensors"
-        if not path.exists():
-            stylegan.save(small_generator("stylegan2", 16, 8), path)
-        flags |= {"generator": path, "width": 4}
+        save_pair(work / "networks", 16, 8)
+        flags |= {"generator": work / "networks", "width": 4, "perceptual": "discriminator"}
         if name != "base":
             flags |= {"max-width": 8}
+            flags |= {"identity": "off"}
         flags |= {"bn-group-size": 2} if name in ("base", "in-domain") else {}
     arguments = [name] + [str(x) for k, v in flags.items() for x in (f"--{k}", v)]
-    status = train.main([*arguments, "--quiet"])
+    with _numbers_of_the_cpu():
+        status = train.main([*arguments, "--quiet"])
     # accelerate keeps one state per process, and the next run has another device.
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
@@ -228,6 +239,19 @@ def _weights(name: str, device: str, work: Path, images: int) -> dict[str, Tenso
         raise RuntimeError(f"train {name} on {device} ended with the status {status}")
     file = out / ("generator.safetensors" if name == "generator" else encoders.FILE)
     return load_file(file)
+
+
+@contextlib.contextmanager
+def _numbers_of_the_cpu() -> Iterator[None]:
+    """Random numbers that a run draws on its device are others than the CPU's."""
+    numbers = KeyedSampler.numbers
+
+    def drawn(self: KeyedSampler, *args: Any, on_device: bool = False) -> Tensor:
+        found = numbers(self, *args)
+        return found.to(self.device) if on_device else found
+
+    with mock.patch.object(KeyedSampler, "numbers", drawn):
+        yield
 
 
 def _pictures(work: Path) -> Path:

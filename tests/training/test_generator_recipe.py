@@ -25,7 +25,7 @@ BATCH = 4
 
 @pytest.fixture
 def make_recipe(tmp_path, pictures):
-    def make(ada_target=0.6, **optimizer):
+    def make(ada_target=0.6, pl_share=0.5, **optimizer):
         settings = GeneratorSettings(
             out=tmp_path,
             images=80,
@@ -37,7 +37,7 @@ def make_recipe(tmp_path, pictures):
                 mbstd_group=2,
             ),
             optimizer=OptimizerSettings(lr=0.1, **optimizer),
-            path_length=PathLengthSettings(pl_interval=1),
+            path_length=PathLengthSettings(pl_interval=1, pl_share=pl_share),
             augmentation=AdaSettings(ada_target=ada_target, ada_images=100),
             ema=EmaSettings(ema_images=100),
         )  # fmt: skip
@@ -85,6 +85,19 @@ def test_statistics_are_no_terms(make_recipe):
         "real signs",
         "path length",
     }
+
+
+def test_path_lengths_of_half_of_the_images_are_theirs(make_recipe):
+    """Oracle: those of all. And the same images in one batch and in two."""
+    half, whole = make_recipe(), make_recipe(pl_share=1.0)
+    batch = BatchSlice(0, 0, BATCH)
+    few = half._path_lengths(batch, half.forward(batch))
+    every = whole._path_lengths(batch, whole.forward(batch))
+    assert (len(few), len(every)) == (BATCH // 2, BATCH)
+    torch.testing.assert_close(few, every[: BATCH // 2])
+    parts = [BatchSlice(0, start, 2) for start in (0, 2)]
+    apart = torch.cat([half._path_lengths(x, half.forward(x)) for x in parts])
+    torch.testing.assert_close(apart, few)
 
 
 @pytest.mark.parametrize(("sign", "change"), [(1.0, 1), (0.5, -1)])
