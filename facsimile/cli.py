@@ -94,7 +94,7 @@ def _make_output_robust() -> None:
             stream.reconfigure(errors="backslashreplace")
     show = warnings.showwarning
 
-    def show_photo_warning(message: Any, category: type, *rest: Any, **more: Any) -> None:
+    def show_photo_warning(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, PhotoWarning):
             tqdm.write(f"warning: {one_line(str(message))}", file=sys.stderr)
         else:

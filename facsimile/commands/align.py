@@ -9,7 +9,7 @@ from facsimile import data
 from facsimile.data.face_choice import read_choice
 from facsimile.devices import pick_device
 from facsimile.exit_status import OK, SOME_FAILED
-from facsimile.inputs import path_keys, photos_for, unique_name
+from facsimile.inputs import one_line, path_keys, photos_for, unique_name
 
 from .options import ComputeOptions, FaceText
 
@@ -44,7 +44,7 @@ class Align(ComputeOptions):
                 )
             except (data.PhotoError, OSError) as error:
                 message = str(error) if str(photo) in str(error) else f"{photo}: {error}"
-                print(f"failed: {message}")
+                print(f"failed: {one_line(message)}")
                 failed += 1
                 continue
             for index, aligned in enumerate(faces):

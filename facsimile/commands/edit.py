@@ -15,7 +15,7 @@ from facsimile import studio as studios
 from facsimile.edit_result import SUMMARY, EditResult, number_solutions
 from facsimile.editing import Edit
 from facsimile.exit_status import OK, SOME_FAILED
-from facsimile.inputs import number_duplicates, photos_for
+from facsimile.inputs import number_duplicates, one_line, photos_for
 from facsimile.jobs import PASTED, Job
 from facsimile.json_files import read_json, write_json
 from facsimile.local_edits import EditProgress, read_target
@@ -126,7 +126,7 @@ class EditOptions(PhotoPasteOptions):
             print(f"note: {miss}")
         print(f"{edit.name}: {images}, {len(failed)} photos failed: {self.out / 'strip.png'}")
         for reason in failed:
-            print(f"  {reason}", file=sys.stderr)
+            print(f"  {one_line(reason)}", file=sys.stderr)
         return SOME_FAILED if failed else OK
 
     def _check_photos(self, latents: list[Latents]) -> None:

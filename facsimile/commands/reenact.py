@@ -17,7 +17,7 @@ from facsimile.data.video_writer import CODECS
 from facsimile.edit_result import LATENTS
 from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
-from facsimile.inputs import photos_for, resolved
+from facsimile.inputs import one_line, photos_for, resolved
 from facsimile.landmarks import load_landmarker
 from facsimile.reenactment import Driver, Reenactment, is_latents_file
 from facsimile.reenactment.pairs import ALL, Pair, list_pairs
@@ -203,7 +203,7 @@ class Reenact(PhotoPasteOptions):
                             reenactment.prepare()
                 except (data.PhotoError, OSError) as error:
                     failure = str(error) if str(photo) in str(error) else f"{photo}: {error}"
-                    print(f"failed: {failure}")
+                    print(f"failed: {one_line(failure)}")
                 else:
                     if done_before:
                         print(f"done before: {self.out / name}")
@@ -221,7 +221,7 @@ class Reenact(PhotoPasteOptions):
         unit = "results" if len(pairs) > len(photos) else "photos"
         print(f"{done} of {len(pairs)} {unit} done, {len(failed)} failed: {self.out}")
         for reason in failed:
-            print(f"  {reason}", file=sys.stderr)
+            print(f"  {one_line(reason)}", file=sys.stderr)
         return status or (SOME_FAILED if failed else OK)
 
     @property
