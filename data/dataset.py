@@ -195,9 +195,10 @@ def load_images(
         opened = current
     good = (opened.sizes[:, 0] > 0).nonzero()[:, 0]
     if not len(good):
+        first = f", first {opened.errors[0]}" if opened.errors else ""
         raise ValueError(
             f"no image found in {', '.join(map(str, sources))} ({len(opened.errors)} could not be "
-            "read); expected a folder or a zip with photos in it"
+            f"read{first}); expected a folder or a zip with photos in it"
         )
     if index is not None:
         opened.write(index)
