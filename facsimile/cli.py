@@ -95,7 +95,7 @@ def _make_output_robust() -> None:
     show = warnings.showwarning
 
     def show_photo_warning(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, PhotoWarning):
+        if category is PhotoWarning:
             tqdm.write(f"warning: {one_line(str(message))}", file=sys.stderr)
         else:
             show(message, category, *rest, **more)
