@@ -18,17 +18,24 @@ from typing import Any
 import tyro
 
 from benchmarks import (
+    classes,
+    damage,
     encoders_alone,
+    expression,
     feature_edits,
     identity,
     inversion,
+    local_edits,
     noise,
+    noise_orders,
     one_pass,
+    path_length,
     reenactment,
     report,
     results_page,
     settling,
     spaces,
+    starts,
 )
 from facsimile import checkpoints
 
@@ -64,6 +71,27 @@ PARTS = {
     "one-pass": Part(page=one_pass, tables=("one_pass",), tiny={"steps": 25, "timed_steps": 1}),
     "settling": Part(page=settling, tables=("settling",), tiny={"steps": 2}),
     "noise": Part(page=noise, tables=("noise",), settings={"steps": 500}, tiny={"steps": 2}),
+    "noise-orders": Part(page=noise_orders, tables=("orders",), tiny={"steps": 2}),
+    "starts": Part(page=starts, tables=("starts", "losses", "weights"), tiny={"steps": 1}),
+    "damage": Part(
+        page=damage,
+        tables=("transforms", "defects", "rounds"),
+        tiny={"steps": 1, "rounds": 2},
+    ),
+    "classes": Part(
+        page=classes,
+        tables=("distances",),
+        tiny={"steps": 1, "style_steps": 1},
+        picture="distances.png",
+        caption="distances in W+ between the codes of every two pictures",
+    ),
+    "local-edits": Part(
+        page=local_edits,
+        tables=("edits",),
+        tiny={"steps": 2, "attribute_steps": 1, "edits": ("eyes", "moustache")},
+    ),
+    "expression": Part(page=expression, tables=("expression",), tiny={"steps": 2}),
+    "path-length": Part(page=path_length, tables=("path_length",), tiny={"samples": 4}),
     "encoders-alone": Part(page=encoders_alone, tables=("encoders",)),
     "identity-term": Part(
         page=identity, tables=("identity",), tiny={"steps": 1, "fixed": ()}, held_out=True
@@ -80,7 +108,12 @@ PARTS = {
 }
 PAGE = "results.md"
 TINY_COUNT = 2
-STAND_INS = {"judge": "SQUEEZENET.safetensors", "identity": "JUDGE.py"}
+STAND_INS = {
+    "judge": "SQUEEZENET.safetensors",
+    "identity": "JUDGE.py",
+    "labels": "ATTRIBUTES.json",
+    "labelled": "TRAINING_FACES",
+}
 """What a command in the documentation says in place of a file."""
 NOT_SHOWN = ("faces", "out", "rows", "rows_only", "stored", "untimed", "threads", "runs")
 """Options that a command in the documentation leaves out."""
@@ -117,6 +150,10 @@ class Options:
     """SqueezeNet 1.1 weights with torchvision's names: a perceptual distance for scores only."""
     identity: Path | None = None
     """The judge of identity and landmarks, see benchmarks.judges."""
+    labels: Path | None = None
+    """JSON of the attributes of training faces, for the part local-edits: benchmarks.attributes."""
+    labelled: Path | None = None
+    """Folder or .zip of these training faces."""
     rows_only: bool = False
     """Compute the rows and stop: no tables, pictures or judges of identity."""
     stored: bool = False
@@ -174,8 +211,9 @@ def page_options(name: str, options: Options) -> Any:
     """The options of a part's benchmark."""
     part = PARTS[name]
     known = {x.name: x for x in dataclasses.fields(part.page.Options)}
-    same = ("generator", "judge", "identity", "rows_only", "stored", "untimed", "device", "tf32")
-    given: dict[str, Any] = {x: getattr(options, x) for x in (*same, "threads")}
+    same = ("generator", "judge", "identity", "labels", "labelled", "rows_only", "stored")
+    how = ("untimed", "device", "tf32", "threads")
+    given: dict[str, Any] = {x: getattr(options, x) for x in (*same, *how)}
     given |= {"rows": options.out / "rows", "out": options.out / name}
     given |= part.settings
     if options.tiny:
@@ -188,12 +226,14 @@ def page_options(name: str, options: Options) -> Any:
         given["frechet_weights"] = options.judge
         given["frechet"] = "discriminator" if options.judge is None else "squeezenet"
     faces = options.held_out if part.held_out and options.held_out else options.faces
-    return part.page.Options(faces=faces, **{k: x for k, x in given.items() if k in known})
+    given["faces"] = faces
+    return part.page.Options(**{k: x for k, x in given.items() if k in known})
 
 
 def command(page: ModuleType, settings: Any) -> str:
     """The command line of these options, with stand-ins for files."""
-    words = ["python", "-m", page.__name__, "FACES.zip"]
+    words = ["python", "-m", page.__name__]
+    words += ["FACES.zip"] * hasattr(settings, "faces")
     for x in dataclasses.fields(settings):
         value = getattr(settings, x.name)
         if x.name in NOT_SHOWN or value == x.default:

@@ -63,7 +63,8 @@ def find(folder: Path, recipe: str, settings: dict, *, stored: bool) -> Path | N
     for path in sorted(paths, key=lambda path: not latents_path(path).is_file()):
         if stored or latents_path(path).is_file():
             other = json.loads(path.read_text())["settings"]
-            other = other | {"plan": plan_settings(other["plan"])}
+            if "plan" in other:  # not of an edit, whose settings are complete
+                other = other | {"plan": plan_settings(other["plan"])}
             if other == settings or (stored and what(other) == what(settings)):
                 return path
     return None

@@ -54,7 +54,7 @@ def main(options: Options) -> None:
 
 def pictures(side: int) -> faces.Faces:
     """The pictures that show no face, at side x side."""
-    named = dict(_pictures())
+    named = dict(named_pictures())
     squares = [data.fit_square(middle_square(picture), side) for picture in named.values()]
     return faces.Faces(list(named), torch.stack([data.to_tensor(x) for x in squares]))
 
@@ -65,7 +65,7 @@ def middle_square(picture: Image.Image) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
-def _pictures() -> Iterator[tuple[str, Image.Image]]:
+def named_pictures() -> Iterator[tuple[str, Image.Image]]:
     import skimage.data
 
     for name, title in PICTURES.items():
