@@ -25,13 +25,17 @@ class PlannedFile:
 
 def plan_file(
     path: Path, generator: Generator, recipe: Recipe, encoder: LoadedEncoder | None
-) -> PlannedFile:
-    """The plan to start from a file. Raises FileNotFoundError, or ValueError for a file without
-    latents of this generator, or with such as the recipe's space does not hold.
+) -> tuple[PlannedFile, Recipe]:
+    """The plan to start from a file, and the recipe, at the layer of the file's feature if it names
+    no other. Raises FileNotFoundError, or ValueError for a file without latents of this generator,
+    or with such as the recipe's space does not hold.
 
     encoder: see `z_encoder`.
     """
     latents = read_latents(path, generator)
+    has_feature = spaces.parse(recipe.space)[1]
+    if has_feature and recipe.layer is None:
+        recipe = replace(recipe, layer=latents.layer)
     network = None if encoder is None else encoder.network
     try:
         _in_recipe(latents[-1], generator, recipe, network)
@@ -41,7 +45,9 @@ def plan_file(
         ) from None
     which = "" if len(latents) == 1 else f"the last of {len(latents)} "
     words = f"{which}latents in {latents.space} of {path}"
-    return PlannedFile(path=path, digest=_digest(path), words=words)
+    if latents.layer not in (None, recipe.layer if has_feature else ""):
+        words += ", without their feature"
+    return PlannedFile(path=path, digest=_digest(path), words=words), recipe
 
 
 def start_from(

@@ -38,7 +38,7 @@ def decide_start(
     another program's codes. Raises FileNotFoundError, or ValueError for what is not possible."""
     if isinstance(init, Path):
         encoder = z_encoder(recipe, encoders)
-        file = plan_file(init, generator, recipe, encoder)
+        file, recipe = plan_file(init, generator, recipe, encoder)
         return Start("file", recipe, encoder or domain_encoder(recipe, encoders), file)
     encoder, note = initial_encoder(recipe, init or recipe.init, encoders)
     if encoder is not None:

@@ -12,7 +12,7 @@ from facsimile.initial_file import PlannedFile
 from facsimile.plan import InversionPlan
 from facsimile.refine import recipes
 from facsimile.start import read_init
-from facsimile.stylegan import Latents
+from facsimile.stylegan import Latents, init_latents
 from facsimile.stylegan.files import codes
 
 
@@ -60,6 +60,24 @@ def test_refinement_goes_on_from_there(studio, folder, targets):
     by_hand = given.invert(targets, names, start=first).latents
     for name, x in by_hand.tensors().items():
         assert torch.equal(by_file.tensors()[name], x)
+
+
+def test_a_feature_of_our_own_is_where_it_goes_on(studio, tmp_path, targets):
+    """Also one of another layer than the default, unless the recipe asks for that."""
+    path, generator = tmp_path / "latents.safetensors", studio.generator
+    start = init_latents(generator, "f/w+", 1, layer="b8.conv0")
+    latents = start.with_tensors({**start.tensors(), "feature": start.feature + 1})
+    latents.save(path)
+    assert generator.default_feature_layer() != "b8.conv0"
+    plan = studio.plan("f/w+", steps=0, init=path, identity="off")
+    first = studio.inverter(plan).initial_latents(targets)
+    assert (plan.recipe.layer, first.layer) == ("b8.conv0", "b8.conv0")
+    assert torch.equal(first.feature[:1], latents.feature)
+    assert torch.equal(first[0].synthesize(generator), latents.synthesize(generator))
+    assert "without" not in plan.file.words
+    for name, layer in (("w+", None), ("f/w+", "b16.conv0")):
+        other = studio.plan(name, steps=0, init=path, layer=layer, identity="off")
+        assert other.file.words.endswith(f"{path}, without their feature")
 
 
 def test_a_plan_knows_the_bytes_of_its_file(studio, folder, tmp_path, targets):
