@@ -78,14 +78,14 @@ def written(out: Path) -> dict[str, int]:
 
 def faults(faces: Path, out: Path) -> list[str]:
     """What is wrong with the results in `out` of all faces."""
-    expected, found = {path.stem for path in faces.iterdir()}, set(written(out))
+    expected, results = {path.stem for path in faces.iterdir()}, set(written(out))
     summary = json.loads((out / "summary.json").read_text())
-    wrong = [f"{len(expected - found)} are missing"] if expected - found else []
-    if found - expected:
-        wrong.append(f"{len(found - expected)} were done twice")
+    wrong = [f"{len(expected - results)} are missing"] if expected - results else []
+    if results - expected:
+        wrong.append(f"{len(results - expected)} were done twice")
     if summary["done"] != len(expected) or summary["failed"]:
         wrong.append(f"the summary has {summary['done']} and {len(summary['failed'])} failed")
-    for name in found:
+    for name in results:
         with Image.open(out / name / "reconstruction.png") as picture:
             picture.load()
     if (out / FOLDER).exists():
@@ -172,12 +172,12 @@ def main() -> None:
     for processes in (2, 4):
         good &= check_killed(faces, out, processes, args.kills, seconds)
     good &= check_launcher(faces, out)
-    found = [rate(faces, out, processes) for processes in (1, 2, 1, 2)]
-    for (one, alone), (two, together) in (found[:2], found[2:]):
+    results = [rate(faces, out, processes) for processes in (1, 2, 1, 2)]
+    for (one, alone), (two, shared) in (results[:2], results[2:]):
         share = two / (2 * one)
         good &= report(
             f"two processes {two:.1f} photos/s, one {one:.1f}: {share:.2f} of twice (at least 0.9, "
-            f"where nothing else runs); processor seconds a photo {together:.3f} and {alone:.3f}; "
+            f"where nothing else runs); processor seconds a photo {shared:.3f} and {alone:.3f}; "
             f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
             [] if share >= 0.9 else ["too slow"],
         )

@@ -68,7 +68,7 @@ class Claims:
     def __post_init__(self) -> None:
         self.folder = self.out / FOLDER
         # Apart from the claims, whose folder is listed for every one: these are many.
-        self.names, self.told = self.folder / "names", self.folder / "told"
+        self.names, self.endings = self.folder / "names", self.folder / "told"
         self.process = uuid4().hex[:12]
         self._state, self._ended = WAITING, threading.Event()
 
@@ -121,7 +121,7 @@ class Claims:
 
     def _clear(self) -> None:
         """Remove what earlier runs have left: nobody is at work."""
-        for path in [x for y in (self.folder, self.names, self.told) for x in y.glob("*")]:
+        for path in [x for y in (self.folder, self.names, self.endings) for x in y.glob("*")]:
             process = path.name.rpartition("~")[2].partition(".")[0]
             if path.is_file() and not self._lives(process):
                 path.unlink(missing_ok=True)
@@ -159,16 +159,16 @@ class Claims:
     def tell(self, key: str, outcome: dict) -> None:
         """Let the others know how what was claimed has ended, and release it."""
         if self.holds(key):
-            self.told.mkdir(exist_ok=True)
-            write_json(self.told / f"{key}.json", outcome)
+            self.endings.mkdir(exist_ok=True)
+            write_json(self.endings / f"{key}.json", outcome)
         self.release(key)
 
     def outcome(self, key: str) -> dict:
         """What a process has told, since the first one began that is at work; {} if nothing."""
-        return read_json(self.told / f"{key}.json")
+        return read_json(self.endings / f"{key}.json")
 
     def outcomes(self) -> list[dict]:
-        return [read_json(path) for path in sorted(self.told.glob("*.json"))]
+        return [read_json(path) for path in sorted(self.endings.glob("*.json"))]
 
     def reserve(self, name: str, key: str) -> bool:
         """Give a name to what is claimed as `key`, which keeps it until all have left."""

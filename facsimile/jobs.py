@@ -328,9 +328,9 @@ class Job:
 
     def _summarise(self) -> None:
         """Write overview.png and summary.json of all that is in the folder."""
-        told = self.shared.told()
-        self.failed = {photo: x for photo, x in told.items() if x} | self.failed
-        photos = {*map(str, self.photos), *told}
+        outcomes = self.shared.outcomes()
+        self.failed = {photo: x for photo, x in outcomes.items() if x} | self.failed
+        photos = {*map(str, self.photos), *outcomes}
         try:
             summary.write(self.out, self.failed, photos)
         except OSError as error:

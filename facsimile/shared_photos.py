@@ -51,8 +51,8 @@ class SharedPhotos:
         key = self._key(photo)
         if not self.claims.take(key):
             return Read(photo, [], busy=True)
-        told = self.claims.outcome(key)
-        return Read(photo, [], elsewhere=told["faces"]) if told else None
+        outcome = self.claims.outcome(key)
+        return Read(photo, [], elsewhere=outcome["faces"]) if outcome else None
 
     def holds(self, photo: Path) -> bool:
         return self.claims.holds(self._key(photo))
@@ -76,7 +76,7 @@ class SharedPhotos:
                 outcome = {"photo": str(photo), "faces": one.faces, "reason": one.reason}
                 self.claims.tell(self._key(photo), outcome)
 
-    def told(self) -> dict[str, str]:
+    def outcomes(self) -> dict[str, str]:
         """Photo -> why it failed, "" where it did not; of all processes."""
         return {x["photo"]: x["reason"] for x in self.claims.outcomes() if "photo" in x}
 

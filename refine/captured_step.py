@@ -8,6 +8,7 @@ from call to call is copied into the tensors that it was captured with.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -36,22 +37,31 @@ GraphMaker = Callable[[], Graph]
 
 
 class CudaGraph:
-    """A CUDA graph."""
+    """A CUDA graph on a device, which need not be the current one."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.graph: Any = torch.cuda.CUDAGraph()
 
     def capture(self, body: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        with torch.cuda.graph(self.graph):
+        # PyTorch's own stream for captures is of whichever device was the first. Other threads,
+        # which read and write photos, may use the device meanwhile.
+        stream = torch.cuda.Stream(self.device)
+        mode = "thread_local"
+        with (
+            torch.cuda.device(self.device),
+            torch.cuda.graph(self.graph, stream=stream, capture_error_mode=mode),
+        ):
             return body()
 
     def replay(self) -> None:
-        self.graph.replay()
+        with torch.cuda.device(self.device):
+            self.graph.replay()
 
 
 def graphs_of(device: torch.device) -> GraphMaker | None:
     """What captures steps on a device; None where they run as they are."""
-    return CudaGraph if device.type == "cuda" else None
+    return partial(CudaGraph, device) if device.type == "cuda" else None
 
 
 @dataclass

@@ -175,9 +175,9 @@ class _Run:
     ) -> dict[str, Tensor]:
         """One step; returns the terms before it. Whatever it changes, it changes in place."""
         losses = terms.evaluate(images.inputs(noise), phase.terms)
-        found = self._keep(phase, images, losses)
+        values = self._keep(phase, images, losses)
         images.step(phase, losses)
-        return found
+        return values
 
     @torch.no_grad()
     def _evaluate(

@@ -43,12 +43,12 @@ class Spread(Function):
         if x.is_contiguous(memory_format=torch.channels_last):  # the copy stays in its layout
             last = (x.permute(0, 2, 3, 1) * 0.25)[:, :, None, :, None]
             last = last.expand(-1, -1, 2, -1, 2, -1).reshape(n, 2 * height, 2 * width, channels)
-            spread = last.permute(0, 3, 1, 2)
+            result = last.permute(0, 3, 1, 2)
         else:
             first = (x * 0.25)[..., None, :, None].expand(-1, -1, -1, 2, -1, 2)
-            spread = first.reshape(n, channels, 2 * height, 2 * width)
+            result = first.reshape(n, channels, 2 * height, 2 * width)
         rows, columns = side[0] - 2 * height, side[1] - 2 * width
-        return F.pad(spread, (0, columns, 0, rows)) if rows or columns else spread
+        return F.pad(result, (0, columns, 0, rows)) if rows or columns else result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

@@ -24,7 +24,7 @@ LACKING = {
     "linalg_eig",
     "linalg_lstsq",
 }
-"""Operators of the CPU without an implementation for MPS."""
+"""Operators of the CPU that a version of PyTorch which we support has not for MPS."""
 READING = {"_local_scalar_dense", "_to_copy", "copy_", "index", "index_put_", "_index_put_impl_"}
 """May have tensors of two devices."""
 

@@ -184,7 +184,7 @@ def fields(options: type) -> Iterator[str]:
 
 CARDS = sorted(str(x.relative_to(ROOT)) for x in ROOT.glob("checkpoints/*/README.md"))
 # Flags of torchrun, of accelerate launch, and of the networks' script.
-FOREIGN = {"nproc_per_node", "mixed_precision", "dynamo_backend", "cpu"}
+FOREIGN = {"nproc_per_node", "num_processes", "mixed_precision", "dynamo_backend", "cpu"}
 FOREIGN |= set(
     re.findall(r"^  --([a-z]+)", (ROOT / "checkpoints/faces/train_all.sh").read_text(), re.M)
 )

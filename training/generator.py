@@ -185,12 +185,12 @@ class GeneratorRecipe:
 
     def _path_lengths(self, batch: BatchSlice, fakes: Fakes) -> Tensor:
         """Of the share of the images; the same ones however the batch is divided."""
-        kept = math.ceil(self.group_size * self.settings.path_length.pl_share)
+        members = math.ceil(self.group_size * self.settings.path_length.pl_share)
         shape = fakes.images.shape[1:]
         directions = self.sampler.numbers("path", batch, torch.randn, *shape, on_device=True)
-        if kept < self.group_size:
+        if members < self.group_size:
             # The first rows are the first samples of each group, see `interleave_groups`.
-            rows = len(fakes.ws) // self.group_size * kept
+            rows = len(fakes.ws) // self.group_size * members
             ws, directions = fakes.ws[:rows], directions[:rows]
             noise = [x[:rows] for x in self.sampler.noise(self.generator, batch)]
             with self.settings.autocast(self.device):

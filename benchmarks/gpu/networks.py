@@ -100,8 +100,8 @@ def save_small(folder: Path) -> str:
     return str(path)
 
 
-def error(found: Tensor, expected: Tensor) -> float:
+def error(result: Tensor, expected: Tensor) -> float:
     """Largest difference over the largest expected value."""
     expected = expected.detach().cpu().double()
-    difference = (found.detach().cpu().double() - expected).abs().max()
+    difference = (result.detach().cpu().double() - expected).abs().max()
     return float(difference / expected.abs().max().clamp_min(1e-12))

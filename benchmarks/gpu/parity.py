@@ -109,12 +109,12 @@ def _image(architecture: str, device: str, side: int, width: int) -> float:
 
 def _gradient(architecture: str, device: str, side: int, width: int) -> float:
     generator = small_generator(architecture, side, width)
-    found = []
+    results = []
     for network in (on(generator, device), generator):
         ws = _codes(generator, 2).to(network.device).requires_grad_()
         image = network.synthesize(ws)
-        found.append(torch.autograd.grad((image * image.detach()).sum(), ws)[0])
-    return error(*found)
+        results.append(torch.autograd.grad((image * image.detach()).sum(), ws)[0])
+    return error(*results)
 
 
 def _space(space: str, device: str, side: int, width: int) -> float:
@@ -150,9 +150,9 @@ def _refine(
 
 def _recipe(recipe: Recipe, device: str, side: int, width: int) -> float:
     """Also of captured steps, where the device captures: the CPU's are not."""
-    found = _refine(recipe, device, side, width)
+    results = _refine(recipe, device, side, width)
     expected = _refine(recipe, "cpu", side, width)
-    return max(error(found.history[name], x) for name, x in expected.history.items())
+    return max(error(results.history[name], x) for name, x in expected.history.items())
 
 
 def _resumed(recipe: Recipe, device: str, side: int, width: int) -> float:
@@ -176,11 +176,11 @@ def _resumed(recipe: Recipe, device: str, side: int, width: int) -> float:
 
 def _batch(device: str, side: int, width: int, steps: int) -> float:
     recipe = get("w+").with_steps(steps)
-    together = _refine(recipe, device, side, width, slice(0, 3))
+    batched = _refine(recipe, device, side, width, slice(0, 3))
     errors = []
     for row in range(3):
         alone = _refine(recipe, device, side, width, slice(row, row + 1))
-        errors += [error(x[:, 0], together.history[n][:, row]) for n, x in alone.history.items()]
+        errors += [error(x[:, 0], batched.history[n][:, row]) for n, x in alone.history.items()]
     return max(errors)
 
 
@@ -190,10 +190,10 @@ def _encoder(kind: str, device: str, side: int, width: int) -> float:
     with torch.no_grad():
         images = generator.synthesize(_codes(generator, 2)).clamp(-1, 1)
         expected = encoders.encode(encoder, generator, images).tensors()
-        found = encoders.encode(
+        results = encoders.encode(
             copy.deepcopy(encoder).to(device), on(generator, device), images.to(device)
         ).tensors()
-    return max(error(found[name], x) for name, x in expected.items())
+    return max(error(results[name], x) for name, x in expected.items())
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -209,11 +209,11 @@ def _trained(name: str, device: str, images: int) -> float:
     with TemporaryDirectory() as folder:
         work = Path(folder)
         weights = [_weights(name, where, work, images) for where in (device, "cpu")]
-    found, expected = (
+    results, expected = (
         torch.cat([x.flatten().double() for x in w.values() if x.is_floating_point()])
         for w in weights
     )
-    return float((found - expected).norm() / expected.norm())
+    return float((results - expected).norm() / expected.norm())
 
 
 def _weights(name: str, device: str, work: Path, images: int) -> dict[str, Tensor]:
@@ -247,8 +247,8 @@ def _numbers_of_the_cpu() -> Iterator[None]:
     numbers = KeyedSampler.numbers
 
     def drawn(self: KeyedSampler, *args: Any, on_device: bool = False) -> Tensor:
-        found = numbers(self, *args)
-        return found.to(self.device) if on_device else found
+        results = numbers(self, *args)
+        return results.to(self.device) if on_device else results
 
     with mock.patch.object(KeyedSampler, "numbers", drawn):
         yield

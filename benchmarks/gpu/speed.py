@@ -69,14 +69,14 @@ def _refinement(
             **options,
         )
 
-    found = {}
+    row = {}
     with computing_in(precision):
         for label, options in (("ours", {}), ("eager", {"graphs": lambda device: None})):
             memory = peak_memory(device, partial(run, steps, **options))  # and warms up
             # The difference leaves out what happens once: preparing, warming up, capturing.
             short, long = (clock(partial(run, n * steps, **options), device) for n in (1, 3))
-            found |= {label: 1e3 * (long - short) / (2 * steps), f"{label}, GB": memory}
-    return {key: value for key, value in found.items() if value == value}
+            row |= {label: 1e3 * (long - short) / (2 * steps), f"{label}, GB": memory}
+    return {key: value for key, value in row.items() if value == value}
 
 
 def _mean_code(generator: Generator) -> Callable[[Tensor], Tensor]:

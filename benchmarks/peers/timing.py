@@ -42,12 +42,12 @@ def _times(device: str, sizes: tuple[int, int, int], steps: int) -> dict[str, fl
         settings = pti.Settings(pivot=w_projector.Settings(steps=1, samples=100), steps=count)
         pti.invert(generator, target, perceptual, settings)
 
-    found = {}
+    milliseconds = {}
     ways = {"ours, W+": ours, "W projector, and PTI's pivot": projector, "PTI's tuning": tuning}
     for name, way in ways.items():
         with torch.enable_grad():
             way(steps)
             # The difference leaves out what happens once.
             short, long = (clock(partial(way, n * steps), device) for n in (1, 3))
-        found[name] = 1e3 * (long - short) / (2 * steps)
-    return found
+        milliseconds[name] = 1e3 * (long - short) / (2 * steps)
+    return milliseconds

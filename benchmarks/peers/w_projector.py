@@ -55,7 +55,7 @@ def project(
         seeded = torch.Generator().manual_seed(0)
         z = torch.randn(settings.samples, generator.z_dim, generator=seeded)
         samples = generator.mapping(z.to(targets))
-        spread = float((samples - samples.mean(0)).square().sum(1).mean().sqrt())
+        deviation = float((samples - samples.mean(0)).square().sum(1).mean().sqrt())
         w = samples.mean(0)[None].repeat(len(targets), 1)
         goal = perceptual.features(targets)
     source = torch.Generator().manual_seed(1)
@@ -66,7 +66,7 @@ def project(
     for step in range(settings.steps):
         done = step / settings.steps
         optimiser.param_groups[0]["lr"] = settings.lr * _rate(done, settings)
-        size = settings.noise * spread * max(0.0, 1 - done / settings.noise_until) ** 2
+        size = settings.noise * deviation * max(0.0, 1 - done / settings.noise_until) ** 2
         moved = w + torch.randn(w.shape, generator=source).to(w) * size
         image = generator.synthesize(generator.broadcast_ws(moved), noise)
         loss = metrics.distance(perceptual.features(image), goal).sum()
