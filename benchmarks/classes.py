@@ -57,7 +57,7 @@ def main(options: Options) -> None:
         return
     names = [*[FACE] * options.count, *windows.names]
     found = Latents.concatenate([embeddings.latents(row) for row in rows])
-    distances = pairwise(found.to_w_plus(bench.generator)).cpu()
+    distances = pairwise(found.to_w_plus(bench.generator))
     known = [*rows, *([] if styled is None else [styled])]
     text = "\n".join([*table(distances, names), "", machines(known), *missing])
     report.write_text(options.out / "distances.md", text + "\n")
@@ -111,7 +111,7 @@ def style_recipe(network: metrics.Perceptual) -> Recipe:
 
 def pairwise(codes: Tensor) -> Tensor:
     """(N, N) |w_i - w_j| of codes (N, L, D), over the whole code."""
-    flat = codes.flatten(1).double()
+    flat = codes.flatten(1).cpu().double()
     return torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
 
 

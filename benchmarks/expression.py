@@ -103,7 +103,7 @@ def measure(
 ) -> tuple[float, float, float]:
     """(how far the landmarks move, how far in the wanted direction, both as shares of the wanted
     way (N, K, 2), and the judge's cosine): means over the faces that are detected, NaN without."""
-    moved = look(edited) - look(unedited)
+    moved = look(edited) - look(unedited)  # on the CPU
     length = moved.flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
     cosine = torch.tensor(nan)
     if judge is not None:

@@ -63,6 +63,8 @@ def main(options: Options) -> None:
     rows, missing = collect(runs)
     if options.rows_only:
         return
+    if not rows:
+        raise ValueError(missing[0].removeprefix("left out: "))
     first = next(iter(rows.values()))
     described = [describe(bench, row, first) | {"name": name} for name, row in rows.items()]
     lines = [table(described), "", machines([*rows.values()]), "", *findings(rows), *missing]

@@ -100,7 +100,7 @@ def measure(
         lengths = []
         for start in (t, torch.zeros_like(t)):
             ends = [face_of(path(x.to(generator.device))) for x in (start, start + options.eps)]
-            lengths.append(torch.stack([network(*ends) for network in networks]).double().cpu())
+            lengths.append(torch.stack([network(*ends) for network in networks]).cpu().double())
         found.append(torch.stack(lengths, 1) / options.eps**2)
     return trimmed_mean(torch.cat(found, 2))
 
