@@ -52,24 +52,12 @@ def load_backbone(backbone: nn.Sequential, path: Path) -> None:
     """Fill `backbone`, the first layers of a torchvision network's `features`, from a state dict.
 
     path: .pth or .safetensors with torchvision's names; tensors beyond the backbone are left out.
-    Raises ValueError when the file holds something else, and MissingWeights for a damaged file in
-    torch's cache, as a download that was cut short leaves it.
+    Raises ValueError when the file holds something else, and the errors of `read_state`.
     """
     prefix = "features."
-    try:
-        stored = read_state(path)
-    except ValueError as error:
-        if path.parent != _cache():
-            raise
-        raise MissingWeights(
-            f"{path.name} in torch's cache is cut short or damaged ({path.stat().st_size:,} bytes)",
-            f"delete {_from_home(path)}, and it is downloaded again, or pass a path as weights",
-            path.name,
-            "are cut short or damaged",
-        ) from error
     state = {
         name.removeprefix(prefix): tensor
-        for name, tensor in stored.items()
+        for name, tensor in read_state(path).items()
         if name.startswith(prefix)
     }
     shapes = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
@@ -87,8 +75,23 @@ def load_backbone(backbone: nn.Sequential, path: Path) -> None:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a .safetensors file or a torch state dict; runs no code from the file.
 
-    Raises ValueError when it is neither.
+    Raises ValueError when it is neither, and MissingWeights for a damaged file in torch's cache, as
+    a download that was cut short leaves it.
     """
+    try:
+        return _read_state(path)
+    except ValueError as error:
+        if path.parent not in (_cache(), _cache().parents[1] / "checkpoints"):
+            raise
+        raise MissingWeights(
+            f"{path.name} in torch's cache is cut short or damaged ({path.stat().st_size:,} bytes)",
+            f"delete {_from_home(path)}, and it is downloaded again, or pass a path as weights",
+            path.name,
+            "are cut short or damaged",
+        ) from error
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

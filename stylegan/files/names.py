@@ -218,7 +218,7 @@ for _names, _run in {
     ("dnnlib.tflib.network.Network",): lambda: Network("dnnlib.tflib.network.Network", {}),
     ("argparse.Namespace",): lambda: Network("argparse.Namespace", {}),
     ("dnnlib.util.EasyDict", "dnnlib.EasyDict", "collections.OrderedDict"): _dict,
-    ("builtins.set", "__builtin__.set"): _set,
+    tuple(f"{m}.{x}" for m in ("builtins", "__builtin__") for x in ("set", "frozenset")): _set,
     ("builtins.bytes", "__builtin__.bytes", "builtins.bytearray"): lambda: bytearray(),
     ("_codecs.encode",): _encoded,
     ("torch._utils._rebuild_tensor_v2",): _tensor,

@@ -17,6 +17,11 @@ PACKAGES = sys.stdlib_module_names | {
     *("__builtin__", "copy_reg", "commands", "popen2", "distutils", "imp", "pkg_resources"),
 }
 """Modules of which no name is that of a program's own enum; the last are Python's former ones."""
+LIGHTNING = (
+    *("lightning_fabric.utilities.data", "lightning.fabric.utilities.data"),
+    *("pytorch_lightning.utilities.parsing", "lightning.pytorch.utilities.parsing"),
+)
+"""Modules of the dict in which Lightning keeps hyperparameters."""
 CLASS_NAME = re.compile(r"[A-Z]\w*", re.ASCII)
 MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -92,6 +97,18 @@ def _zone(offset: object, name: object = None) -> str:
     return f"{printable(offset)} s from UTC"
 
 
+def _plain_dict(counts: object) -> dict:
+    if type(counts) is not dict:
+        raise Fault("is damaged: a Counter that is not made of a dict")
+    return dict(counts)
+
+
+def _plain_list(items: object) -> list:
+    if not isinstance(items, list | tuple):
+        raise Fault("is damaged: a deque that is not made of a list")
+    return list(items)
+
+
 def _default_dict(factory: object = None) -> dict:
     types = isinstance(factory, str) and factory in BUILTIN_TYPES
     is_set = isinstance(factory, Function) and factory.name.endswith(".set")
@@ -117,6 +134,11 @@ NAMES: dict[str, object] = {
                 "__builtin__.xrange",
             ): _triple,
             ("collections.defaultdict",): _default_dict,
+            ("collections.Counter",): lambda counts=None: _plain_dict(
+                {} if counts is None else counts
+            ),
+            tuple(f"{module}.AttributeDict" for module in LIGHTNING): lambda: {},
+            ("collections.deque",): lambda items=(), maxlen=None: _plain_list(items),
             ("datetime.date",): _date,
             ("datetime.time",): _time,
             ("datetime.datetime",): _datetime,

@@ -188,6 +188,9 @@ ARGUMENTS = {
     "default": (collections.defaultdict(list, {"a": [1]}), {"a": [1]}),
     "default of sets": (collections.defaultdict(set), {}),
     "type": (int, "int"),
+    "counter": (collections.Counter("aab"), {"a": 2, "b": 1}),
+    "deque": (collections.deque([1, 2], 5), [1, 2]),
+    "frozen set": (frozenset({1}), {1}),
     "enum": (Mode.SLOW, ("options.Mode", 2)),
     "enum in a list": ([Mode.FAST], [("options.Mode", "fast")]),
     "namespace": (argparse.Namespace(n=argparse.Namespace(x=Mode.FAST)), None),
@@ -209,7 +212,7 @@ def test_arguments_of_every_kind_are_plain_data(tmp_path, protocol):
         if expected is not None:
             assert read_back[name] == expected, name
     assert read_back["namespace"].state["n"].state == {"x": ("options.Mode", "fast")}
-    kinds = (str, float, tuple, dict, list, files.Network)
+    kinds = (str, float, tuple, dict, list, set, files.Network)
     assert all(isinstance(value, kinds) for value in read_back.values())
 
 
@@ -220,6 +223,30 @@ def test_a_checkpoint_with_such_arguments_opens(tmp_path, rosinality):
     with originals({"options": Mode}):
         torch.save({"g_ema": state, "latent_avg": mean, "args": arguments}, tmp_path / "x.pt")
     assert_same(files.read(tmp_path / "x.pt", "generator"), expected)
+
+
+class AttributeDict(dict):
+    """Lightning's."""
+
+
+def test_a_checkpoint_of_lightning(tmp_path, nvidia):
+    state, _ = nvidia
+    expected = read(tmp_path / "x.pt", state)
+    wrapped_twice = wrapped(state, "ema.") | wrapped(state, "generator.module.")
+    tree = {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": wrapped_twice | {"loss.weight": torch.zeros(1)},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best": torch.tensor(1.0)}},
+        "lr_schedulers": [{"milestones": collections.Counter([1, 2]), "last_epoch": 3}],
+        "hparams_name": "kwargs",
+        "hyper_parameters": AttributeDict(lr=0.1, mode=Mode.FAST, out=pathlib.PurePosixPath("a")),
+    }
+    with originals({"lightning_fabric.utilities.data": AttributeDict, "options": Mode}):
+        torch.save(tree, tmp_path / "x.ckpt")
+    assert_same(files.read(tmp_path / "x.ckpt", "generator"), expected)
+    plain = files.contents(tmp_path / "x.ckpt")["hyper_parameters"]
+    assert plain == {"lr": 0.1, "mode": ("options.Mode", "fast"), "out": "a"}
 
 
 @pytest.mark.parametrize(
