@@ -7,6 +7,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ class Case(NamedTuple):
         return int(not self.reason) if self.used is None else self.used
 
 
+@cache
 def face() -> Image.Image:
     """A square face."""
     return Image.fromarray(astronaut()).crop((130, 0, 330, 200)).resize((SIDE, SIDE))
