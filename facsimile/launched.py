@@ -25,3 +25,8 @@ def launched_device(name: str, environment: Mapping[str, str], *, cuda: bool) ->
             f"the launcher gives this process {given}, and --device is {name}; leave --device out"
         )
     return given if name.startswith("cuda") or (name == "auto" and cuda) else name
+
+
+def is_first_process(environment: Mapping[str, str]) -> bool:
+    """Whether this process does what cannot be shared; also without a launcher."""
+    return environment.get("RANK", "0") == "0"

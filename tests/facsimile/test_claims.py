@@ -13,7 +13,7 @@ from facsimile import claims as sharing
 from facsimile import jobs
 from facsimile.claims import DEAD_AFTER, Claims, key_of
 from facsimile.devices import pick_device
-from facsimile.launched import launched_device
+from facsimile.launched import is_first_process, launched_device
 
 KEY = key_of("me.jpg")
 
@@ -210,6 +210,11 @@ LAUNCHED = {"LOCAL_RANK": "1", "WORLD_SIZE": "2"}
 def test_the_launcher_gives_every_process_its_gpu(name, cuda, given):
     assert launched_device(name, LAUNCHED, cuda=cuda) == given
     assert launched_device(name, {}, cuda=cuda) == name
+
+
+def test_what_cannot_be_shared_is_done_once():
+    assert is_first_process({})
+    assert [is_first_process({"RANK": x}) for x in "012"] == [True, False, False]
 
 
 def test_a_device_that_contradicts_the_launcher_is_refused(monkeypatch):
