@@ -33,6 +33,8 @@ OTHER_FILES: tuple[tuple[bytes, str, str], ...] = (
      "develop it, and export it as JPEG"),
     (rb"....ftyp(qt|isom|iso\d|mp4\d|avc1|M4V|3g)|\x1aE\xdf\xa3|RIFF....AVI ", "a film",
      "pass a photo, or to reenact a film"),
+    (rb"....ftyp(hei|hev|mif1|msf1)", "a HEIC photo that cannot be opened",
+     "copy it again, or install what reads it: pip install pillow-heif"),
     (rb"PK\x03\x04", "a zip", "unpack it, and pass the folder"),
     (rb"7z\xbc\xaf|Rar!|\x1f\x8b", "a compressed archive", "unpack it, and pass the folder"),
     (rb"%PDF", "a PDF document", "export its picture as JPEG or PNG"),
@@ -66,7 +68,7 @@ def open_image(file: BinaryIO, path: Path) -> Image.Image:
 
     Raises PhotoError for a file that Pillow does not open, or would read wrongly.
     """
-    _register_formats()
+    register_formats()
     head = file.read(HEAD)
     file.seek(0)
     formats = [name for name in FORMATS if name in Image.OPEN]
@@ -94,11 +96,13 @@ def load(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str]:
 
 
 @cache
-def _register_formats() -> None:
+def register_formats() -> None:
     """Let Pillow open HEIC, which Apple's phones write."""
-    import pillow_heif
-
     Image.init()
+    try:
+        import pillow_heif
+    except ImportError:  # an installation from before it was needed reads all other photos
+        return
     pillow_heif.register_heif_opener(thumbnails=False)
 
 

@@ -17,7 +17,8 @@ WRONG_FILES: tuple[tuple[bytes, str, str], ...] = (
     # pattern at the start of the file, what it is, what to do
     (rb"\s*(<!doctype|<html|<head|<\?xml)", "a web page", "the download went wrong: open the link "
      "in a browser, and save the file that it offers"),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8|BM....\0\0\0\0|RIFF....WEBP|(II\*\0|MM\0\*)", "a picture",
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|BM....\0\0\0\0|RIFF....WEBP|(II\*\0|MM\0\*)"
+     rb"|....ftyp(hei|hev|mif|msf|avi[fs])", "a picture",
      "pass the file of the generator"),
     (rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI", "a film", "pass the file of the generator"),
     (rb"\x08[\x01-\x20]\x12", "an ONNX model", "pass the .pkl or .pt file from which it was made"),

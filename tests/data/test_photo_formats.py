@@ -1,12 +1,14 @@
 """Photos of phones and cameras: turned once, named where they cannot be read, used where cut."""
 
 import io
+import sys
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
 
+from facsimile.data import photo_formats
 from facsimile.data.photo_files import find_photos
 from facsimile.data.photo_formats import PhotoError
 from facsimile.data.photos import PhotoWarning, read_photo
@@ -57,6 +59,20 @@ def test_heic_is_turned_once(picture, boxes, orientation, side):
         assert red is None or (red > 200) == (place == side)
 
 
+def test_without_its_package_heic_alone_is_not_read(picture, monkeypatch):
+    photo, content = io.BytesIO(), heic(picture)
+    picture.save(photo, "PNG")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    photo_formats.register_formats.cache_clear()
+    assert read_photo("x.png", photo.getvalue()).size == picture.size
+    with pytest.raises(PhotoError, match="pip install pillow-heif"):
+        read_photo("x.heic", content)
+    monkeypatch.undo()
+    photo_formats.register_formats.cache_clear()
+    assert read_photo("x.heic", content).size == picture.size
+
+
 def test_heic_with_transparency_is_laid_over_white(picture):
     clear = picture.convert("RGBA")
     clear.putalpha(Image.new("L", picture.size, 0))
@@ -77,6 +93,7 @@ def test_avif(tmp_path, picture):
         ("x", b"II*\0\x10\0\0\0CR\2\0", "RAW data"),
         ("x.CR3", b"\0\0\0\x18ftypcrx \0\0\0\1", "develop it, and export it as JPEG"),
         ("x.jpg", b"\0\0\0\x20ftypisom", "got a film"),
+        ("x.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1", "HEIC photo .*copy it again|damaged"),
         ("x.jpg", b"PK\3\4", "got a zip, expected a photo; unpack it"),
         ("x.jpg", b"%PDF-1.7", "a PDF document"),
         ("x.jpg", b"\n<!DOCTYPE html>", "a web page"),

@@ -143,6 +143,8 @@ def test_wrong_files(tmp_path):
         b"\x89PNG\r\n\x1a\n": "is a picture",
         b"\xff\xd8\xff\xe0..JFIF": "is a picture",
         b"\0\0\0\x20ftypisom": "is a film",
+        b"\0\0\0\x18ftypheic": "is a picture",
+        b"\0\0\0\x18ftypavif": "is a picture",
         b"\x08\x07\x12\x07pytorch": "is an ONNX model, not a network; pass the .pkl or .pt file",
         b"\x1f\x8b\x08\0": "is a compressed archive, not a network; unpack it",
         b"\x93NUMPY\1\0": "is a single numpy array",
