@@ -1,5 +1,6 @@
 """`facsimile reenact`: a photo's face follows a video, a folder, a photo, landmarks or a script."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from facsimile.editing.landmark_motion import SMOOTHING
 from facsimile.exit_status import INTERRUPTED, OK, SOME_FAILED
 from facsimile.inputs import one_line, photos_for, resolved
 from facsimile.landmarks import load_landmarker
+from facsimile.launched import is_first_process
 from facsimile.reenactment import Driver, Reenactment, is_latents_file
 from facsimile.reenactment.pairs import ALL, Pair, list_pairs
 from facsimile.reenactment.summary import print_summary
@@ -141,6 +143,8 @@ class Reenact(PhotoPasteOptions):
             print(f"driver: {note}")
         if source.is_dir() or ALL in (self.face, self.source_face):
             return self._save_all(studio, driver, landmarker)
+        if not is_first_process(os.environ):
+            return OK
         with SourceBar(self.quiet) as callback:
             reenactment = self._prepare(
                 source, self.source_face, studio, driver, landmarker, callback
@@ -187,7 +191,7 @@ class Reenact(PhotoPasteOptions):
             self.face,
             studio.target_reader.count_faces if self.align else lambda _: 1,
         )
-        status, told = OK, list[str]()
+        status, outcomes = OK, list[str]()
         with Claims(self.out) as claims:
             for pair in claims.share(pairs, _claim_key):
                 photo, name = pair.photo, pair.name
@@ -212,12 +216,12 @@ class Reenact(PhotoPasteOptions):
                     if status:
                         break
                 claims.tell(_claim_key(pair), {"failed": failure})
-            claims.leave(lambda: told.extend(x["failed"] for x in claims.outcomes()))
+            claims.leave(lambda: outcomes.extend(x["failed"] for x in claims.outcomes()))
         if not claims.last:
             print(f"other processes go on: {self.out}")
             return status
-        failed = [x for x in told if x]
-        done = len(told) - len(failed)
+        failed = [x for x in outcomes if x]
+        done = len(outcomes) - len(failed)
         unit = "results" if len(pairs) > len(photos) else "photos"
         print(f"{done} of {len(pairs)} {unit} done, {len(failed)} failed: {self.out}")
         for reason in failed:
