@@ -86,8 +86,8 @@ def compare(bench: Bench, mask: str, options: Options) -> tuple[tuple[str, ...],
         encoder = bench.studio.encoders.get("in-domain").network
         with torch.no_grad():
             start = encoders.encode(encoder, bench.generator, photos, "w+")
-        told = {"mask": mask, "solutions": k, "paper": options.paper}
-        results.append(bench.studio.edit(start, "inpaint", targets=[photos], **told).images)
+        parameters = {"mask": mask, "solutions": k, "paper": options.paper}
+        results.append(bench.studio.edit(start, "inpaint", targets=[photos], **parameters).images)
     images = torch.cat(results)
     first, x = images[::k], targets.cpu()
     blind = fill_in(x, hole, filler())

@@ -26,7 +26,7 @@ from .commands.demo import Demo
 from .commands.info import Info
 from .commands.invert import Invert
 from .commands.landmarks import Landmarks
-from .commands.options import CommonOptions
+from .commands.options import CommonOptions, ComputeOptions
 from .commands.prepare_data import PrepareData
 from .commands.reenact import Reenact
 from .commands.sample import Sample
@@ -116,7 +116,8 @@ def _run(args: list[str], meter: LoadMeter | None) -> int:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         if isinstance(command, CommonOptions):
             note = set_threads(command.threads, meter)
-            print(note, end="\n" * bool(note))
+            if note and isinstance(command, ComputeOptions):
+                print(note)
         return command.run()
 
 

@@ -78,7 +78,8 @@ class Landmarks(ComputeOptions):
                 names=np.array([path.name for path in landmarks]),
                 landmarks=np.stack(list(landmarks.values())).astype(np.float32),
             )
-        print(f"{len(landmarks)} faces, {len(failed)} photos failed: {self.out}")
+        faces = f"{len(landmarks)} face{'s' * (len(landmarks) != 1)}"
+        print(f"{faces}, {len(failed)} photos failed: {self.out}")
         for reason in failed:
             print(f"  {one_line(reason)}", file=sys.stderr)
         return SOME_FAILED if failed else OK
