@@ -147,7 +147,7 @@ def test_a_zip_of_photos(network, squares, tmp_path, capsys):
     assert "0 inverted, 3 done before" in capsys.readouterr().out
     (tmp_path / "bad.zip").write_text("no zip")
     assert invert(network, tmp_path / "bad.zip", "--out", out) == 1
-    assert "bad.zip is no zip, or is damaged" in capsys.readouterr().err
+    assert "bad.zip: is no zip, or is damaged" in capsys.readouterr().err
 
 
 def test_no_steps_without_an_encoder(network, squares, tmp_path, capsys):
