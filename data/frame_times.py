@@ -15,8 +15,10 @@ STANDARD_RATES = (
     *(Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30)),
     *(Fraction(48), Fraction(50), Fraction(60000, 1001), Fraction(60)),
 )
-UNEVEN_RATES = (10, 12, 15, 20, 24, 25, 30, 50, 60)
-"""One of these is taken where frames come at uneven times."""
+UNEVEN_RATES = (25, 30, 50, 60)
+"""One of these is taken where frames come at uneven times: half a frame is 20 ms at most."""
+LEAST = 22.5
+"""Frames a second: a slower film gets a rate near a multiple of its own."""
 SNAP = 0.01
 """A measured rate as close as this to a standard one stands for it: stamps may be whole
 milliseconds."""
@@ -49,7 +51,7 @@ class FrameTimes(NamedTuple):
 
         stated: by the film's header. It, or the mean rate, is the film's own if every frame is
         within half a frame of its time at that rate; a standard rate before others. Else the rate
-        is the one of UNEVEN_RATES that is nearest to the median interval.
+        is one of UNEVEN_RATES, by the median interval.
         """
         times = self.times
         steps = [b - a for a, b in zip(times, times[1:], strict=False) if b > a]
@@ -63,6 +65,7 @@ class FrameTimes(NamedTuple):
             if self._are_even(rate):
                 return rate, True
         typical = 1 / median(steps)
+        typical *= math.ceil(LEAST / typical) if typical < LEAST else 1
         return Fraction(min(UNEVEN_RATES, key=lambda rate: abs(math.log(rate / typical)))), False
 
     def _are_even(self, rate: Fraction) -> bool:

@@ -48,7 +48,11 @@ UNEVEN = {
     "screen": [0.0, *(1.5 + k / 60 for k in range(40)), 6.0, *(7 + k / 60 for k in range(20))],
     "gap": [*(k / 30 for k in range(20)), *(3.66 + k / 30 for k in range(20))],
     "slow": [0.0, 0.9, 2.5, 2.8, 5.0],
+    "webcam": jittered(5, fps=15, jitter=0.55),
 }
+
+
+RATES = {"browser": 25, "phone": 30, "screen": 60, "gap": 30, "slow": 25, "webcam": 30}
 
 
 @pytest.mark.parametrize("kind", UNEVEN)
@@ -58,7 +62,7 @@ def test_an_uneven_film_keeps_its_times(kind):
     film = FrameTimes(times, times[-1] + 0.04)
     rate, is_own = film.rate(Fraction(len(times) / film.end).limit_denominator(1000))
     assert not is_own
-    assert 10 <= rate <= 60
+    assert rate == RATES[kind]
     shown = list(at_rate(stamps(times), rate, film.end))
     assert abs(len(shown) / rate - film.end) <= 0.5 / rate
     assert len(shown) == film.ticks(rate)

@@ -25,7 +25,7 @@ from facsimile.reenactment.pairs import list_pairs
 
 FACE = torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
 MOVE = torch.rand(68, 2, generator=torch.Generator().manual_seed(4)) - 0.5
-TIMES = [0.0, 0.1, 0.2, 0.3, 1.5, 1.6, 1.7]
+TIMES = [0.0, 0.04, 0.08, 0.12, 1.32, 1.36, 1.40]
 """Of a film with a gap, in seconds."""
 
 
@@ -57,7 +57,7 @@ def talking(tmp_path_factory):
     """With a gap of 1.2 s; a tone begins at 0.5 s."""
     path = tmp_path_factory.mktemp("films") / "talking.mkv"
     pictures = [np.full((32, 32, 3), 90 + 20 * k, np.uint8) for k in range(len(TIMES))]
-    sound = ("flac", click(16000, 1.8), 16000, 0)
+    sound = ("flac", click(16000, 1.44), 16000, 0)
     return write_film(path, TIMES, codec="ffv1", pictures=pictures, sound=sound)
 
 
@@ -72,15 +72,15 @@ def reenact(studio, squares):
 
 def test_the_result_has_the_film_s_time_and_sound(reenact, talking, tmp_path):
     said = reenact(talking).save(tmp_path / "out")
-    assert (said["frames"], said["fps"], said["sound"]) == (18, 10, "flac, transcoded to aac")
+    assert (said["frames"], said["fps"], said["sound"]) == (36, 25, "flac, transcoded to aac")
     assert (
-        "from 0.30 s to 1.50 s there is none, and the last one is held" in said["driver_notes"][0]
+        "from 0.12 s to 1.32 s there is none, and the last one is held" in said["driver_notes"][0]
     )
     for name in ("reenacted.mp4", "side_by_side.mp4"):
         began, codec, end = onset(tmp_path / "out" / name)
         assert (codec, began) == ("aac", pytest.approx(0.5, abs=0.03))
         with av.open(str(tmp_path / "out" / name)) as film:
-            assert film.duration / 1e6 == pytest.approx(1.8, abs=0.02)
+            assert film.duration / 1e6 == pytest.approx(1.44, abs=0.02)
     # The sound is a choice, and part of what is done.
     found = reenact(talking)
     assert found.is_done(tmp_path / "out")
@@ -95,11 +95,11 @@ def test_a_held_frame_is_one_pose_synthesized_once(reenact, talking):
     found.synthesize = lambda landmarks: (asked.append(len(landmarks)), synthesize(landmarks))[1]
     frames = list(found)
     assert asked == [len(TIMES)]
-    assert [frame.driver.repeated for frame in frames] == [False] * 4 + [True] * 11 + [False] * 3
-    for frame in frames[4:15]:
+    assert [frame.driver.repeated for frame in frames] == [False] * 4 + [True] * 29 + [False] * 3
+    for frame in frames[4:33]:
         assert torch.equal(frame.landmarks, frames[3].landmarks)
         assert torch.equal(frame.image, frames[3].image)
-    assert [frame.driver.name for frame in frames] == [f"{k:06d}" for k in range(1, 19)]
+    assert [frame.driver.name for frame in frames] == [f"{k:06d}" for k in range(1, 37)]
     assert found.frames_without_face == found.frames_of_others == 0
 
 
@@ -121,8 +121,8 @@ def test_the_command(known, network, talking, squares, tmp_path, monkeypatch, ca
         main([str(x) for x in [*told, "--fps", 20]])
     assert left.value.code == 0
     said = capsys.readouterr().out
-    assert "driver: 20 frames/s, as asked for; every frame stays at its time; from 0.30 s" in said
-    assert "36 frames" in said
+    assert "driver: 20 frames/s, as asked for; every frame stays at its time; from 0.12 s" in said
+    assert "29 frames" in said
     assert "sound" not in json.loads((tmp_path / "out" / "summary.json").read_text())
     with pytest.raises(SystemExit) as left:
         main([str(x) for x in [*told, "--face", "tallest"]])
