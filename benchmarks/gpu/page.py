@@ -17,11 +17,13 @@ class Page:
     minutes: float
     checks: list[dict] = field(default_factory=list)
     numbers: list[dict] = field(default_factory=list)
+    share: float = 1.0
+    """Of the minutes, that may be over when the present part ends."""
     began: float = field(default_factory=time.monotonic)
 
     @property
     def time_is_over(self) -> bool:
-        return time.monotonic() - self.began > 60 * self.minutes
+        return time.monotonic() - self.began > 60 * self.minutes * self.share
 
     def check(self, what: str, work: Callable[[], float], tolerance: float) -> None:
         """work() -> an error that must be at most the tolerance."""
