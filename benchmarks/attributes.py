@@ -63,12 +63,14 @@ def load_or_train(
     """
     digest = hashlib.sha256(labels.read_bytes() + f"{count} {steps} {SIDE}".encode()).hexdigest()
     path = folder / f"attributes-{digest[:8]}.safetensors"
-    net = network()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        net = network()
     if not path.is_file():
         correlation = train(net, labels, photos, count, steps, device)
         folder.mkdir(parents=True, exist_ok=True)
-        said = {"correlation": json.dumps(correlation)}
-        save_file({k: x.cpu().contiguous() for k, x in net.state_dict().items()}, path, said)
+        metadata = {"correlation": json.dumps(correlation)}
+        save_file({k: x.cpu().contiguous() for k, x in net.state_dict().items()}, path, metadata)
     with safe_open(path, "pt") as file:
         correlation = json.loads(file.metadata()["correlation"])
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
@@ -81,7 +83,7 @@ def train(
     """Fit the network, and its correlations on the faces after the first `count`."""
     known = json.loads(labels.read_text())
     learnt = faces.read(photos, SIDE, count).to(device)
-    wanted, is_known = targets(known, learnt.names)
+    values, is_known = targets(known, learnt.names)
     chosen = is_known.nonzero()[:, 0]
     if not len(chosen):
         raise ValueError(f"{labels} has labels of none of the faces in {photos}; name their file")
@@ -93,15 +95,15 @@ def train(
         images = learnt.images[some.to(device)]
         if torch.rand((), generator=rng) < 0.5:
             images = images.flip(3)
-        loss = binary_cross_entropy_with_logits(net(images), wanted[some].to(device))
+        loss = binary_cross_entropy_with_logits(net(images), values[some].to(device))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     net.eval().requires_grad_(False)
     tried = faces.read(photos, SIDE, HELD_OUT, first=count).to(device)
-    wanted, is_known = targets(known, tried.names)
-    said = Attributes(net, [])(tried.images)[is_known]
-    pairs = zip(said.T, wanted[is_known].T, strict=True)
+    values, is_known = targets(known, tried.names)
+    predictions = Attributes(net, [])(tried.images)[is_known]
+    pairs = zip(predictions.T, values[is_known].T, strict=True)
     return [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs]
 
 

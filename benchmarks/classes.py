@@ -56,8 +56,8 @@ def main(options: Options) -> None:
     if options.rows_only:
         return
     names = [*[FACE] * options.count, *windows.names]
-    found = Latents.concatenate([embeddings.latents(row) for row in rows])
-    distances = pairwise(found.to_w_plus(bench.generator))
+    codes = Latents.concatenate([embeddings.latents(row) for row in rows])
+    distances = pairwise(codes.to_w_plus(bench.generator))
     known = [*rows, *([] if styled is None else [styled])]
     text = "\n".join([*table(distances, names), "", machines(known), *missing])
     report.write_text(options.out / "distances.md", text + "\n")
@@ -65,8 +65,8 @@ def main(options: Options) -> None:
     save_heat_map(options.out / "distances.png", distances, names)
     images = torch.cat([bench.faces.images, windows.images.to(bench.faces.images)])
     firsts = [names.index(name) for name in dict.fromkeys(names)]
-    faces.save_picture(options.out / "morphs.png", morphs(bench, found, names, firsts))
-    faces.save_picture(options.out / "crossovers.png", crossovers(bench, found, images, firsts))
+    faces.save_picture(options.out / "morphs.png", morphs(bench, codes, names, firsts))
+    faces.save_picture(options.out / "crossovers.png", crossovers(bench, codes, images, firsts))
     if styled is not None:
         sheet = styled_faces(bench, rows[0], embeddings.latents(styled))
         faces.save_picture(options.out / "styles.png", sheet)
@@ -122,8 +122,8 @@ def table(distances: Tensor, names: Sequence[str]) -> list[str]:
     lines = [(a, *(f"{means[a, b]:.1f}" for b in classes)) for a in classes]
     between = min(means[a, b] for a in classes for b in classes if a != b)
     within = means[FACE, FACE]
-    said = "holds" if within < between else "FAILS"
-    finding = f"{said}: faces are nearer to one another than any two classes"
+    outcome = "holds" if within < between else "FAILS"
+    finding = f"{outcome}: faces are nearer to one another than any two classes"
     finding += f" ({within:.1f}, {between:.1f})"
     return [report.table(("", *classes), lines), "", finding]
 
@@ -140,8 +140,8 @@ def save_heat_map(path: Path, distances: Tensor, names: Sequence[str]) -> None:
 
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.add_subplot()
-    shown = axes.imshow(distances.numpy(), cmap="viridis")
-    figure.colorbar(shown, label="distance of two codes in W+")
+    image = axes.imshow(distances.numpy(), cmap="viridis")
+    figure.colorbar(image, label="distance of two codes in W+")
     classes = list(dict.fromkeys(names))
     middles = [sum(i for i, x in enumerate(names) if x == c) / names.count(c) for c in classes]
     axes.set_xticks(middles, classes, rotation=30)
@@ -150,27 +150,27 @@ def save_heat_map(path: Path, distances: Tensor, names: Sequence[str]) -> None:
 
 
 def morphs(
-    bench: Bench, found: Latents, names: Sequence[str], firsts: Sequence[int]
+    bench: Bench, codes: Latents, names: Sequence[str], firsts: Sequence[int]
 ) -> dict[str, Tensor]:
     """Two faces, each class and a face, each class and the next: FRAMES each."""
     pairs = [(0, min(1, names.count(FACE) - 1)), *((0, i) for i in firsts[1:])]
     pairs += zip(firsts[1:], firsts[2:], strict=False)
     sheet = {}
     for a, b in pairs:
-        frames = get("morph")(bench.generator, found[a], found[b], frames=FRAMES)
+        frames = get("morph")(bench.generator, codes[a], codes[b], frames=FRAMES)
         sheet[f"{names[a]} to {names[b]}"] = bench.synthesize(frames)
     return sheet
 
 
 def crossovers(
-    bench: Bench, found: Latents, images: Tensor, firsts: Sequence[int]
+    bench: Bench, codes: Latents, images: Tensor, firsts: Sequence[int]
 ) -> dict[str, Tensor]:
     """Below, the first picture of each class with the late codes of every other one."""
-    shown = firsts[: faces.SHOWN - 1]
+    columns = firsts[: faces.SHOWN - 1]
     blank = torch.ones_like(images[:1])
-    sheet = {"late codes of": torch.cat([blank, images[list(shown)]])}
-    for number, content in enumerate(shown, 1):
-        mixed = [get("style")(bench.generator, found[content], found[other]) for other in shown]
+    sheet = {"late codes of": torch.cat([blank, images[list(columns)]])}
+    for number, content in enumerate(columns, 1):
+        mixed = [get("style")(bench.generator, codes[content], codes[other]) for other in columns]
         drawn = bench.synthesize(Latents.concatenate(mixed))
         sheet[f"content {number}"] = torch.cat([images[content][None], drawn])
     return sheet

@@ -155,8 +155,8 @@ def table(bench: Bench, rows: dict[str, Row]) -> list[str]:
         if name != CONTROL and CONTROL in rows:
             count, of = int((distances[name] > distances[CONTROL]).sum()), len(distances[name])
             farther = f"{count} of {of}"
-            said = "holds" if count == of else "FAILS"
-            findings.append(f"{said}: {name}: farther than the face as it is, {farther}")
+            outcome = "holds" if count == of else "FAILS"
+            findings.append(f"{outcome}: {name}: farther than the face as it is, {farther}")
         lines.append((name, *numbers, f"{float(distances[name].mean()):.1f}", farther, *paper))
     head = ("", "loss", "PSNR", "distance", "farther", "paper's loss, 1e5", "its distance")
     return [report.table(head, lines), "", *findings]
@@ -207,9 +207,9 @@ def table_of_rounds(bench: Bench, sheet: dict, rows: list[Row]) -> str:
     lines, photos, seen = [], bench.faces.images, bench.studio.perceptual
     for row, (name, drawn) in zip(rows, [*sheet.items()][1:], strict=True):
         far = "" if seen is None else f"{float(seen(drawn, photos).mean()):.4f}"
-        own, whole = row.mean["psnr"], embeddings.psnr(drawn, photos)
+        input_psnr, whole = row.mean["psnr"], embeddings.psnr(drawn, photos)
         distance = float(embeddings.distance_to_mean(bench, row).mean())
-        lines.append((name, f"{own:.2f}", f"{whole:.2f}", far, f"{distance:.1f}"))
+        lines.append((name, f"{input_psnr:.2f}", f"{whole:.2f}", far, f"{distance:.1f}"))
     return report.table(
         ("", "PSNR to its input", "PSNR to the photo", "distance to the photo", "to the mean w"),
         lines,

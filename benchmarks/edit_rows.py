@@ -27,7 +27,12 @@ EditFaces = Callable[[Latents, slice], LocalEdit]
 
 
 def edited(
-    bench: Bench, name: str, start: Row, recipe: Recipe, told: Mapping[str, Any], edit: EditFaces
+    bench: Bench,
+    name: str,
+    start: Row,
+    recipe: Recipe,
+    parameters: Mapping[str, Any],
+    edit: EditFaces,
 ) -> Row:
     """The row of an edit of all faces; read from the folder if it is there already.
 
@@ -35,7 +40,7 @@ def edited(
     depends on. Raises MissingRow where only stored rows are asked for, or the start has no latents.
     """
     options, folder = bench.options, bench.options.rows_folder
-    settings = settings_of(bench, start, recipe, told)
+    settings = settings_of(bench, start, recipe, parameters)
     if (path := find(folder, name, settings, stored=options.stored)) is not None:
         record = json.loads(path.read_text())
         if latents_path(path).is_file():
@@ -62,13 +67,13 @@ def edited(
     return Row(name, latents, record)
 
 
-def settings_of(bench: Bench, start: Row, recipe: Recipe, told: Mapping[str, Any]) -> dict:
+def settings_of(bench: Bench, start: Row, recipe: Recipe, parameters: Mapping[str, Any]) -> dict:
     """What the row of an edit depends on, and how it is computed."""
     perceptual, before = bench.studio.perceptual, start.record["settings"]
     of_start = what(before) | {"plan": plan_settings(before["plan"])}
     given = {
         "start": of_start,
-        "edit": asdict(recipe) | dict(told),
+        "edit": asdict(recipe) | dict(parameters),
         "perceptual": "none" if perceptual is None else perceptual.name,
         "batch": bench.options.batch,
         "device": torch.device(bench.options.device).type,

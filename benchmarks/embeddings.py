@@ -50,8 +50,8 @@ def latents(row: Row) -> Latents:
 
 def distance_to_mean(bench: Bench, row: Row) -> Tensor:
     """(N,) |w* - mean w| over the whole code (N, L, D) in W+."""
-    found = latents(row).to_w_plus(bench.generator)
-    return (found - bench.generator.mapping.w_avg).cpu().flatten(1).norm(dim=1)
+    codes = latents(row).to_w_plus(bench.generator)
+    return (codes - bench.generator.mapping.w_avg).cpu().flatten(1).norm(dim=1)
 
 
 def loss(row: Row) -> float:

@@ -67,14 +67,14 @@ def main(options: Options) -> None:
         expressive = editing.reenact_latents(encoder, bench.generator, neutral, smiling, points)
     w2, w3 = bench.synthesize(neutral), bench.synthesize(expressive)
     w1 = w2.roll(1, 0)
-    wanted = look(w3) - look(w2)
+    reference = look(w3) - look(w2)
     sheet = {"w2": w2, "w3": w3, "w1": w1}
     measured = {}
     for strength, threshold in ways(options):
-        told = {"strength": strength, "threshold": threshold}
-        edited = bench.synthesize(transfer(bench, neutral, expressive, **told))
+        parameters = {"strength": strength, "threshold": threshold}
+        edited = bench.synthesize(transfer(bench, neutral, expressive, **parameters))
         sheet[f"strength {strength:g}, threshold {threshold:g}"] = edited
-        measured[strength, threshold] = measure(edited, w1, wanted, look, judge)
+        measured[strength, threshold] = measure(edited, w1, reference, look, judge)
     text = "\n".join([*table(measured), "", f"{note[0].upper()}{note[1:]}.", "", machines([row])])
     report.write_text(options.out / "expression.md", text + "\n")
     print(text)
@@ -87,28 +87,28 @@ def ways(options: Options) -> list[tuple[float, float]]:
     return [*((x, first) for x in options.strengths), *((1.0, x) for x in others)]
 
 
-def transfer(bench: Bench, neutral: Latents, expressive: Latents, **told: float) -> Latents:
+def transfer(bench: Bench, neutral: Latents, expressive: Latents, **parameters: float) -> Latents:
     """The last face and so on, each with what changes between the two codes of the next one."""
     edit, count = editing.get("expression"), len(neutral)
     triples = [(neutral[(i - 1) % count], neutral[i], expressive[i]) for i in range(count)]
-    return Latents.concatenate([edit(bench.generator, *x, **told) for x in triples])
+    return Latents.concatenate([edit(bench.generator, *x, **parameters) for x in triples])
 
 
 def measure(
     edited: Tensor,
     unedited: Tensor,
-    wanted: Tensor,
+    reference: Tensor,
     look: LandmarkJudge,
     judge: IdentityJudge | None,
 ) -> tuple[float, float, float]:
     """(how far the landmarks move, how far in the wanted direction, both as shares of the wanted
     way (N, K, 2), and the judge's cosine): means over the faces that are detected, NaN without."""
     moved = look(edited) - look(unedited)  # on the CPU
-    length = moved.flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+    length = moved.flatten(1).norm(dim=1) / reference.flatten(1).norm(dim=1)
     cosine = torch.tensor(nan)
     if judge is not None:
         cosine = cosine_similarity(judge(edited), judge(unedited)).nanmean()
-    return float(length.nanmean()), float(projected(moved, wanted).nanmean()), float(cosine)
+    return float(length.nanmean()), float(projected(moved, reference).nanmean()), float(cosine)
 
 
 def table(measured: dict[tuple[float, float], tuple[float, float, float]]) -> list[str]:
@@ -123,8 +123,8 @@ def table(measured: dict[tuple[float, float], tuple[float, float, float]]) -> li
             ("landmarks move at least", length, LEAST_SHARE),
             ("judge's cosine at least", cosine, LEAST_COSINE),
         ):
-            said = "not shown" if isnan(value) else "holds" if value >= least else "FAILS"
-            findings.append(f"{said}: threshold {threshold:g}: {claim} {least:g} ({value:.3f})")
+            outcome = "not shown" if isnan(value) else "holds" if value >= least else "FAILS"
+            findings.append(f"{outcome}: threshold {threshold:g}: {claim} {least:g} ({value:.3f})")
     head = ("strength", "threshold", "landmarks move", "the wanted way", "judge's cosine")
     return [report.table(head, lines), "", *findings]
 

@@ -114,11 +114,13 @@ def cross(bench: Bench, start: Row, name: str) -> Row:
     photos, options = bench.faces.images, bench.options
     donors = photos.roll(-1, 0)
 
-    def edit(found: Latents, some: slice) -> LocalEdit:
+    def edit(start_latents: Latents, some: slice) -> LocalEdit:
         inputs = edit_inputs(bench, photos[some], donors[some])
-        told = get("crossover").complete({"mask": MASKS[name], "paper": options.paper})
+        parameters = get("crossover").complete({"mask": MASKS[name], "paper": options.paper})
         # The function itself takes any number of pairs.
-        return crossover.crossover(bench.generator, found, found, **told, inputs=inputs)
+        return crossover.crossover(
+            bench.generator, start_latents, start_latents, **parameters, inputs=inputs
+        )
 
     recipe = crossover.recipe(options.paper)
     return edited(bench, f"crossover {name}", start, recipe, {"mask": MASKS[name]}, edit)
@@ -127,11 +129,11 @@ def cross(bench: Bench, start: Row, name: str) -> Row:
 def scribble_on(bench: Bench, start: Row, name: str) -> Row:
     """Algorithm 5."""
     photos, options, edit_page = bench.faces.images, bench.options, get("scribble")
-    told = edit_page.complete({"scribble": name, "mask": name, "paper": options.paper})
+    parameters = edit_page.complete({"scribble": name, "mask": name, "paper": options.paper})
     colours, opacity = drawn(bench.faces.images, name)
     mask = (opacity > 0).to(photos)
 
-    def edit(found: Latents, some: slice) -> LocalEdit:
+    def edit(start_latents: Latents, some: slice) -> LocalEdit:
         here = photos[some]
         inputs = edit_inputs(
             bench,
@@ -139,10 +141,10 @@ def scribble_on(bench: Bench, start: Row, name: str) -> Row:
             mask=mask.expand(len(here), -1, -1, -1),
             picture=(colours[some].expand_as(here), opacity),
         )
-        return edit_page(bench.generator, found, inputs=inputs, **told)
+        return edit_page(bench.generator, start_latents, inputs=inputs, **parameters)
 
-    layers = first_layers(told["layers"], bench.generator.num_ws, told["layers_by"])
-    recipe = scribble.recipe(layers, told["anchor"], options.paper)
+    layers = first_layers(parameters["layers"], bench.generator.num_ws, parameters["layers_by"])
+    recipe = scribble.recipe(layers, parameters["anchor"], options.paper)
     strokes = {"strokes": SCRIBBLES[name].strokes, "colour": SCRIBBLES[name].colour}
     return edited(bench, f"scribble {name}", start, recipe, strokes, edit)
 
@@ -173,16 +175,16 @@ def table(
         inside, outside = edit.inside.cpu(), (edit.mask == 0).to(photos)
         seams = [across_seam(x.cpu(), inside) for x in (results[name], photos)]
         seam = float((seams[0] / seams[1]).mean())
-        kept = psnr(results[name], before, outside)
+        outside_psnr = psnr(results[name], before, outside)
         lines.append(
-            (name, f"{seam:.2f}", f"{kept:.1f}", *confidence(name, before, results, judge))
+            (name, f"{seam:.2f}", f"{outside_psnr:.1f}", *confidence(name, before, results, judge))
         )
         for value, limit, is_met, what in (
             (seam, MOST_SEAM, seam <= MOST_SEAM, "seam, at most"),
-            (kept, LEAST_OUTSIDE, kept >= LEAST_OUTSIDE, "outside in dB, at least"),
+            (outside_psnr, LEAST_OUTSIDE, outside_psnr >= LEAST_OUTSIDE, "outside in dB, at least"),
         ):
-            said = "holds" if is_met else "FAILS"
-            findings.append(f"{said}: {name}: {what} {limit:g} ({value:.2f})")
+            outcome = "holds" if is_met else "FAILS"
+            findings.append(f"{outcome}: {name}: {what} {limit:g} ({value:.2f})")
     head = ("", "seam", "outside, dB", "attribute before", "after", "paper's change")
     return [report.table(head, lines), "", *trust(judge), *findings]
 
@@ -193,11 +195,11 @@ def confidence(
     """The attribute of a scribble before and after, means over the faces."""
     if name not in SCRIBBLES:
         return ("", "", "")
-    said = SCRIBBLES[name]
-    paper = f"{'-' if said.sign < 0 else '+'}{said.paper}"
+    drawing = SCRIBBLES[name]
+    paper = f"{'-' if drawing.sign < 0 else '+'}{drawing.paper}"
     if judge is None:
         return ("", "", paper)
-    number = attributes.NAMES.index(said.attribute)
+    number = attributes.NAMES.index(drawing.attribute)
     means = [float(judge(x)[:, number].mean()) for x in (before, results[name])]
     return (*(f"{x:.3f}" for x in means), paper)
 
@@ -206,8 +208,8 @@ def trust(judge: Attributes | None) -> list[str]:
     if judge is None:
         return []
     named = zip(attributes.NAMES, judge.correlation, strict=True)
-    said = ", ".join(f"{name} {x:.2f}" for name, x in named)
-    return [f"Attributes, ages in centuries; correlation with held-out labels: {said}.", ""]
+    correlations = ", ".join(f"{name} {x:.2f}" for name, x in named)
+    return [f"Attributes, ages in centuries; correlation with held-out labels: {correlations}.", ""]
 
 
 if __name__ == "__main__":

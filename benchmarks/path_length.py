@@ -93,16 +93,16 @@ def measure(
     generator: Generator, options: Options, name: str, networks: list[metrics.Perceptual]
 ) -> Tensor:
     """(networks, 2): the full and the end length of one kind of path."""
-    found = []
+    measured = []
     for numbers in torch.arange(options.samples).split(options.batch):
         path = path_of(generator, options, name, numbers.tolist())
-        t = torch.stack([draw(options, "t", int(i), 1, uniform=True)[0] for i in numbers])
+        t = torch.stack([random_numbers(options, "t", int(i), 1, uniform=True)[0] for i in numbers])
         lengths = []
         for start in (t, torch.zeros_like(t)):
             ends = [face_of(path(x.to(generator.device))) for x in (start, start + options.eps)]
             lengths.append(torch.stack([network(*ends) for network in networks]).cpu().double())
-        found.append(torch.stack(lengths, 1) / options.eps**2)
-    return trimmed_mean(torch.cat(found, 2))
+        measured.append(torch.stack(lengths, 1) / options.eps**2)
+    return trimmed_mean(torch.cat(measured, 2))
 
 
 def path_of(generator: Generator, options: Options, name: str, numbers: list[int]) -> Path_:
@@ -129,12 +129,14 @@ def path_of(generator: Generator, options: Options, name: str, numbers: list[int
 
 def codes(generator: Generator, options: Options, key: str, numbers: list[int]) -> Tensor:
     """(N, L, D) of random z, each by its number."""
-    z = torch.stack([draw(options, key, number, generator.z_dim) for number in numbers])
+    z = torch.stack([random_numbers(options, key, number, generator.z_dim) for number in numbers])
     label = torch.eye(generator.c_dim)[[0] * len(z)] if generator.c_dim else None
     return generator.map(z.to(generator.device), None if label is None else label.to(z.device))
 
 
-def draw(options: Options, key: str, number: int, size: int, *, uniform: bool = False) -> Tensor:
+def random_numbers(
+    options: Options, key: str, number: int, size: int, *, uniform: bool = False
+) -> Tensor:
     rng = keyed_generator("cpu", options.seed, key, number)
     make = torch.rand if uniform else torch.randn
     return make(size, generator=rng)

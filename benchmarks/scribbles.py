@@ -69,10 +69,10 @@ CHEEKS = (0.3, 0.54, 0.7, 0.62)
 
 def drawn(images: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """A scribble on images (N, 3, R, R): colours (N, 3, 1, 1) in [-1, 1], opacity (1, 1, R, R)."""
-    said = SCRIBBLES[name]
-    shapes = {"strokes": [{"width": w, "points": points} for w, points in said.strokes]}
+    scribble = SCRIBBLES[name]
+    shapes = {"strokes": [{"width": w, "points": points} for w, points in scribble.strokes]}
     opacity = draw_json(shapes, images.shape[-1]).to(images)
-    if said.colour == DARK:
+    if scribble.colour == DARK:
         dark = torch.tensor(BROWN).to(images) / 127.5 - 1
         return dark.view(1, 3, 1, 1).expand(len(images), -1, -1, -1), opacity
     left, top, right, bottom = (round(x * images.shape[-1]) for x in CHEEKS)
