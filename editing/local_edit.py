@@ -12,6 +12,7 @@ from torch.nn.functional import max_pool2d
 from facsimile.data.masks import feather_mask
 from facsimile.refine import Recipe, RefineResult, Step, refine
 from facsimile.refine.loss_inputs import Networks
+from facsimile.refine.padding import masks_without_padding, without_padding
 from facsimile.stylegan import Generator, Latents, spaces
 
 from .codes import to_w_plus
@@ -34,6 +35,8 @@ class EditInputs:
     read_picture: Callable[[str], tuple[Tensor, Tensor]]
     """A file's picture (1, C, R, R) in [-1, 1] and its opacity (1, 1, R, R) in [0, 1]."""
     callback: Callable[[Step], None] | None = None
+    visible: Tensor | None = None
+    """(1, 1, R, R) 0 in the padding of the targets, which is not looked at; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +136,11 @@ def run(
     targets: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
 ) -> RefineResult:
-    """Refine; the masks are made as many as the images."""
+    """Refine; the masks are made as many as the images, and leave out the targets' padding."""
     n = len(start)
+    if inputs.visible is not None:
+        recipe = without_padding(recipe, float(inputs.visible.mean()))
+        masks = masks_without_padding(masks, inputs.visible)
     return refine(
         generator,
         start,

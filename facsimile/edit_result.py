@@ -19,6 +19,7 @@ from facsimile.metrics import IdentityNetwork
 from facsimile.stylegan import Generator, Latents
 
 from . import pictures
+from .aspect import blacken
 from .devices import Batch
 from .json_files import write_json
 from .misses import person_distances, person_miss
@@ -67,7 +68,7 @@ class EditResult:
         return f'EditResult({len(self)} image{"s" * (len(self) != 1)} by "{self.edit}")'
 
     def stream(self) -> Iterator[Tensor]:
-        """The images (C, R, R) in [-1, 1], one after another, on the CPU."""
+        """The images (C, R, R) in [-1, 1], one after another, on the CPU; padding is black."""
         for index, image in enumerate(_synthesize(self.generator, self.latents)):
             if self.background is None or self.mask is None:
                 yield image
@@ -210,7 +211,8 @@ def _synthesize(generator: Generator, latents: Latents) -> Iterator[Tensor]:
             batch.halve(error)
             continue
         start += len(part)
-        yield from images
+        aspects = [crop.aspect for crop in part.crops] or [""] * len(part)
+        yield from map(blacken, images, aspects)
 
 
 def with_places(edited: Latents, images: Sequence[Latents]) -> Latents:

@@ -14,8 +14,10 @@ from torch import Tensor
 from facsimile import encoders, metrics, stylegan
 from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import DONE, NOT_FINITE, RefineResult, Step, refine, state_after
+from facsimile.refine.padding import SHOWN
 from facsimile.stylegan import Generator, Latents
 
+from .aspect import blacken, shown_box, shown_mask
 from .initial_file import start_from
 from .plan import InversionPlan
 from .precision import autocast, computing_in, lay_out, network_dtype
@@ -90,6 +92,7 @@ class Inverter:
                 targets,
                 plan.recipe,
                 networks=self.term_networks(),
+                masks=self._masks(len(targets)),
                 callback=callback,
                 state=state,
                 dtype=network_dtype(plan.precision),
@@ -145,15 +148,27 @@ class Inverter:
         networks = {"perceptual": self.perceptual, "encoder": self.encoder, **self.networks}
         return {name: network for name, network in networks.items() if network is not None}
 
+    def _masks(self, count: int) -> dict[str, Tensor]:
+        """Those of the recipe for so many images; see `refine.padding`."""
+        if self.plan.aspect is None:
+            return {}
+        mask = shown_mask(self.plan.aspect, count, self.generator.resolution)
+        return {SHOWN: mask.to(self.generator.device, self.generator.dtype)}
+
     @torch.no_grad()
     def _score(self, latents: Latents, targets: Tensor) -> tuple[Tensor, dict, dict]:
         """Images (N, C, R, R) in [-1, 1], their scores, and what each score means."""
         with autocast(targets.device, network_dtype(self.plan.precision)):
             images = latents.synthesize(self.generator)
-        images = images.to(targets.dtype).clamp(-1, 1)
+        images = blacken(images.to(targets.dtype).clamp(-1, 1), self.plan.aspect)
+        seen = images, targets
+        if self.plan.aspect is not None:
+            box = shown_box(self.plan.aspect, self.generator.resolution)
+            seen = box.cut(images), box.cut(targets)
         networks = {} if self.perceptual is None else {self.perceptual.name: self.perceptual}
         identity = cast(IdentityNetwork | None, self.networks.get("identity"))
-        scores = metrics.score(images, targets, networks, identity)
+        identity = None if self.plan.aspect is not None else identity
+        scores = metrics.score(*seen, networks, identity)
         descriptions = metrics.metric_descriptions(scores, networks, identity)
         descriptions["deviation"] = DEVIATION
         if "shows_face" in self.networks:

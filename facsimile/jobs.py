@@ -184,7 +184,7 @@ class Job:
         if record and all(self.folder.finished(face, digest) for face in faces):
             self._paste_finished(photo, faces)
             return Read(photo, [], faces)
-        targets, crops = self.reader.read_crops(photo, align=self.plan.align, face=self.plan.face)
+        targets, crops = self.reader.read_crops(photo, **self.plan.reading)
         generator, count = self.inverter.generator, len(targets)
         if destination.beside:
             self.beside[name] = destination.beside
@@ -203,7 +203,7 @@ class Job:
         ):
             return
         # Files from before crops were kept do not have them, and reading gives the same again.
-        _, crops = self.reader.read_crops(photo, align=self.plan.align, face=self.plan.face)
+        _, crops = self.reader.read_crops(photo, **self.plan.reading)
         for face, record, crop in zip(faces, records, crops, strict=True):
             image = to_tensor(read_photo(self.out / face / RECONSTRUCTION))
             save_whole(self._pasted(Piece(face, image, crop)), self.out / face / WHOLE_FILE)

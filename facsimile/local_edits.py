@@ -19,6 +19,7 @@ from facsimile.metrics import Perceptual
 from facsimile.refine import Step
 from facsimile.stylegan import Discriminator, Generator, Latents
 
+from .aspect import shown_mask
 from .masks import find_regions
 from .targets import match_channels
 
@@ -48,15 +49,18 @@ def targets_of(
 def edit_inputs(
     edit: Edit,
     generator: Generator,
-    targets: Sequence[Tensor],
+    latents: Sequence[Latents],
+    targets: Sequence[Tensor | None],
     perceptual: Perceptual | None,
     discriminator: Discriminator | None,
     callback: Callable[[Step], None] | None,
 ) -> tuple[EditInputs, str]:
     """What the edit is given, and a sentence on the networks that it uses, "" if there is none.
 
-    Raises FileNotFoundError where a network that it needs cannot be had.
+    latents, targets: see `targets_of`. Raises FileNotFoundError where a network that it needs
+    cannot be had, and ValueError for images that do not go together.
     """
+    pictures = torch.cat(targets_of(generator, latents, targets))
     networks, note = {}, ""
     if perceptual is not None:
         networks["perceptual"] = perceptual
@@ -64,13 +68,31 @@ def edit_inputs(
         network = metrics.build_style(discriminator).to(generator.device)
         networks["style"], note = network, network.note
     inputs = EditInputs(
-        targets=tuple(targets),
+        targets=(pictures,) if edit.inputs == 1 else pictures.split(1),
         networks=networks,
         read_mask=read_mask,
         read_picture=lambda path: read_picture(path, generator.resolution, generator.img_channels),
         callback=callback,
+        visible=visible_part(generator, latents),
     )
     return inputs, note
+
+
+def visible_part(generator: Generator, latents: Sequence[Latents]) -> Tensor | None:
+    """(1, 1, R, R) 1 where these images show their photos; None where they do everywhere.
+
+    Raises ValueError for images of several aspects.
+    """
+    aspects = {crop.aspect for one in latents for crop in one.crops}
+    if len(aspects) > 1:
+        raise ValueError(
+            f"got pictures of the aspects {', '.join(x or '1:1' for x in sorted(aspects))}; edit "
+            "those of one aspect at a time"
+        )
+    aspect = next(iter(aspects), "")
+    if not aspect:
+        return None
+    return shown_mask(aspect, 1, generator.resolution).to(generator.device, generator.dtype)
 
 
 def read_target(latents: Path, count: int, generator: Generator) -> Tensor | None:

@@ -8,16 +8,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from facsimile.checkpoints import EncoderSet, LoadedEncoder
 from facsimile.data.face_choice import read_choice
 from facsimile.metrics import IdentityNetwork, Perceptual
 from facsimile.refine import Phase, Recipe, terms
+from facsimile.refine.padding import without_padding
 from facsimile.stylegan import Generator, spaces
 from facsimile.stylegan.generator import fingerprint
 
-from .identity import Identity, identity_note, with_identity_term
+from .aspect import shown_mask
+from .identity import identity_note, with_identity_term
 from .initial_file import PlannedFile
 from .precision import Precision, checked
 from .recipe_options import EXACT_PSNR
@@ -27,42 +29,6 @@ from .targets import Faces
 TYPICAL_STEPS, TYPICAL_STEPS_TO_GOAL = 200, 20
 """Of a phase that stops when an image is done, and of one that stops at its goal, with the bundled
 networks: for the estimate of the time alone."""
-
-
-class PlanOptions(TypedDict, total=False):
-    """What may be asked for, as keywords of `Studio.plan` and `Studio.invert`."""
-
-    recipe: str | Recipe
-    """A recipe, or its name: see `refine.recipes`."""
-    steps: int | None
-    """Steps of the first phase, the others in proportion, exactly so many; None: until each image
-    is done, at most the recipe's own (which a `Recipe` that is passed has as it is)."""
-    exact: bool
-    """Then the noise maps, until the picture is within EXACT_PSNR of the photo."""
-    lr: float
-    """Factor of every learning rate."""
-    patience: int | None
-    """Stop an image when its loss has not fallen by 0.1 % in so many steps, and not otherwise."""
-    layer: str | None
-    """Convolution whose output is the feature of f/ recipes; None: the encoder's, or the
-    generator's default."""
-    init: Init | Path | None
-    """Where the latents start: also those of a file, or another program's codes. None: at an
-    encoder's prediction if there is an encoder that serves the recipe, else as the recipe or its
-    space has it."""
-    seed: int
-    """Seed of a random initialisation."""
-    label: int | None
-    """Class of a conditional generator, from 0 on."""
-    align: bool
-    """Find the face and crop it as FFHQ does; False: photos are such crops already."""
-    face: Faces
-    """Which faces of a photo with several."""
-    identity: Identity
-    """The network that recognises people, for the identity term and the scores of targets that show
-    a face. "auto": dlib's, if its package is installed; "off": dlib's for the scores alone."""
-    precision: Precision | None
-    """In what networks compute; None: as PyTorch has it. See `precision`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +63,8 @@ class InversionPlan:
     label: int | None = None
     align: bool = True
     face: Faces = "largest"
+    aspect: str | None = None
+    """Width to height of the part of the square that targets fill; None: all of it."""
     perceptual: str = "none"
     """Name of the perceptual metric."""
     networks: dict[str, str] = field(default_factory=dict)
@@ -126,6 +94,11 @@ class InversionPlan:
         return self.recipe.steps
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """How photos become targets: keywords of `TargetReader.read_crops`."""
+        return {"align": self.align, "face": self.face, "aspect": self.aspect}
+
+    @property
     def typical_steps(self) -> int:
         """Steps that a photo takes as a rule: all, or the usual ones of a phase that stops."""
         return sum(min(phase.steps, _usual_steps(phase)) for phase in self.recipe.phases)
@@ -148,6 +121,8 @@ class InversionPlan:
             lines.append(f"feature: the output of {self.recipe.layer}")
         if self.label is not None:
             lines.append(f"label: {self.label}")
+        if self.aspect is not None:
+            lines.append(f"aspect: {self.aspect}, the rest of the square is black and left aside")
         if self.precision is not None:
             lines.append(f"precision: {self.precision}")
         if self.perceptual_note:
@@ -170,8 +145,9 @@ class InversionPlan:
             del values["file"]
         else:
             values["file"] = {"digest": self.file.digest}
-        if self.precision is None:  # as in results from before there was a choice
-            del values["precision"]
+        for name in ("precision", "aspect"):
+            if values[name] is None:  # as in results from before there was a choice
+                del values[name]
         return json.loads(json.dumps(values))
 
     def gives_same_result(self, record: dict) -> bool:
@@ -185,7 +161,7 @@ class InversionPlan:
         plan starts from. None: this plan would not have come by it.
         """
         mine, other = self.to_dict(), record
-        if other.get("precision") != mine.get("precision"):
+        if any(other.get(name) != mine.get(name) for name in ("precision", "aspect")):
             return None
         try:
             phases, done = mine["recipe"].pop("phases"), other["recipe"]["phases"]
@@ -238,6 +214,7 @@ def make_plan(
     recipe: Recipe,
     *,
     identity_term: bool,
+    aspect: str | None,
     init: Init | Path | None,
     seed: int,
     label: int | None,
@@ -248,6 +225,9 @@ def make_plan(
     """Decide how the recipe starts, and check what was asked for; see `Studio.plan`."""
     check_label(generator, recipe, label)
     read_choice(face)
+    if aspect is not None:
+        share = float(shown_mask(aspect, 1, generator.resolution).mean())
+        align, identity, recipe = False, None, without_padding(recipe, share)
     recipe = with_identity_term(recipe, identity, add=identity_term)
     recipe = recipe.for_networks({"perceptual": perceptual})
     if recipe.layer is not None:
@@ -265,11 +245,12 @@ def make_plan(
         label=label,
         align=align,
         face=face,
+        aspect=aspect,
         networks=further_networks(recipe, {**networks, "identity": identity}),
         perceptual="none" if perceptual is None else perceptual.name,
         perceptual_note="" if perceptual is None else perceptual.note,
         identity="none" if identity is None else identity.name,
-        identity_note=identity_note(generator, identity),
+        identity_note="" if aspect else identity_note(generator, identity),
         precision=checked(precision),
         init_note=start.note,
     )

@@ -33,14 +33,9 @@ from .identity import FacePresence, Identity
 from .inputs import check_names, number_duplicates
 from .inversion import Inverter
 from .landmarks import load_landmarker
-from .local_edits import edit_inputs, targets_of
-from .plan import (
-    Init,
-    InversionPlan,
-    PlanOptions,
-    further_networks,
-    make_plan,
-)
+from .local_edits import edit_inputs
+from .plan import Init, InversionPlan, further_networks, make_plan
+from .plan_options import PlanOptions
 from .precision import Precision
 from .recipe_options import adapt_recipe
 from .reenactment import (
@@ -140,6 +135,7 @@ class Studio:
         label: int | None = None,
         align: bool = True,
         face: Faces = "largest",
+        aspect: str | None = None,
         identity: Identity = "auto",
         precision: Precision | None = None,
     ) -> InversionPlan:
@@ -162,6 +158,7 @@ class Studio:
             align=align,
             face=face,
             identity_term=identity != "off",
+            aspect=aspect,
             precision=precision,
         )
 
@@ -261,7 +258,7 @@ class Studio:
         crops: list[PhotoCrop] = []
         for number, photo in enumerate(photos):
             stem = f"image{number}" if isinstance(photo, Image.Image) else Path(photo).stem
-            faces, places = self.target_reader.read_crops(photo, align=plan.align, face=plan.face)
+            faces, places = self.target_reader.read_crops(photo, **plan.reading)
             targets.append(faces)
             crops += places
             stems += [stem if i == 0 else f"{stem}-face{i + 1}" for i in range(len(faces))]
@@ -332,10 +329,9 @@ class Studio:
         targets: Sequence[Tensor | None],
         callback: Callable[[Step], None] | None,
     ) -> tuple[EditInputs, str]:
-        pictures = torch.cat(targets_of(self.generator, latents, targets))
-        split = [pictures] if edit.inputs == 1 else list(pictures.split(1))
+        critic = self.discriminator
         return edit_inputs(
-            edit, self.generator, split, self.perceptual, self.discriminator, callback
+            edit, self.generator, latents, targets, self.perceptual, critic, callback
         )
 
     def driver(

@@ -14,6 +14,8 @@ from torch import Tensor
 from facsimile import data
 from facsimile.stylegan import PhotoCrop
 
+from .aspect import pad
+
 Photo = str | Path | Image.Image
 Faces = str
 """Which faces of a photo with several; see `data.face_choice`."""
@@ -51,9 +53,15 @@ class TargetReader:
             return 1
 
     def read_crops(
-        self, photo: Photo, *, align: bool = True, face: Faces = "largest"
+        self,
+        photo: Photo,
+        *,
+        align: bool = True,
+        face: Faces = "largest",
+        aspect: str | None = None,
     ) -> tuple[Tensor, tuple[PhotoCrop, ...]]:
-        """As `read`, and where in the photo each face is."""
+        """As `read`, and where in the photo each face is. aspect: see `aspect.pad`; for pictures
+        that are not aligned."""
         path, digest = "", ""
         if isinstance(photo, Image.Image):
             picture = data.to_rgb(photo)
@@ -64,6 +72,9 @@ class TargetReader:
             aligned = data.align_faces(picture, self.resolution, self.detector, which=face)
             images = [one.image for one in aligned]
             quads = [one.quad for one in aligned]
+        elif aspect is not None:
+            square, quad = pad(picture, aspect, self.resolution)
+            images, quads = [square], [quad]
         else:
             images = [data.fit_square(picture, self.resolution)]
             right, bottom = picture.size
@@ -74,6 +85,7 @@ class TargetReader:
                 digest=digest,
                 size=picture.size,
                 quad=tuple((float(x), float(y)) for x, y in quad),
+                aspect=aspect or "",
             )
             for quad in quads
         )

@@ -17,10 +17,13 @@ class PhotoCrop:
     quad: tuple[tuple[float, float], ...]
     """Corners (x, y) of the crop in the upright photo, in pixels from its outer corner: top left,
     bottom left, bottom right, top right."""
+    aspect: str = ""
+    """Width to height, such as "4:3", of the part of the crop that shows the photo; the rest is
+    padding. "": all of it does."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(self)
+        return {name: x for name, x in asdict(self).items() if name != "aspect" or x}
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> "PhotoCrop":
@@ -30,4 +33,5 @@ class PhotoCrop:
         if len(corners) != 4:
             raise ValueError(f"got a crop of {len(corners)} corners, expected 4")
         texts = {name: str(plain[name]) for name in ("photo", "digest")}
+        texts["aspect"] = str(plain.get("aspect", ""))
         return PhotoCrop(**texts, size=(width, height), quad=corners)

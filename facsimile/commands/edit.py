@@ -3,6 +3,7 @@
 The subcommands and their flags are made from `facsimile.editing.EDITS`.
 """
 
+import os
 import sys
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
@@ -18,13 +19,14 @@ from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import number_duplicates, one_line, photos_for
 from facsimile.jobs import PASTED, Job
 from facsimile.json_files import read_json, write_json
+from facsimile.launched import is_first_process
 from facsimile.local_edits import EditProgress, read_target
 from facsimile.metrics import PERCEPTUAL_METRICS
 from facsimile.paste_back import WHOLE, PasteOptions, check_photos, crop_of, save_all
 from facsimile.studio import Studio
 from facsimile.stylegan import Latents
 
-from .options import OptionalInt, PhotoPasteOptions
+from .options import OptionalInt, OptionalName, PhotoPasteOptions
 
 LATENTS = "latents.safetensors"
 INVERSIONS = "inversions"
@@ -67,6 +69,8 @@ class EditOptions(PhotoPasteOptions):
     without the term."""
     align: bool = True
     """For photos: find the face and crop it as FFHQ does. --no-align: they are such crops."""
+    aspect: OptionalName = None
+    """For photos of a square network of pictures that are not square: see facsimile invert."""
     batch: int = 8
     """For photos: how many are inverted at once."""
     replace: bool = False
@@ -85,10 +89,10 @@ class EditOptions(PhotoPasteOptions):
             "inputs": [str(path.resolve()) for path in self.inputs],
         }
         photos, files = _sort_inputs(self.inputs, self.out)
+        if not (photos or is_first_process(os.environ)):
+            return OK
         if photos:
-            options = ("steps", "seed", "label", "align", "identity")
-            settings = {name: getattr(self, name) for name in options}
-            record["inversion"] = {"recipe": self.recipe or edit.recipe} | settings
+            record["inversion"] = {"recipe": self.recipe or edit.recipe} | self._settings()
         if not self.replace:
             _check_out(self.out, record)
         perceptual = self.perceptual
@@ -157,6 +161,12 @@ class EditOptions(PhotoPasteOptions):
         finally:
             progress.close()
 
+    def _settings(self) -> dict[str, Any]:
+        """Of the inversion of photos, beside its recipe: keywords of `Studio.plan`."""
+        options = ("steps", "seed", "label", "align", "identity")
+        aspect = {} if self.aspect is None else {"aspect": self.aspect}
+        return {name: getattr(self, name) for name in options} | aspect
+
     def _invert(
         self, studio: Studio, photos: list[Path], files: dict[Path, Path | None]
     ) -> list[str] | None:
@@ -166,14 +176,8 @@ class EditOptions(PhotoPasteOptions):
         """
         if not photos:
             return []
-        plan = studio.plan(
-            self.recipe or editing.get(self.edit_name).recipe,
-            steps=self.steps,
-            seed=self.seed,
-            label=self.label,
-            align=self.align,
-            identity=self.identity,
-        )
+        recipe = self.recipe or editing.get(self.edit_name).recipe
+        plan = studio.plan(recipe, **self._settings())
         print(plan.describe())
         inverter, reader, out = studio.inverter(plan), studio.target_reader, self.out / INVERSIONS
         job = Job(inverter, reader, photos, out, self.batch, self.replace)

@@ -115,6 +115,10 @@ class Invert(PasteBackOptions):
     faster. Default: as PyTorch does."""
     align: bool = True
     """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
+    aspect: OptionalName = None
+    """For a square network of pictures that are not square, such as cars: their width to height, as
+    4:3. The middle of the photo that has it fills the square from side to side; the rest is black
+    and left aside. No face is looked for."""
     face: FaceText = "largest"
     """Which faces of a photo with several: largest, left, right, all, a number (1 is the largest),
     or a point of the face as X,Y in pixels."""
@@ -144,6 +148,7 @@ class Invert(PasteBackOptions):
             label=self.label,
             align=self.align,
             face=self.face,
+            aspect=self.aspect,
             identity=self.identity,
             precision=self.precision,
         )
