@@ -26,6 +26,7 @@ from .commands.demo import Demo
 from .commands.info import Info
 from .commands.invert import Invert
 from .commands.landmarks import Landmarks
+from .commands.optional import OPTIONAL
 from .commands.options import CommonOptions, ComputeOptions
 from .commands.prepare_data import PrepareData
 from .commands.reenact import Reenact
@@ -132,4 +133,5 @@ def _parse(args: list[str]) -> Any:
         "facsimile --version prints the version.",
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
+        registry=OPTIONAL,
     )

@@ -26,7 +26,8 @@ from facsimile.paste_back import WHOLE, PasteOptions, check_photos, crop_of, sav
 from facsimile.studio import Studio
 from facsimile.stylegan import Latents
 
-from .options import OptionalInt, OptionalName, PhotoPasteOptions
+from .optional import OPTIONAL
+from .options import PhotoPasteOptions
 
 LATENTS = "latents.safetensors"
 INVERSIONS = "inversions"
@@ -55,12 +56,12 @@ class EditOptions(PhotoPasteOptions):
     recipe: str = ""
     """For photos: the recipe of their inversion, see facsimile invert. Default: f/z+, and w+ for an
     edit that refines codes."""
-    steps: OptionalInt = None
+    steps: int | None = None
     """For photos: steps of their inversion, exactly so many. Default: until a photo is done. 0: the
     initial latents, in seconds."""
     seed: int = 0
     """For photos: seed of random initial codes; for edits with random numbers: their seed."""
-    label: OptionalInt = None
+    label: int | None = None
     """For photos: class of a conditional generator, from 0 on."""
     perceptual: Literal[PERCEPTUAL_METRICS] = "auto"  # type: ignore[valid-type]
     """For photos: the perceptual term of their inversion."""
@@ -69,7 +70,7 @@ class EditOptions(PhotoPasteOptions):
     without the term."""
     align: bool = True
     """For photos: find the face and crop it as FFHQ does. --no-align: they are such crops."""
-    aspect: OptionalName = None
+    aspect: str | None = None
     """For photos of a square network of pictures that are not square: see facsimile invert."""
     batch: int = 8
     """For photos: how many are inverted at once."""
@@ -291,6 +292,7 @@ def parse(args: list[str]) -> EditOptions | ListEdits | Replay:
         "facsimile.editing.registry: facsimile edit my_edit.py INPUTS... --out OUT",
         args=args,
         config=(tyro.conf.OmitArgPrefixes,),
+        registry=OPTIONAL,
     )
 
 

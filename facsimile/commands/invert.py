@@ -19,7 +19,7 @@ from facsimile.refine import REACHED
 from facsimile.start import Init, read_init
 from facsimile.summary import mean_scores
 
-from .options import FaceText, OptionalInt, OptionalName, OptionalPath, PasteBackOptions
+from .options import FaceText, PasteBackOptions
 
 WORDS = {
     "mse": "MSE {:.4f}",
@@ -78,7 +78,7 @@ class Invert(PasteBackOptions):
     recipe: str = "f/z+"
     """What is optimised: z, z+, w, w+, p_n+, s, f/w+, f/p_n+, f/s, f/z, f/z+; in-domain (W+ close
     to its encoder); followed by the noise maps with "w+ +noise"."""
-    steps: OptionalInt = None
+    steps: int | None = None
     """Steps of the code, exactly so many; those of the noise maps are in proportion. Default: until
     a photo is done, at most the recipe's own. 0: no refinement, the initial latents; thousands of
     photos stream through."""
@@ -93,21 +93,21 @@ class Invert(PasteBackOptions):
     """The network that recognises people. It adds the identity term to the recipe, and scores the
     result, where a photo shows a face. auto: dlib's, if its package is installed. off: no term;
     the scores stay."""
-    perceptual_weights: OptionalPath = None
+    perceptual_weights: Path | None = None
     """Local file of the perceptual network's ImageNet weights (torchvision's names)."""
     init: Annotated[str | None, tyro.conf.arg(metavar="{mean,random,encoder,FILE}")] = None
     """Initial latents. Default: an encoder's prediction in f/ recipes (the feature), w+ and
     in-domain if there is such an encoder, else random in Z spaces and the mean in the others. A
     file: latents.safetensors, or the codes of NVIDIA's projector, e4e, pSp, PTI or rosinality's
     (.npz, .pt, .npy); every photo starts from the last latents in it."""
-    label: OptionalInt = None
+    label: int | None = None
     """Class of a conditional generator, from 0 on."""
-    layer: OptionalName = None
+    layer: str | None = None
     """Convolution whose output is the feature of f/ recipes, e.g. b16.conv0. Default: the feature
     encoder's, else the first of 16 pixels, or of an eighth of the image's side."""
     lr: float = 1.0
     """Factor of the papers' learning rates. About 3 gets further in a few hundred steps."""
-    patience: OptionalInt = None
+    patience: int | None = None
     """Stop an image when its loss has not fallen by 0.1 % in so many steps, instead of when it is
     done by this program's own measure."""
     precision: Annotated[Precision | None, tyro.conf.arg(metavar="{fp32,tf32,bf16}")] = None
@@ -115,7 +115,7 @@ class Invert(PasteBackOptions):
     faster. Default: as PyTorch does."""
     align: bool = True
     """Find the face and crop it as FFHQ does. --no-align: the photos are such crops already."""
-    aspect: OptionalName = None
+    aspect: str | None = None
     """For a square network of pictures that are not square, such as cars: their width to height, as
     4:3. The middle of the photo that has it fills the square from side to side; the rest is black
     and left aside. No face is looked for."""

@@ -1,6 +1,4 @@
-"""Options that commands share; and types of options that may be left out, for which the
-help shows what a value looks like, and no "None".
-"""
+"""Options that commands share."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +9,14 @@ import tyro
 from facsimile.data.paste_back import REGIONS
 from facsimile.paste_back import PasteOptions
 
-OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
-OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
-OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 FaceText = Annotated[str, tyro.conf.arg(metavar="{largest,left,right,all,N,X,Y}")]
-OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions:
     """Options of every command."""
 
-    threads: OptionalInt = None
+    threads: int | None = None
     """CPU threads. Default: OMP_NUM_THREADS, else as many as other programs leave cores free."""
     quiet: bool = False
     """Print errors alone, and no progress bar."""
@@ -62,7 +56,7 @@ class PasteBackOptions(ComputeOptions):
 class PhotoPasteOptions(PasteBackOptions):
     """Options of commands whose input may be latents that know their photo."""
 
-    photo: OptionalPath = None
+    photo: Path | None = None
     """With --paste-back: the photo from which the face was cropped, if it is not where it was."""
 
     @property

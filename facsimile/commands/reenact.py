@@ -27,7 +27,7 @@ from facsimile.reenactment.summary import print_summary
 from facsimile.refine import Step
 from facsimile.studio import SOURCE_STEPS, Studio
 
-from .options import FaceText, OptionalFloat, OptionalInt, OptionalPath, PhotoPasteOptions
+from .options import FaceText, PhotoPasteOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Reenact(PhotoPasteOptions):
     source_steps: int = SOURCE_STEPS
     """For a photo: steps that refine its latents first, in F/Z+ where an encoder predicts the
     feature and an editor moves it, else by the recipe in-domain; 0: none."""
-    frames: OptionalInt = None
+    frames: int | None = None
     """With a single pose: a video of so many frames from the source's pose to that pose."""
     face: FaceText = "largest"
     """Which person of a driver with several: largest, left, right (in the first frame with a face),
@@ -86,7 +86,7 @@ class Reenact(PhotoPasteOptions):
     person is followed; in frames without the person the pose is held."""
     source_face: FaceText = "largest"
     """Which face of a source with several, in the same words."""
-    fps: OptionalFloat = None
+    fps: float | None = None
     """Frames per second of the result. Default: a video's own, or one that suits it if its frames
     come at uneven times; else 25. Frames of a video stay at their times."""
     audio: bool = True
@@ -94,7 +94,7 @@ class Reenact(PhotoPasteOptions):
     landmarks: Literal[data.LANDMARKERS] = "auto"  # type: ignore[valid-type]
     """Network. fan: face-alignment's FAN; small: the bundled one; auto: FAN if its weights are
     there, else the bundled one. The one that the encoder was trained with is best."""
-    landmark_weights: OptionalPath = None
+    landmark_weights: Path | None = None
     """Local file of the network's weights: FAN's, or with --landmarks small one that was
     trained here."""
     align: bool = True
