@@ -275,7 +275,7 @@ def curves(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> dict[str, li
 
     As many values as steps, and one: the first is that of the phase's start.
     """
-    weights = {term.name: term.weight for term in phase.terms}
+    weights = {term.key: term.weight for term in phase.terms}
     whole = {
         name: torch.cat([history[f"{phase.name}/{name}"] for history in histories], 1).cpu()
         for name in weights
@@ -290,7 +290,7 @@ def curves(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> dict[str, li
 
 def steps_to_settle(phase: Phase, histories: Sequence[dict[str, Tensor]]) -> list[int]:
     """For each face the first step at which its lowest loss so far is near the last: SETTLED."""
-    names = [f"{phase.name}/{term.name}" for term in phase.terms]
+    names = [f"{phase.name}/{term.key}" for term in phase.terms]
     total = torch.cat([torch.stack([x[name] for name in names]).sum(0) for x in histories], 1).cpu()
     best = torch.where(total.isfinite(), total, torch.inf).cummin(0).values
     return (best <= best[-1] * (1 + SETTLED)).int().argmax(0).tolist()

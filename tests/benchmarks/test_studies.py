@@ -200,7 +200,8 @@ def test_distances_of_classes() -> None:
 
 
 def test_orders_of_code_and_noise(given: dict, capsys) -> None:
-    noise_orders.main(noise_orders.Options(**given, orders=("w", "w, n", "w, n, w, n")))
+    orders = ("w", "w and n, pixels only for n", "w, n", "w, n, w, n")
+    noise_orders.main(noise_orders.Options(**given, orders=orders))
     assert "n again does not bring it back (w, n: " in capsys.readouterr().out
     recipe = noise_orders.recipe("w and n, pixels only for n")
     (phase,) = recipe.phases
