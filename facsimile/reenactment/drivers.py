@@ -23,6 +23,11 @@ from facsimile.metrics import IdentityNetwork
 
 from .frame_view import show_face
 
+NO_NETWORK = (
+    "no network that recognises people is there: the face nearest to the last one is followed, "
+    "whoever it is"
+)
+
 
 @dataclass(frozen=True)
 class DriverFrame:
@@ -92,6 +97,8 @@ class VideoDriver:
         self.single = frames.photos is not None and len(frames.photos) == 1
         self.files = tuple(frames.photos or (Path(frames.path),))
         self.sound, self.notes = frames.sound, frames.notes
+        if tracker.detector is not None and tracker.identity is None and not self.single:
+            self.notes += (NO_NETWORK,)
 
     def for_source(self, landmarks: Tensor) -> "VideoDriver":
         return self

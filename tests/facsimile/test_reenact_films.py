@@ -143,7 +143,7 @@ class People:
 
 class Tracker:
     def __init__(self, choice=None):
-        self.detector, self.choice = People(), choice
+        self.detector, self.choice, self.identity = People(), choice, None
 
     def again(self, choice):
         return Tracker(choice)
@@ -154,6 +154,7 @@ def test_all_faces_make_a_result_each(tmp_path):
     for index, level in enumerate((0, 200, 100)):
         Image.new("RGB", (32, 32), (level,) * 3).save(tmp_path / f"{index}.png")
     driver = VideoDriver(open_frames(tmp_path), Tracker(), 32)
+    assert "the face nearest to the last one is followed" in driver.notes[-1]
     photos = [Path("a.jpg"), Path("b.jpg"), Path("c.mp4.jpg")]
 
     def named(source_face, face):
