@@ -80,7 +80,7 @@ COLUMNS = (
 def compare(bench: Bench, mask: str, options: Options) -> tuple[tuple[str, ...], Tensor]:
     """The values of COLUMNS, means over faces, and the images (N * K, 3, R, R)."""
     targets, k = bench.faces.images, options.solutions
-    hole = make_mask(mask, targets).mask
+    hole = make_mask(mask, targets.cpu()).mask
     results = []
     for photos in targets.split(options.batch):
         encoder = bench.studio.encoders.get("in-domain").network
