@@ -134,7 +134,7 @@ class LandmarkMotion:
         return self._pose
 
     def hold(self, driver: Tensor | None) -> Tensor:
-        """The previous pose (K, 2), as the driver's frame, which was passed before, lasts longer."""
+        """The previous pose (K, 2), as the driver's frame, passed before, lasts longer."""
         self._frames_since_face += 1
         self.frames_without_face += driver is None
         return self._pose
