@@ -329,8 +329,10 @@ class Job:
     def _summarise(self) -> None:
         """Write overview.png and summary.json of all that is in the folder."""
         outcomes = self.shared.outcomes()
-        self.failed = {photo: x for photo, x in outcomes.items() if x} | self.failed
-        photos = {*map(str, self.photos), *outcomes}
+        failed = {photo: x for photo, x in outcomes.items() if x} | self.failed
+        order = {str(photo): i for i, photo in enumerate(self.photos)}
+        self.failed = dict(sorted(failed.items(), key=lambda x: order.get(x[0], len(order))))
+        photos = {*order, *outcomes}
         try:
             summary.write(self.out, self.failed, photos)
         except OSError as error:

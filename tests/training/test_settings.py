@@ -40,6 +40,7 @@ def test_sections_are_flattened():
             "config",
             "preset",
             "quiet",
+            "resume-anyway",
         ),
     }
 
