@@ -29,7 +29,9 @@ LEAN = {
 }
 
 
-@pytest.fixture(params=[{}, LEAN], ids=["former", "lean"])
+@pytest.fixture(
+    params=[pytest.param({}, marks=pytest.mark.exhaustive), LEAN], ids=["former", "lean"]
+)
 def fields(request, tiny_identity):
     """Fields of the encoder's configuration."""
     return request.param

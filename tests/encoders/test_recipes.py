@@ -23,7 +23,7 @@ def of_kinds(names, chosen):
 
 
 @pytest.mark.slow
-@image_kinds
+@of_kinds(IMAGE_KINDS, ["feature", "in-domain"])
 def test_one_batch_is_learned(make_recipe, train_step, kind):
     """On one batch of samples the error falls to a fifth; every weight gets a gradient, one before
     a layer of zeros a few steps later."""
@@ -130,8 +130,8 @@ def test_the_ema_and_its_statistics(make_recipe, train_step, kind):
     torch.testing.assert_close(weights[f"{norm}.mean"], mean)
 
 
-@pytest.mark.slow
-@of_kinds(IMAGE_KINDS, ["feature"])
+@pytest.mark.exhaustive
+@image_kinds
 def test_bf16_is_close_to_fp32(make_recipe, train_step, kind):
     """Forty steps of each: the errors at the end are within a fifth of one another."""
     ends = {}
@@ -149,7 +149,7 @@ def state(out):
 
 
 @pytest.mark.slow
-@of_kinds([name for name in KINDS if name != "editor"], ["feature", "in-domain", "difference"])
+@of_kinds([name for name in KINDS if name != "editor"], ["in-domain", "difference"])
 def test_a_resumed_run_is_the_same_run(tmp_path, arguments, pictures, folder, kind):
     """Bit for bit, with --images raised; it leaves an encoder, a sheet, and scores of photos."""
     flags = {"eval_data": pictures}

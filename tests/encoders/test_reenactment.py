@@ -65,7 +65,9 @@ def test_faces_take_on_landmarks(make_recipe, train_step, kind, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [ProjectionCritic, ConcatCritic])
+@pytest.mark.parametrize(
+    "form", [ProjectionCritic, pytest.param(ConcatCritic, marks=pytest.mark.exhaustive)]
+)
 def test_critics_learn_which_landmarks(make_discriminator, form):
     """A spot with the landmarks about it, or with those of another."""
     discriminator = make_discriminator(16, 8)

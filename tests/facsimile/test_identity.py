@@ -84,7 +84,7 @@ def test_a_face_and_no_face(studio, face):
     torch.testing.assert_close(alone.latents.code[0], result.latents.code[0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_person_comes_closer(photo):
     """On the bundled generator, within a few steps."""
     studio = facsimile.load("faces", perceptual="none", device="cpu")

@@ -159,7 +159,7 @@ def test_what_failed_stays_in_the_summary_until_it_is_tried_again(studio, square
     assert summary_of(out)["done"] == 3
 
 
-@pytest.mark.parametrize("recipe", ["f/z+", "w+"])
+@pytest.mark.parametrize("recipe", ["f/z+", pytest.param("w+", marks=pytest.mark.exhaustive)])
 def test_more_of_the_same_goes_on_from_what_is_there(studio, squares, tmp_path, recipe):
     """Oracle: all at once. From the encoder's prediction, and from the end of the first phase."""
     photos, out = sorted(squares.iterdir())[:2], tmp_path / "out"
@@ -193,7 +193,9 @@ def heard():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("heard")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)]
+)
 def test_interrupted_half_way_and_run_again_equals_uninterrupted(
     studio, squares, tmp_path, monkeypatch, number
 ):

@@ -37,7 +37,7 @@ def along_the_edge(landmarks, side):
     return distance.amin(2) < EDGE
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_high_frequencies_along_the_edge_of_a_turned_face():
     """At most 1.2 times those without noise maps, and far more with maps that stay in place."""
     studio = facsimile.load("faces", perceptual="discriminator", device="cpu")

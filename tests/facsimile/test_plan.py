@@ -230,7 +230,10 @@ def test_every_kind_of_generator(make_generator, make_encoder, squares, tmp_path
         torch.testing.assert_close(result.history["code/pixel"][0], pixel)
 
 
-@pytest.mark.parametrize("name", ["f/z+", "w+ +noise", "in-domain"])
+@pytest.mark.parametrize(
+    "name",
+    ["f/z+", *(pytest.param(x, marks=pytest.mark.exhaustive) for x in ("w+ +noise", "in-domain"))],
+)
 def test_a_batch_is_its_single_runs(both, targets, name):
     batched, single = (both.invert(targets, recipe=name, steps=5, batch=n) for n in (4, 1))
     torch.testing.assert_close(batched.images, single.images, atol=1e-4, rtol=0)

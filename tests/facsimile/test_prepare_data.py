@@ -49,7 +49,7 @@ def test_squares(squares, tmp_path):
     assert len(data.load_images([out], 16)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_processes_change_nothing(squares, tmp_path):
     one, two = tmp_path / "one.zip", tmp_path / "two.zip"
     prepare(photos_of(squares), one, 16, align=False)

@@ -12,7 +12,7 @@ from facsimile.refine.engine import SYNC_EVERY
 from facsimile.refine.recipes import RECIPES, get
 
 # make test-fast runs one of them.
-SLOW = [*RECIPES, "w+ +noise", "w+ +joint-noise", "f/z+ +joint-noise"]
+SLOW = ("z", "w+", "p_n+", "s", "f/s", "f/z+", "in-domain", "w+ +noise", "f/z+ +joint-noise")
 
 
 def _marks(name):
@@ -49,7 +49,13 @@ def test_a_batch_is_its_single_runs(tiny, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RECIPES, "w+ +noise"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        x if x in ("w+", "f/z+", "s") else pytest.param(x, marks=pytest.mark.exhaustive)
+        for x in (*RECIPES, "w+ +noise")
+    ],
+)
 def test_a_batch_is_its_single_runs_in_float32(
     generator, perceptual, make_toy_encoder, targets, name
 ):

@@ -9,6 +9,8 @@ from facsimile.refine import refine
 from facsimile.refine.recipes import RECIPES, get
 
 NAMES = [name + suffix for name in RECIPES for suffix in ("", " +noise")]
+SOME = ("w+", "z", "s", "p_n+", "f/z+", "f/z+ +noise", "in-domain", "w+ +noise")
+"""What make test runs; make test-all runs every recipe."""
 KINDS = {
     "stylegan1": {"architecture": "stylegan1"},
     "stylegan1, a w per layer": {"architecture": "stylegan1", "w_per_layer": True},
@@ -83,7 +85,9 @@ def world(request, makers):
     return World(makers, 32, 4, **KINDS[request.param])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [x if x in SOME else pytest.param(x, marks=pytest.mark.exhaustive) for x in NAMES]
+)
 def test_small(world, name):
     if "noise" in name and not world.generator.noise_strengths:
         with pytest.raises(ValueError, match="has no noise inputs; choose a recipe without"):
@@ -93,7 +97,9 @@ def test_small(world, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["stylegan1", "stylegan2"])
+@pytest.mark.parametrize(
+    "architecture", [pytest.param("stylegan1", marks=pytest.mark.exhaustive), "stylegan2"]
+)
 def test_large(makers, architecture):
     """1024 px, of two channels."""
     world = World(makers, 1024, 2, count=1, architecture=architecture)

@@ -15,8 +15,8 @@ from facsimile.stylegan import files
 
 pytestmark = pytest.mark.slow
 
-TIMES = 250
-FEWER_TIMES = 30
+TIMES = 150
+FEWER_TIMES = 20
 PLAIN = (str, int, float, bool, type(None), memoryview, bytearray, np.generic)
 VALID = payloads.networks()
 
