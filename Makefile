@@ -1,5 +1,5 @@
 # make demo        sets up .venv and inverts the bundled demo photo into out/demo
-# make test        sets up .venv and runs the linter, the type checker, all tests and the docs' build
+# make test        sets up .venv and runs the linter, the type checker, the tests and the docs' build
 # make test-fast   the same without the slow tests and the docs: under a minute
 # make test-all    the same with the exhaustive tests: what make test shows once, for every kind
 # make docs        builds the documentation into build/site; warnings are errors
