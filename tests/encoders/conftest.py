@@ -156,11 +156,11 @@ def nested(section, flat):
 def make_recipe(settings, tmp_path):
     """make_recipe(kind, **changes) -> the recipe of such a run, its data opened."""
 
-    def made(kind, **changes):
+    def made(kind, device="cpu", **changes):
         entry, flat = encoders.KINDS[kind], settings(kind, Path(tmp_path / "run"), **changes)
         built = nested(entry.settings, flat)
         assert not flat, f"no such flags: {flat}"
-        distributed = Distributed(device=torch.device("cpu"), load_networks=checkpoints.find)
+        distributed = Distributed(device=torch.device(device), load_networks=checkpoints.find)
         recipe = entry.recipe(built, distributed)
         recipe.setup_data()
         return recipe

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from apple import apple
 
 from facsimile.training import (
     BatchSlice,
@@ -25,7 +26,7 @@ BATCH = 4
 
 @pytest.fixture
 def make_recipe(tmp_path, pictures):
-    def make(ada_target=0.6, pl_share=0.5, **optimizer):
+    def make(ada_target=0.6, pl_share=0.5, device="cpu", **optimizer):
         settings = GeneratorSettings(
             out=tmp_path,
             images=80,
@@ -41,7 +42,7 @@ def make_recipe(tmp_path, pictures):
             augmentation=AdaSettings(ada_target=ada_target, ada_images=100),
             ema=EmaSettings(ema_images=100),
         )  # fmt: skip
-        distributed = Distributed(device=torch.device("cpu"), load_networks=None)
+        distributed = Distributed(device=torch.device(device), load_networks=None)
         recipe = GeneratorRecipe(settings, distributed)
         recipe.setup_data()
         return recipe
@@ -74,6 +75,19 @@ def test_losses_change_nothing(make_recipe, augment_p):
         assert first.keys() == second.keys()
         assert all(torch.equal(first[term], second[term]) for term in first)
     assert equal(before, snapshot(recipe))
+
+
+def test_losses_on_an_apple_gpu(make_recipe, monkeypatch):
+    """Emulated: with augmentation, gradient penalty and path lengths, and their gradients."""
+    with apple(monkeypatch):
+        recipe, batch = make_recipe(device="mps"), BatchSlice(0, 0, BATCH)
+        recipe.augment_p = 0.5
+        shared = recipe.forward(batch)
+        for trainable in recipe.trainables:
+            losses = recipe.losses(trainable.name, batch, shared)
+            total = sum(x for x in losses.values() if x.requires_grad)
+            total.backward(inputs=trainable.parameters())
+            assert all(x.grad.isfinite().all() for x in trainable.parameters())
 
 
 def test_statistics_are_no_terms(make_recipe):
