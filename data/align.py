@@ -66,12 +66,13 @@ class Aligned:
 
 
 class FaceDetector:
-    """Detects faces and five points of each with MTCNN. The same photo gives the same faces."""
+    """Detects faces and five points of each with MTCNN. The same photo gives the same faces: it
+    runs on the CPU everywhere, so that no crop depends on a GPU."""
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self) -> None:
         from facenet_pytorch import MTCNN  # slow to import, and needs torchvision
 
-        self._mtcnn = MTCNN(keep_all=True, device=torch.device(device))
+        self._mtcnn = MTCNN(keep_all=True, device=torch.device("cpu"))
 
     def detect(self, photo: Image.Image) -> list[Face]:
         """The faces of an RGB photo, the largest first; empty if there is none."""

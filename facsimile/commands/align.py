@@ -7,15 +7,14 @@ import tyro
 
 from facsimile import data
 from facsimile.data.face_choice import read_choice
-from facsimile.devices import pick_device
 from facsimile.exit_status import OK, SOME_FAILED
 from facsimile.inputs import one_line, path_keys, photos_for, unique_name
 
-from .options import ComputeOptions, FaceText
+from .options import CommonOptions, FaceText
 
 
 @dataclass(frozen=True, kw_only=True)
-class Align(ComputeOptions):
+class Align(CommonOptions):
     """Find the faces in photos and crop them as FFHQ does.
 
     Writes OUT/NAME.png; with --face all further faces are NAME-face2.png and so on.
@@ -34,7 +33,7 @@ class Align(ComputeOptions):
     def run(self) -> int:
         read_choice(self.face)
         photos = photos_for(self.photos, self.out)
-        detector = data.FaceDetector(pick_device(self.device))
+        detector = data.FaceDetector()
         self.out.mkdir(parents=True, exist_ok=True)
         failed, taken = 0, path_keys(photos)
         for photo in photos:

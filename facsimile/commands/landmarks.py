@@ -51,7 +51,7 @@ class Landmarks(ComputeOptions):
         device = pick_device(self.device)
         landmarker = load_landmarker(self.landmarks, self.landmark_weights, device)
         print(landmarker.note)
-        detector = data.FaceDetector(device) if self.align else None
+        detector = data.FaceDetector() if self.align else None
         self.out.mkdir(parents=True, exist_ok=True)
         landmarks: dict[Path, np.ndarray] = {}
         failed: list[str] = []

@@ -109,7 +109,6 @@ def test_invert_a_photo_and_edit_it(folder, network, tmp_path):
     assert run("invert", folder / "face.png", "--out", out, *arguments) == 0
     with Image.open(out / "face" / "whole.png") as whole:
         assert whole.size == (512, 512)
-    assert run("align", folder / "face.png", "--out", tmp_path / "aligned") == 0
     edited = tmp_path / "edited"
     assert run("edit", "direction", out, "--out", edited, *common) == 0
     assert run("sample", "--out", tmp_path / "sample.png", *common) == 0

@@ -195,9 +195,7 @@ def test_align_writes_crops_and_lists_failures(photo, squares, tmp_path, capsys)
     for path in (tmp_path / "me.png", tmp_path / "twice" / "me.png"):
         photo.save(path)
     photos = [tmp_path / "me.png", tmp_path / "twice", squares / "0.png"]
-    assert (
-        command("align", *photos, "--out", tmp_path / "out", "--size", 64, "--device", "cpu") == 1
-    )
+    assert command("align", *photos, "--out", tmp_path / "out", "--size", 64) == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["me-2.png", "me.png"]
     assert "0.png" in capsys.readouterr().out
 
@@ -208,7 +206,7 @@ def test_results_beside_photos(photo, tmp_path, capsys):
     folder.mkdir()
     photo.save(folder / "me.png")
     before = (folder / "me.png").read_bytes()
-    told = ("--out", folder, "--size", 64, "--device", "cpu")
+    told = ("--out", folder, "--size", 64)
     assert command("align", folder / "me.png", *told) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["me-2.png", "me.png"]
     assert (folder / "me.png").read_bytes() == before
