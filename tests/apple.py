@@ -192,13 +192,17 @@ def _is_parameter(x):
     return isinstance(x, torch.nn.Parameter)
 
 
+class CpuGenerator(torch.Generator):
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls, "cpu")
+
+
 @contextlib.contextmanager
 def apple(monkeypatch):
     """This machine is a Mac with an Apple GPU."""
     monkeypatch.setattr(torch.backends.mps, "is_available", cache(lambda: True))
     # Random numbers of the device are drawn on the CPU.
-    random = torch.Generator
-    monkeypatch.setattr(torch, "Generator", lambda device="cpu": random("cpu"))
+    monkeypatch.setattr(torch, "Generator", CpuGenerator)
     submit = ThreadPoolExecutor.submit
 
     def submit_there(self, function, *args, **options):

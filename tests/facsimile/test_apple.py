@@ -1,5 +1,6 @@
 """The commands on an Apple GPU, which tests/apple.py emulates: no float64, no lacking operator."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from apple import AppleTensor, apple
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from facsimile import cli, encoders, metrics
+from facsimile import cli, editing, encoders, metrics
 from facsimile.metrics import frechet
 from facsimile.reenactment.landmark_error import landmark_errors
 
@@ -124,3 +125,40 @@ def test_landmarks_and_reenactment(folder, network, tmp_path):
     out = tmp_path / "talking"
     assert run("reenact", face, face, "--out", out, *networks, *options) == 0
     assert len(list(out.glob("**/*.png"))) > 0
+
+
+@pytest.mark.exhaustive
+def test_every_edit(folder, network, tmp_path, monkeypatch):
+    """Those by refinement, of two steps, and those of codes, of aligned pictures."""
+    refine = editing.local_edit.run
+
+    def short(generator, start, inputs, recipe, **options):
+        phases = tuple(replace(x, steps=2) for x in recipe.phases)
+        return refine(generator, start, inputs, replace(recipe, phases=phases), **options)
+
+    for page in ("crossover", "inpaint", "local_style", "scribble", "style_embedding"):
+        monkeypatch.setattr(getattr(editing, page), "run", short)
+    pictures = [folder / "aligned" / f"{i}.png" for i in range(2)]
+    third = tmp_path / "2.png"
+    Image.open(pictures[0]).rotate(90).save(third)
+    common = ("--generator", network, "--no-align", "--steps", 0, "--perceptual", "discriminator")
+    box = ("--mask", "box:0.25,0.25,0.75,0.75")
+    edits = {
+        "morph": (*pictures, "--frames", 3),
+        "style": (*pictures,),
+        "direction": (pictures[0],),
+        "expression": (*pictures, third),
+        "transfer": (*pictures, *box),
+        "channels": (*pictures,),
+        "inpaint": (pictures[0], *box),
+        "crossover": (*pictures, *box),
+        "local-style": (*pictures, *box),
+        "scribble": (pictures[0], "--scribble", third),
+        "style-embedding": (pictures[0],),
+    }
+    assert edits.keys() == editing.EDITS.keys()
+    for name, arguments in edits.items():
+        out = tmp_path / name
+        recipe = ("--recipe", "w+")
+        assert run("edit", name, *arguments, *common, *recipe, "--out", out) == 0, name
+        assert (out / "latents.safetensors").is_file()
