@@ -56,9 +56,6 @@ def test_landmarks_in_a_photo(photo, tmp_path, monkeypatch):
     class Detector:
         """Sees the face where MTCNN does, and takes no second for it."""
 
-        def __init__(self, device):
-            pass
-
         def detect(self, photo):
             return [data.Face(box=(178, 48, 274, 180), probability=1.0, points=FIVE)]
 
