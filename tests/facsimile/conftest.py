@@ -23,6 +23,16 @@ def network(tmp_path_factory, make_generator, make_discriminator):
 
 
 @pytest.fixture(scope="session")
+def moving(tmp_path_factory, make_generator, make_encoder):
+    """Encoders of the network: difference/ and in-domain/."""
+    folder, generator = tmp_path_factory.mktemp("moving"), make_generator(32)
+    for kind in ("difference", "in-domain"):
+        (folder / kind).mkdir()
+        encoders.save(make_encoder(kind, generator), folder / kind / encoders.FILE)
+    return [folder / "difference", folder / "in-domain"]
+
+
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory, make_generator, make_encoder):
     """Folder of encoders of that generator: base/, keep/ (with the RGB skip, at b8.conv1),
     feature/ (at b16.conv0), in-domain/; and foreign/, the base encoder of another.

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import facsimile
-from facsimile import data, encoders, metrics
+from facsimile import data, metrics
 from facsimile.cli import main
 from facsimile.data.points68 import LINES
 from facsimile.data.video import open_frames
@@ -52,16 +52,6 @@ class Blind(Grey):
         seen = super().__call__(images)
         same = (images - self.picture).abs().flatten(1).amax(1) < 1e-5
         return data.Landmarks(seen.points, seen.score, seen.is_face & ~same)
-
-
-@pytest.fixture(scope="module")
-def moving(tmp_path_factory, make_generator, make_encoder):
-    """Encoders of the network: difference/ and in-domain/."""
-    folder, generator = tmp_path_factory.mktemp("moving"), make_generator(32)
-    for kind in ("difference", "in-domain"):
-        (folder / kind).mkdir()
-        encoders.save(make_encoder(kind, generator), folder / kind / encoders.FILE)
-    return [folder / "difference", folder / "in-domain"]
 
 
 @pytest.fixture(scope="module")

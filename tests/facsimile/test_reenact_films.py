@@ -15,7 +15,7 @@ from films import click, onset, write_film
 from PIL import Image
 
 import facsimile
-from facsimile import data, encoders
+from facsimile import data
 from facsimile.cli import main
 from facsimile.data.video import open_frames
 from facsimile.reenactment import DriverFrame, ReenactedFrame, VideoDriver
@@ -39,17 +39,8 @@ class Grey:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory, make_generator, make_encoder):
-    folder, generator = tmp_path_factory.mktemp("moving"), make_generator(32)
-    for kind in ("difference", "in-domain"):
-        (folder / kind).mkdir()
-        encoders.save(make_encoder(kind, generator), folder / kind / encoders.FILE)
-    return [folder / "difference", folder / "in-domain"]
-
-
-@pytest.fixture(scope="module")
-def studio(network, known):
-    return facsimile.load(network, perceptual="none", encoders=known, device="cpu")
+def studio(network, moving):
+    return facsimile.load(network, perceptual="none", encoders=moving, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +103,10 @@ def test_the_landmarks_of_a_film_keep_its_time(reenact, talking, tmp_path):
     torch.testing.assert_close(*poses)
 
 
-def test_the_command(known, network, talking, squares, tmp_path, monkeypatch, capsys):
+def test_the_command(moving, network, talking, squares, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "landmarker", lambda *_, **__: Grey())
     told = ["reenact", squares / "0.png", talking, "--out", tmp_path / "out", "--no-audio"]
-    told += [x for path in known for x in ("--encoder", path)]
+    told += [x for path in moving for x in ("--encoder", path)]
     told += ["--generator", network, "--device", "cpu", "--no-align", "--source-steps", 0]
     with pytest.raises(SystemExit) as left:
         main([str(x) for x in [*told, "--fps", 20]])
