@@ -10,6 +10,7 @@ from replay import Replay
 
 from facsimile.refine import Term, captured_step, terms
 from facsimile.refine.captured_step import WARM_UP, StepRunner
+from facsimile.refine.recipe import Schedule
 from facsimile.refine.recipes import RECIPES, get
 
 
@@ -53,9 +54,20 @@ def test_images_that_stop_early(tiny, monkeypatch):
     assert Replay.captures > 1
 
 
-def test_a_goal_and_a_schedule(tiny):
+def test_two_phases(tiny):
     recipe = get("w+ +noise").with_steps(12)
     same(go(tiny, recipe, rows=[2], graphs=replayed), go(tiny, recipe, rows=[2]))
+
+
+def test_a_goal_and_a_schedule(tiny):
+    schedule = Schedule(rampup=0.2, rampdown=0.5)
+    goal = float(
+        go(tiny, one_phase(steps=30, schedule=schedule)).history["code/pixel"][15].median()
+    )
+    recipe = one_phase(steps=30, schedule=schedule, goal=goal)
+    plain = go(tiny, recipe)
+    assert "reached its goal" in plain.status
+    same(go(tiny, recipe, graphs=replayed), plain)
 
 
 def test_callbacks_see_every_step_and_a_state_resumes(tiny):
